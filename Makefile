@@ -1,0 +1,43 @@
+# Needs make and Python 3.11 or newer. Everything else comes from requirements.lock into $(VENV), which is made anew
+# whenever the lock or pyproject.toml changes.
+PYTHON ?= python3
+VENV ?= .venv
+# The interpreters that requirements.lock is for, oldest first.
+PYTHONS ?= python3.11 python3.12 python3.13
+BIN = $(VENV)/bin
+
+.PHONY: demo test oracle format lock clean
+
+# Trains the model that comes with the package.
+demo: $(VENV)/.ready
+	$(BIN)/easydel-dpo
+
+test: $(VENV)/.ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/pytest -m "not oracle"
+
+# Compares with torch and transformers.
+oracle: $(VENV)/.oracle
+	$(BIN)/pytest -m oracle
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock:
+	$(PYTHON) scripts/lock.py $(PYTHONS)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.oracle: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock torch==2.13.0
+	touch $@

@@ -1,0 +1,188 @@
+"""Batches in the order of a run, from any position of it, made ahead of the device in a background thread.
+
+The order is a permutation keyed by (seed, epoch), and a batch depends on its position alone, so a run that
+continues from a position sees exactly the batches a straight run would have seen.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, TypeVar, cast
+
+import numpy as np
+from jaxtyping import Int
+
+from easydel.data.pack import Batch, pack, sizes, stack
+from easydel.data.pair import Pair
+from easydel.data.shapes import LENGTH_COST, Shape, plan_shapes, shape_for
+from easydel.errors import ConfigError, DataError
+
+_PLANNED_EPOCHS = 3  # a fixed number, so that training for longer does not change the shapes
+T = TypeVar("T")
+
+
+class Position(NamedTuple):
+    """Where a run is in its data: `batch` batches of epoch `epoch` (from 0) have been used."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+START = Position()
+
+
+@dataclass(frozen=True)
+class Loader:
+    """The batches of a dataset. Make one with `make_loader`."""
+
+    pairs: Sequence[Pair]
+    measured: Int[np.ndarray, "pairs 2"]  # tokens and completion slots of each pair
+    total_batch_size: int
+    gradient_accumulation_steps: int
+    seed: int | None  # None keeps the order of the data
+    shards: int
+    plan: tuple[Shape, ...]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch; the last may be smaller and is kept."""
+        return -(-len(self.pairs) // self.total_batch_size)
+
+    def order(self, epoch: int) -> Int[np.ndarray, "pairs"]:
+        """Returns the order of the pairs in an epoch."""
+        return _order(len(self.pairs), self.seed, epoch)
+
+    def batch(self, position: Position) -> Batch:
+        """Returns the batch that follows a position, with the leading `micro` axis."""
+        first = position.batch * self.total_batch_size
+        members = self.order(position.epoch)[first : first + self.total_batch_size]
+        groups = split_evenly(members, self.measured[:, 0], self.gradient_accumulation_steps)
+        shape = shape_for([self.measured[group] for group in groups], self.plan, shards=self.shards)
+        most = self.total_batch_size // self.gradient_accumulation_steps
+        return stack(
+            [
+                pack([self.pairs[i] for i in group], shape=shape, shards=self.shards, pad_pairs_to=most)
+                for group in groups
+            ]
+        )
+
+    def batches(self, start: Position = START, *, epochs: int = 1) -> Iterator[tuple[Position, Batch]]:
+        """Yields, up to the end of `epochs` epochs, each batch with the position after it.
+
+        The position is what a checkpoint stores: `batches(position)` continues with the next batch.
+        """
+        epoch, at = start
+        if not 0 <= at <= self.steps_per_epoch:
+            raise DataError(f"position {at} is outside an epoch of {self.steps_per_epoch} batches.")
+        while epoch < epochs:
+            for batch in range(at, self.steps_per_epoch):
+                last = batch + 1 == self.steps_per_epoch
+                after = Position(epoch + 1, 0) if last else Position(epoch, batch + 1)
+                yield after, self.batch(Position(epoch, batch))
+            epoch, at = epoch + 1, 0
+
+
+def make_loader(
+    pairs: Sequence[Pair],
+    *,
+    total_batch_size: int,
+    gradient_accumulation_steps: int = 1,
+    shuffle: bool = True,
+    seed: int = 0,
+    shards: int = 1,
+    max_shapes: int = 4,
+    length_cost: float = LENGTH_COST,
+) -> Loader:
+    """Returns the loader of a run: `total_batch_size` pairs per step, in as many micro-batches as asked for.
+
+    `max_shapes` bounds the shapes that are planned, and so the compilations; `length_cost` is what a longer
+    row costs in attention (see `LENGTH_COST`). Evaluation takes `shuffle=False` and one epoch.
+
+    Raises:
+        ConfigError: a batch that cannot be split into equal micro-batches.
+        DataError: no pairs.
+    """
+    for name, value in (
+        ("total_batch_size", total_batch_size),
+        ("gradient_accumulation_steps", gradient_accumulation_steps),
+        ("max_shapes", max_shapes),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1.")
+    if total_batch_size % gradient_accumulation_steps:
+        raise ConfigError(
+            f"total_batch_size {total_batch_size} is not a multiple of gradient_accumulation_steps "
+            f"{gradient_accumulation_steps}: a step could not be split into equal micro-batches."
+        )
+    if shuffle and seed < 0:
+        raise ConfigError(f"seed is {seed}; it must not be negative.")
+    if not pairs:
+        raise DataError("there are no pairs to make batches of.")
+    measured = sizes(pairs)
+    key = seed if shuffle else None
+    steps = []
+    for epoch in range(_PLANNED_EPOCHS if shuffle else 1):
+        order = _order(len(pairs), key, epoch)
+        for first in range(0, len(pairs), total_batch_size):
+            members = order[first : first + total_batch_size]
+            groups = split_evenly(members, measured[:, 0], gradient_accumulation_steps)
+            steps.append([measured[group] for group in groups])
+    plan = plan_shapes(steps, limit=max_shapes, shards=shards, length_cost=length_cost)
+    return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
+
+
+def split_evenly(members: Int[np.ndarray, "members"], tokens: Int[np.ndarray, "pairs"], groups: int) -> list[list[int]]:
+    """Returns the members in `groups` groups of equal number (to within one) and nearly equal tokens.
+
+    Longest first, each goes to the group with the fewest tokens that still takes one. Within a group the
+    order of the members is kept.
+    """
+    if groups == 1:
+        return [members.tolist()]
+    base, extra = divmod(len(members), groups)
+    room = [base + (group < extra) for group in range(groups)]
+    load = [0] * groups
+    taken: list[list[int]] = [[] for _ in range(groups)]
+    for at in np.argsort(-tokens[members], kind="stable").tolist():
+        group = min((g for g in range(groups) if len(taken[g]) < room[g]), key=lambda g: load[g])
+        taken[group].append(at)
+        load[group] += int(tokens[members[at]])
+    return [members[sorted(group)].tolist() for group in taken]
+
+
+@contextmanager
+def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
+    """Gives the items of an iterator, made up to `depth` ahead in one thread, which ends with the context.
+
+    An exception in the thread is raised at its place in the order.
+
+    >>> with prefetch(iter("ab")) as letters:
+    ...     list(letters)
+    ['a', 'b']
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as worker:
+        try:
+            end = object()
+            waiting = deque(worker.submit(next, items, end) for _ in range(depth))
+            yield _ahead(items, worker, waiting, end)
+        finally:
+            worker.shutdown(cancel_futures=True)
+
+
+def _ahead(
+    items: Iterator[T], worker: ThreadPoolExecutor, waiting: deque[Future[T | object]], end: object
+) -> Iterator[T]:
+    while (item := waiting.popleft().result()) is not end:
+        waiting.append(worker.submit(next, items, end))
+        yield cast(T, item)
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int | None, epoch: int) -> Int[np.ndarray, "pairs"]:
+    if seed is None:
+        return np.arange(count)
+    key = np.random.SeedSequence([seed, epoch])
+    return np.random.Generator(np.random.Philox(key)).permutation(count)

@@ -1,0 +1,132 @@
+"""Texts as token ids: prompt and completion tokenised together, special tokens once, cut where they part."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from easydel.data.format import Message, Preference, Render
+from easydel.errors import DataError
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer used here."""
+
+    @property
+    def eos_token(self) -> str | None: ...
+    @property
+    def eos_token_id(self) -> int | None: ...
+    @property
+    def bos_token(self) -> str | None: ...
+    @property
+    def bos_token_id(self) -> int | None: ...
+    @property
+    def chat_template(self) -> Any: ...
+
+    def __call__(
+        self, text: list[str], *, add_special_tokens: bool, return_attention_mask: bool, verbose: bool
+    ) -> Mapping[str, Any]: ...
+
+    def apply_chat_template(
+        self,
+        conversation: list[Message],
+        *,
+        tools: Any,
+        add_generation_prompt: bool,
+        tokenize: bool,
+        **options: Any,
+    ) -> Any: ...
+
+
+class Joined(NamedTuple):
+    """A row as token ids before truncation; `merged` when the prompt alone is tokenised differently."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+    merged: bool = False
+
+
+def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Joined]:
+    """Returns each row's prompt and completions as ids, prompt and completion tokenised together.
+
+    Plain text gets the special tokens of the tokenizer and ends in one EOS; templated text has its own. A
+    completion starts where the tokens of the prompt alone first differ from those of the prompt with either
+    completion.
+    """
+    ids: dict[int, list[list[int]]] = {}
+    for templated in (False, True):
+        members = [at for at, preference in enumerate(preferences) if preference.templated == templated]
+        texts = [text for at in members for text in _texts(preferences[at], tokenizer)]
+        encoded = _encode(texts, tokenizer, add_special_tokens=not templated)
+        ids |= {at: encoded[3 * i : 3 * i + 3] for i, at in enumerate(members)}
+    return [_join(*ids[at]) for at in range(len(preferences))]
+
+
+def renderer(tokenizer: Tokenizer, number: int) -> Render:
+    """Returns the tokenizer's chat template as a function; its complaints are DataErrors that name the row."""
+
+    def render(
+        messages: list[Message],
+        add_generation_prompt: bool,
+        tools: list[Any] | None,
+        options: Mapping[str, Any],
+    ) -> str:
+        from jinja2 import TemplateError  # only conversations need it
+
+        if not tokenizer.chat_template:
+            raise DataError(
+                f"row {number} holds conversations, but the tokenizer has no chat template. Set "
+                "tokenizer.chat_template, use the tokenizer of an instruction-tuned model, or give the rows as "
+                "text."
+            )
+        if reserved := {"tools", "add_generation_prompt", "tokenize", "conversation"} & set(options):
+            raise DataError(f"row {number}: 'chat_template_kwargs' may not set {', '.join(sorted(reserved))}.")
+        try:
+            return tokenizer.apply_chat_template(
+                messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **options
+            )
+        except TemplateError as error:
+            raise DataError(f"row {number}: the chat template refuses the conversation: {error}") from error
+
+    return render
+
+
+def _texts(preference: Preference, tokenizer: Tokenizer) -> tuple[str, str, str]:
+    prompt, chosen, rejected, templated = preference
+    if templated:  # the template has ended the turn
+        return prompt, chosen, rejected
+    eos = tokenizer.eos_token
+    if not eos:
+        raise DataError("the tokenizer has no eos_token, so a completion could not end. Set tokenizer.eos_token.")
+    return prompt, chosen.removesuffix(eos) + eos, rejected.removesuffix(eos) + eos
+
+
+def _encode(texts: list[str], tokenizer: Tokenizer, *, add_special_tokens: bool) -> list[list[int]]:
+    if not texts:
+        return []
+    encoded = tokenizer(texts, add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)
+    ids = encoded["input_ids"]
+    if not add_special_tokens:
+        return ids
+    return [_once(tokens, text, tokenizer) for tokens, text in zip(ids, texts, strict=True)]
+
+
+def _once(ids: list[int], text: str, tokenizer: Tokenizer) -> list[int]:
+    """Ids without a BOS doubled by one in the text, and ending in one EOS exactly if the text ends in it."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if tokenizer.bos_token and text.startswith(tokenizer.bos_token) and ids[:2] == [bos, bos]:
+        ids = ids[1:]
+    ends = bool(tokenizer.eos_token) and text.endswith(str(tokenizer.eos_token))
+    while len(ids) > 1 and ids[-1] == eos and (not ends or ids[-2] == eos):
+        ids = ids[:-1]
+    return ids
+
+
+def _join(prompt: list[int], prompt_chosen: list[int], prompt_rejected: list[int]) -> Joined:
+    start = min(_common(prompt, prompt_chosen), _common(prompt, prompt_rejected))
+    return Joined(prompt[:start], prompt_chosen[start:], prompt_rejected[start:], merged=start < len(prompt))
+
+
+def _common(ids: list[int], longer: list[int]) -> int:
+    if longer[: len(ids)] == ids:  # nearly always, and at the speed of a comparison of lists
+        return len(ids)
+    return next(i for i in range(len(ids)) if longer[i : i + 1] != ids[i : i + 1])

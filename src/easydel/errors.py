@@ -1,0 +1,28 @@
+"""Errors a user can act on: each says what is wrong, where, the value, the limit and the way out."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A setting, or two settings together, that cannot work."""
+
+
+class DataError(ValueError):
+    """Preference rows that cannot be trained on."""
+
+
+class WeightsError(ValueError):
+    """A model folder that cannot be read, or does not fit the model it claims to be."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Returns `" Did you mean 'x'?"` for the choice closest to a misspelt name, or `""` when none is close.
+
+    >>> nearest("sigmiod", ["sigmoid", "hinge"])
+    " Did you mean 'sigmoid'?"
+    >>> nearest("zzz", ["sigmoid", "hinge"])
+    ''
+    """
+    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,78 @@
+"""How much memory there is and how much a run needs: arithmetic done before anything is loaded or compiled."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+
+from easydel.errors import ConfigError
+
+_GIB = 1024**3
+
+
+def available_bytes(devices: Sequence[jax.Device]) -> int | None:
+    """Returns the bytes that arrays on these devices may take together, or None where nobody can tell.
+
+    CPU devices share the memory of the machine: what the kernel says is available, within the limit of the container.
+    """
+    if devices[0].platform == "cpu":
+        limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
+        known = [limit for limit in limits if limit is not None]
+        return min(known) if known else None
+    stats = [device.memory_stats() for device in devices]
+    if not all(stats):
+        return None
+    return sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s)
+
+
+def require(needs: Mapping[str, int], available: int | None, *, way_out: str) -> None:
+    """Does nothing when the needs fit in memory.
+
+    Args:
+        needs: bytes by purpose.
+        available: bytes; None never fails.
+        way_out: what the user can change, the last sentence of the message.
+
+    >>> require({"weights": 3 * 1024**3, "optimizer": 6 * 1024**3}, 8 * 1024**3, way_out="Wait.")
+    Traceback (most recent call last):
+    easydel.errors.ConfigError: not enough memory: 9.0 GiB needed (weights 3.0, optimizer 6.0), 8.0 GiB available. Wait.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    total = sum(needs.values())
+    if available is not None and total > available:
+        raise ConfigError(
+            f"not enough memory: {total / _GIB:.1f} GiB needed ({in_words(needs)}), "
+            f"{available / _GIB:.1f} GiB available. {way_out}"
+        )
+
+
+def in_words(needs: Mapping[str, int]) -> str:
+    """Returns the needs in GiB, one after another.
+
+    >>> in_words({"weights": 1024**3, "gradients": 512 * 1024**2})
+    'weights 1.0, gradients 0.5'
+    """
+    return ", ".join(f"{name} {size / _GIB:.1f}" for name, size in needs.items())
+
+
+_CONTAINER_FILES = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+
+
+def _meminfo(file: Path) -> int | None:
+    if not file.exists():  # not Linux
+        return None
+    lines = dict(line.split(":", 1) for line in file.read_text(encoding="ascii").splitlines() if ":" in line)
+    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+
+
+def _container_room(files: tuple[Path, Path]) -> int | None:
+    limit, used = files
+    if not limit.exists() or not used.exists():
+        return None
+    text = limit.read_text(encoding="ascii").strip()
+    return None if text == "max" else max(int(text) - int(used.read_text(encoding="ascii")), 0)

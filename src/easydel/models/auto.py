@@ -1,0 +1,176 @@
+"""Loads a model from a folder or a Hub id, without torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from easydel.errors import ConfigError, WeightsError, nearest
+from easydel.models.causal_lm import CausalLM, Origin
+from easydel.models.config import ModelConfig
+from easydel.models.decoder import Decoder
+from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
+from easydel.sharding import make_mesh
+from easydel.weights.load import load_params
+from easydel.weights.safetensors import read_folder
+
+# What a model needs and nothing that could run code.
+_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The settings that `config_kwargs` may hold, with the defaults of `from_pretrained`."""
+
+    dtype: DTypeLike = jnp.bfloat16
+    param_dtype: DTypeLike = jnp.float32
+    precision: str | jax.lax.Precision | None = None
+    sharding_axis_dims: Sequence[int] = (1, -1, 1, 1, 1)
+    attn_mechanism: str = "auto"
+    gradient_checkpointing: str = ""
+    scan_layers: bool | None = None
+
+
+class AutoEasyDeLModelForCausalLM:
+    """The place where users look for `from_pretrained`; what comes back is a `CausalLM`."""
+
+    @staticmethod
+    def from_pretrained(
+        repo_or_folder: str | Path,
+        *,
+        dtype: DTypeLike = jnp.bfloat16,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: str | jax.lax.Precision | None = None,
+        sharding_axis_dims: Sequence[int] = (1, -1, 1, 1, 1),
+        attn_mechanism: str = "auto",
+        gradient_checkpointing: str = "",
+        scan_layers: bool | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+        config_kwargs: Mapping[str, Any] | None = None,
+    ) -> CausalLM:
+        """Returns the model of a local folder or of a Hugging Face Hub id.
+
+        Args:
+            dtype: what the computation runs in.
+            param_dtype: what the parameters are kept and trained in. float32 by default, because bfloat16
+                loses most updates at the learning rates of preference training.
+            precision: of matrix products: None, 'default', 'high' or 'highest'.
+            sharding_axis_dims: sizes of the mesh axes (dp, fsdp, ep, tp, sp); -1 takes the devices that are
+                left.
+            attn_mechanism, gradient_checkpointing, scan_layers: see `Decoder`.
+            revision, token: for the Hub only.
+            config_kwargs: the same settings (dtype ... scan_layers) by name; they win over the keywords.
+
+        Raises:
+            ConfigError: a setting we do not support, or a configuration we cannot build.
+            WeightsError: a folder that is not a model, or weights that do not fit their configuration.
+        """
+        given = _Options(
+            dtype,
+            param_dtype,
+            precision,
+            sharding_axis_dims,
+            attn_mechanism,
+            gradient_checkpointing,
+            scan_layers,
+        )
+        folder = _find_folder(repo_or_folder, revision, token)
+        return _load(folder, str(repo_or_folder), _merged(given, config_kwargs))
+
+
+def _load(folder: Path, name: str, options: _Options) -> CausalLM:
+    source = _read_json(folder / "config.json")
+    try:
+        config = ModelConfig.from_hf(source)
+    except ConfigError as error:
+        raise ConfigError(f"{folder / 'config.json'}: {error}") from None
+    mesh = make_mesh(options.sharding_axis_dims)
+    decoder = Decoder(
+        config=config,
+        mesh=mesh,
+        dtype=_dtype("dtype", options.dtype),
+        precision=_precision(options.precision),
+        attn_mechanism=options.attn_mechanism,
+        gradient_checkpointing=options.gradient_checkpointing,
+        scan_layers=options.scan_layers,
+    )
+    params = load_params(
+        weight_rows(config),
+        read_folder(folder),
+        axis_sizes(config),
+        mesh=mesh,
+        dtype=_dtype("param_dtype", options.param_dtype),
+        duplicates=TIED_HEAD if config.tie_word_embeddings else {},
+    )
+    generation = folder / "generation_config.json"
+    return CausalLM(decoder, params, Origin(name, source, _read_json(generation) if generation.is_file() else None))
+
+
+def _merged(given: _Options, config_kwargs: Mapping[str, Any] | None) -> _Options:
+    known = [item.name for item in fields(_Options)]
+    values = {name: getattr(given, name) for name in known}
+    for name, value in (config_kwargs or {}).items():
+        if name not in known:
+            raise ConfigError(
+                f"config_kwargs has no setting {name!r}.{nearest(name, known)} Supported: {', '.join(known)}."
+            )
+        values[name] = value
+    return _Options(**values)
+
+
+def _find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:
+    """Returns the local folder, after downloading it when the name is a Hub id."""
+    folder = Path(repo_or_folder).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise WeightsError(f"{folder} is not a model folder: it has no config.json.")
+        return folder
+    name = str(repo_or_folder)
+    if isinstance(repo_or_folder, Path) or name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise WeightsError(f"There is no folder {folder}. A Hugging Face Hub id looks like 'owner/name'.")
+    import huggingface_hub  # imported here: a local folder needs no network library
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(name, revision=revision, token=token, allow_patterns=list(_HUB_PATTERNS))
+        )
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise WeightsError(
+            f"{name!r} is neither a folder here nor a model that the Hugging Face Hub gave us: {error}"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path} is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path} holds {type(value).__name__}; it must hold a JSON object.")
+    return value
+
+
+def _dtype(field: str, value: DTypeLike) -> np.dtype:
+    name = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(str(value), value)
+    try:
+        dtype = jnp.dtype(name)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in _DTYPES:
+        raise ConfigError(f"{field} {value!r} is not supported. Supported: {', '.join(_DTYPES)}.")
+    return dtype
+
+
+def _precision(value: str | jax.lax.Precision | None) -> str | None:
+    if isinstance(value, jax.lax.Precision):
+        return value.name.lower()
+    return value.lower() if isinstance(value, str) else None

@@ -1,0 +1,205 @@
+"""A causal language model as a value: a decoder, its parameters, and where they came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Int, Key
+
+from easydel.errors import ConfigError
+from easydel.models.config import ModelConfig
+from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
+from easydel.models.generate import Sampling, generate_tokens
+from easydel.models.rows import axis_sizes, weight_rows
+from easydel.sharding import make_mesh, row_shards, sharding_for
+from easydel.weights.folder import replace_folder
+from easydel.weights.load import export_specs, export_tensors
+from easydel.weights.safetensors import write_files, write_json
+from easydel.weights.table import Row, nest
+
+
+class Output(NamedTuple):
+    """What calling a model gives."""
+
+    logits: Float[Array, "batch length vocab"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model came from: its name, and the JSON files that its copies are saved with."""
+
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class CausalLM:
+    """A language model: what is compiled (`decoder`), what is trained (`params`), what saving copies (`origin`)."""
+
+    decoder: Decoder
+    params: Params
+    origin: Origin
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ModelConfig,
+        *,
+        seed: int = 0,
+        dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike = jnp.float32,
+        mesh: Mesh | None = None,
+        attn_mechanism: str = "auto",
+        gradient_checkpointing: str = "",
+    ) -> "CausalLM":
+        """Returns a model with random weights."""
+        mesh = make_mesh((1, -1, 1, 1, 1)) if mesh is None else mesh
+        decoder = Decoder(
+            config, mesh, dtype, attn_mechanism=attn_mechanism, gradient_checkpointing=gradient_checkpointing
+        )
+        params = init_params(config, jax.random.key(seed), dtype=param_dtype, mesh=mesh)
+        return cls(decoder, params, Origin(config.model_type, config.to_hf()))
+
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration of the decoder."""
+        return self.decoder.config
+
+    def __call__(self, input_ids: ArrayLike, attention_mask: ArrayLike | None = None) -> Output:
+        """Returns the logits of every position, float32.
+
+        Padding (mask 0) may be on either side: positions count real tokens only. Logits at padding mean
+        nothing.
+
+        Args:
+            input_ids: token ids [batch length].
+            attention_mask: 1 for real tokens, 0 for padding, [batch length]; None: all are real.
+
+        Raises:
+            ConfigError: ids outside the vocabulary, or a mask of another shape.
+        """
+        tokens, mask = self._checked(input_ids, attention_mask)
+        batch = tokens.shape[0]
+        # Rows are split over devices: fill up with rows that are all padding, and drop them again.
+        filler = ((0, -batch % row_shards(self.decoder.mesh)), (0, 0))
+        logits = _logits(self.decoder, self.params, np.pad(tokens, filler), np.pad(mask, filler))
+        return Output(logits[:batch])
+
+    def generate(
+        self,
+        input_ids: ArrayLike,
+        attention_mask: ArrayLike | None = None,
+        *,
+        max_new_tokens: int = 128,
+        temperature: float | None = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        eos_token_id: int | Sequence[int] | None = None,
+        pad_token_id: int | None = None,
+    ) -> Int[np.ndarray, "batch total"]:
+        """Returns `input_ids` followed by up to `max_new_tokens` new tokens.
+
+        A row ends at its first end-of-sequence token and is filled with `pad_token_id` after it; the result
+        is as long as the longest row needs. Prompts of different lengths are padded on either side and
+        masked.
+
+        Args:
+            temperature: 0 or None takes the most likely token each time (the default); above 0 samples.
+            top_p: sample from the fewest tokens whose probabilities sum to at least this.
+            top_k: sample from this many most likely tokens; 0 takes all.
+            seed: equal seeds give equal samples.
+            eos_token_id: one id or several; None takes those of generation_config.json, else of config.json.
+            pad_token_id: None takes that of the configuration, else the first end-of-sequence id, else 0.
+
+        Raises:
+            ConfigError: settings out of range, a row without any token, or ids outside the vocabulary.
+        """
+        tokens, mask = self._checked(input_ids, attention_mask)
+        if eos_token_id is None:
+            eos_token_id = (self.origin.generation or {}).get("eos_token_id", self.config.eos_token_id)
+        eos = () if eos_token_id is None else tuple(np.atleast_1d(np.asarray(eos_token_id, int)).tolist())
+        pad = next((int(i) for i in (pad_token_id, self.config.pad_token_id, *eos) if i is not None), 0)
+        sampling = Sampling(max_new_tokens, float(temperature or 0), float(top_p), top_k, seed, pad)
+        return generate_tokens(self.decoder, self.params, tokens, mask, sampling, eos)
+
+    def save_pretrained(
+        self, folder: str | Path, *, dtype: DTypeLike | None = None, max_shard_size: int = 5_000_000_000
+    ) -> None:
+        """Writes a folder that `transformers` loads: config.json, weights, generation_config.json if there was one.
+
+        The folder appears, or takes the place of the previous one, only when it is complete; other files in
+        it, such as a tokenizer, stay.
+
+        Args:
+            dtype: of the written weights; None writes the parameters bit for bit.
+            max_shard_size: bytes above which the weights are split into several files with an index.
+        """
+        rows, sizes = weight_rows(self.config), axis_sizes(self.config)
+        written = None if dtype is None else np.dtype(dtype)
+        specs = export_specs(rows, self.params, sizes, written)
+        kept = written or np.dtype(self.params["embedding"].dtype)
+
+        def write(target: Path) -> None:
+            write_json(target / "config.json", _patched(self.origin.config, str(kept)))
+            if self.origin.generation is not None:
+                write_json(target / "generation_config.json", self.origin.generation)
+            tensors = export_tensors(rows, self.params, sizes, written)
+            write_files(target, specs, tensors, max_shard_size=max_shard_size)
+
+        replace_folder(Path(folder), write)
+
+    def _checked(self, input_ids: ArrayLike, attention_mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+        tokens = np.asarray(input_ids)
+        if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
+            raise ConfigError(f"input_ids must be integers [batch, length]; got {tokens.dtype} {list(tokens.shape)}.")
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.config.vocab_size:
+            raise ConfigError(
+                f"input_ids hold {tokens.min()} to {tokens.max()}; the vocabulary has 0 to "
+                f"{self.config.vocab_size - 1}. Does the tokenizer belong to this model?"
+            )
+        mask = np.ones_like(tokens) if attention_mask is None else np.asarray(attention_mask)
+        if mask.shape != tokens.shape:
+            raise ConfigError(f"attention_mask has shape {list(mask.shape)}, input_ids {list(tokens.shape)}.")
+        return tokens.astype(np.int32), (mask != 0).astype(np.int32)
+
+
+def init_params(config: ModelConfig, key: Key[Array, ""], *, dtype: DTypeLike, mesh: Mesh) -> dict[str, Any]:
+    """Returns fresh parameters, made in place: normal(0, initializer_range), norms one, biases zero."""
+    rows, sizes = weight_rows(config), axis_sizes(config)
+
+    def make(row: Row, row_key: Key[Array, ""]) -> jax.Array:
+        shape = row.shape(sizes)
+        if row.start != "normal":
+            return jnp.full(shape, float(row.start == "ones"), dtype)
+        return (jax.random.normal(row_key, shape, jnp.float32) * config.initializer_range).astype(dtype)
+
+    def make_all(key: Key[Array, ""]) -> dict[str, Any]:
+        keys = jax.random.split(key, len(rows))
+        return nest({row.path: make(row, row_key) for row, row_key in zip(rows, keys, strict=True)})
+
+    shardings = nest({row.path: sharding_for(row.axes, row.shape(sizes), mesh, name=row.name) for row in rows})
+    return jax.jit(make_all, out_shardings=shardings)(key)
+
+
+@partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
+def _logits(decoder: Decoder, params: Params, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    position = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+    return decoder.logits(params, decoder(params, tokens, mask, jnp.zeros_like(mask), position))
+
+
+def _patched(source: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """Returns a copy of a config.json with the dtype of the weights, under the name it is spelled by there.
+
+    Everything else stays as it was: rewriting rotary settings in the other spelling loses them for one of the
+    major versions of `transformers`.
+    """
+    return {**source, "dtype" if "dtype" in source else "torch_dtype": dtype}

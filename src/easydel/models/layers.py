@@ -1,0 +1,38 @@
+"""The parts of one decoder layer, as functions of its weights. Linear layers keep heads as an axis of their own."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "silu": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+
+def rms_norm(x: Float[Array, "... embed"], weight: Float[Array, "embed"], epsilon: float) -> Float[Array, "... embed"]:
+    """Returns x / sqrt(mean(x^2) + epsilon) * weight in the dtype of `x`, computed in float32."""
+    wide = x.astype(jnp.float32)
+    normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
+    return (normed * weight.astype(jnp.float32)).astype(x.dtype)
+
+
+def linear(pattern: str, x: jax.Array, weights: Mapping[str, Any], *, precision: str | None) -> jax.Array:
+    """Returns einsum(pattern, x, kernel) plus the bias if there is one; weights are cast to the dtype of `x`."""
+    out = jnp.einsum(pattern, x, weights["kernel"].astype(x.dtype), precision=precision)
+    return out + weights["bias"].astype(x.dtype) if "bias" in weights else out
+
+
+def gated_mlp(
+    x: Float[Array, "rows length embed"], layer: Mapping[str, Any], *, activation: str, precision: str | None
+) -> Float[Array, "rows length embed"]:
+    """Returns down(activation(gate(x)) * up(x))."""
+    gate = linear("rle,em->rlm", x, layer["gate"], precision=precision).astype(jnp.float32)
+    up = linear("rle,em->rlm", x, layer["up"], precision=precision).astype(jnp.float32)
+    inner = (ACTIVATION_FUNCTIONS[activation](gate) * up).astype(x.dtype)
+    return linear("rlm,me->rle", inner, layer["down"], precision=precision)

@@ -1,0 +1,230 @@
+"""Trains a language model on preference pairs: `python -m easydel.scripts.finetune.dpo`, or `easydel-dpo`.
+
+Without a model and data it trains the small model that comes with the package, in about a minute on a laptop.
+"""
+
+import dataclasses
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import easydel
+from easydel.errors import ConfigError, DataError, WeightsError
+from easydel.scripts.arguments import make, parse_arguments
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.fields import check_fields, option
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from easydel.models.auto import CausalLM
+
+# Settings under which the built-in model learns the built-in preferences; flags go over them.
+QUICK_START: Mapping[str, Any] = {
+    "model_name": "quickstart",
+    "learning_rate": 5e-4,
+    "max_length": 256,
+    "num_train_epochs": 1,
+    "generation_prompts": 3,
+}
+SUMMARY = ("loss", "rewards/accuracies", "rewards/margins")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What the command line loads, and onto which devices; `DPOConfig` says how it is trained."""
+
+    repo_id: str = option("", "model to train: a folder or a hub name", group="model and data")
+    revision: str | None = option(None, "branch, tag or commit of repo_id on the hub")
+    processor_repo_id: str | None = option(None, "tokenizer: a folder or a hub name; none is repo_id")
+    refrence_model_repo_id: str | None = option(
+        None, "reference model (also --reference_model_repo_id); none is the model before training"
+    )
+    dataset_name: str = option("", "preference pairs: a file, a folder, a glob or a hub name")
+    dataset_split: str = option("train", 'split of dataset_name, such as "train[:90%]"')
+    eval_dataset_name: str | None = option(
+        None, "pairs to evaluate on; none is dataset_name, when eval_dataset_split is given"
+    )
+    eval_dataset_split: str | None = option(None, "split to evaluate on; none takes files whole")
+
+    dtype: Literal["float32", "bfloat16", "float16"] | None = option(
+        None, "dtype of the computation; none is bfloat16 on accelerators, float32 on CPU", group="devices"
+    )
+    precision: Literal["default", "high", "highest"] | None = option(
+        None, "precision of float32 matrix products; none is the device's own"
+    )
+    sharding_axis: str = option("1,-1,1,1,1", "devices along dp,fsdp,ep,tp,sp; -1 takes what is left")
+    attn_mechanism: str = option("auto", "implementation of attention, such as vanilla or sdpa")
+    gradient_checkpointing: str = option(
+        "", "what the backward pass keeps: a policy of jax.checkpoint_policies, such as nothing_saveable"
+    )
+    compilation_cache: bool = option(True, "keep compiled programs in a private folder for the next run")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for given, missing in (("repo_id", "dataset_name"), ("dataset_name", "repo_id")):
+            value = getattr(self, given)
+            if value and not getattr(self, missing):
+                raise ConfigError(f"--{given} {value} needs --{missing} too; with neither, the quick start runs.")
+        self.axis_dims()
+
+    def axis_dims(self) -> tuple[int, ...]:
+        """Returns the mesh sizes written in `sharding_axis`."""
+        try:
+            dims = tuple(int(size) for size in self.sharding_axis.split(","))
+        except ValueError:
+            dims = ()
+        if len(dims) != 5:
+            raise ConfigError(
+                f"sharding_axis = {self.sharding_axis!r} must be five whole numbers, dp,fsdp,ep,tp,sp, "
+                "such as 1,-1,1,1,1."
+            )
+        return dims
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status: 2 for an error that the user can put right."""
+    try:
+        run, config = parse(sys.argv[1:] if argv is None else argv)
+        train(run, config)
+    except (ConfigError, DataError, WeightsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
+    """Returns what to load and how to train it; with no model and no data given, the quick start."""
+    values = parse_arguments(
+        argv,
+        (RunConfig, DPOConfig),
+        program="easydel-dpo",
+        description="Trains a language model on preference pairs; without model and data, a quick start.",
+        version=f"easydel-dpo {easydel.__version__}",
+        aliases={"reference_model_repo_id": "refrence_model_repo_id"},
+    )
+    if not values.keys() & {"repo_id", "dataset_name"}:
+        from easydel import quickstart
+
+        files = {
+            "repo_id": str(quickstart.model_folder()),
+            "dataset_name": str(quickstart.train_file()),
+            "eval_dataset_name": str(quickstart.eval_file()),
+        }
+        values = {**files, **QUICK_START, **values}
+    run, config = make(RunConfig, values), make(DPOConfig, values)
+    if config.reference_free and run.refrence_model_repo_id:
+        raise ConfigError(
+            "--reference_free trains without a reference, but --refrence_model_repo_id "
+            f"{run.refrence_model_repo_id} gives one: drop one of the two."
+        )
+    return run, config
+
+
+def train(run: RunConfig, config: DPOConfig) -> None:
+    """Loads model, reference, tokenizer and data, trains, and prints what came out and where it is."""
+    from easydel.scripts.sources import load_rows
+
+    # Data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
+    train_rows = load_rows(run.dataset_name, run.dataset_split)
+    eval_rows = None
+    if run.eval_dataset_name or run.eval_dataset_split:
+        eval_rows = load_rows(run.eval_dataset_name or run.dataset_name, run.eval_dataset_split)
+    tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
+    if run.compilation_cache:
+        keep_compiled_programs()
+    # A reference that is the model itself needs no second copy.
+    reference = run.refrence_model_repo_id
+    trainer = easydel.DPOTrainer(
+        arguments=config,
+        model=load_model(run, config, run.repo_id, run.revision),
+        reference_model=load_model(run, config, reference, None) if reference not in (None, run.repo_id) else None,
+        processing_class=tokenizer,
+        train_dataset=train_rows,
+        eval_dataset=eval_rows,
+    )
+    result = trainer.train()
+    print(summary(result.metrics, config, result.checkpoint_path))
+
+
+def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | None) -> "CausalLM":
+    """Returns the model in a folder or on the hub, placed on the devices; policy and reference load alike."""
+    import jax
+    import jax.numpy as jnp
+
+    # bfloat16 products are slower than float32 ones on most CPUs.
+    dtype = run.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    return easydel.AutoEasyDeLModelForCausalLM.from_pretrained(
+        name,
+        dtype=jnp.dtype(dtype),
+        param_dtype=jnp.dtype(config.param_dtype or "float32"),
+        precision=run.precision,
+        sharding_axis_dims=run.axis_dims(),
+        attn_mechanism=run.attn_mechanism,
+        gradient_checkpointing=run.gradient_checkpointing,
+        revision=revision,
+    )
+
+
+def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase":
+    """Returns the tokenizer in a folder or on the hub.
+
+    Raises:
+        ConfigError: there is none, or it has no token to end a completion with.
+    """
+    # It would say that torch is missing, which nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, revision=revision or "main", local_files_only=Path(name).is_dir()
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Cannot load a tokenizer from {name!r} (name another with --processor_repo_id): {error}"
+        ) from error
+    if tokenizer.eos_token_id is None and tokenizer.pad_token_id is None:
+        raise ConfigError(
+            f"The tokenizer of {name!r} has neither an eos_token nor a pad_token, and a completion must end "
+            "with one: set eos_token in its tokenizer_config.json."
+        )
+    return tokenizer
+
+
+def keep_compiled_programs() -> None:
+    """Makes jax keep compiled programs in a folder that only this user can read or write.
+
+    A compiled program is run as it is found: a folder that others write to would let them run code here.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "easydel" / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(stat.S_IRWXU)
+    except OSError as error:
+        print(f"note: compiled programs are not kept: {error}", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def summary(metrics: Mapping[str, float], config: DPOConfig, checkpoint_path: Path | None) -> str:
+    """Returns the last metrics as a table, training beside evaluation, and the places of what was written."""
+    rows = [f"{'':<20}{'training':>12}{'evaluation':>12}"]
+    for name in SUMMARY:
+        values = [metrics.get(name), metrics.get(f"eval_{name}")]
+        rows.append(f"{name:<20}" + "".join(f"{'-' if value is None else f'{value:.4f}':>12}" for value in values))
+    places = {"run": config.run_folder, "checkpoint": checkpoint_path}
+    if config.do_last_save:
+        places["model"] = config.run_folder / "model"
+    return "\n".join([*rows, "", *(f"{what:<12}{place}" for what, place in places.items() if place)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The device mesh, and the rules that map the logical axes of an array to the axes of the mesh."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from easydel.errors import ConfigError
+
+# Data, weights and data ("fully sharded"), experts, tensor, sequence.
+MESH_AXES = ("dp", "fsdp", "ep", "tp", "sp")
+
+# An axis that is not named here is the same on every device. The residual stream (`residual`) is one of
+# those: norm weights and output biases are too small to be worth a gather.
+RULES: dict[str, tuple[str, ...]] = {
+    "rows": ("dp", "fsdp"),
+    "embed": ("fsdp",),
+    "vocab": ("tp",),
+    "heads": ("tp",),
+    "kv_heads": ("tp",),
+    "mlp": ("tp",),
+}
+
+
+def make_mesh(sharding_axis_dims: Sequence[int], devices: Sequence[Any] | None = None) -> Mesh:
+    """Returns the mesh `(dp, fsdp, ep, tp, sp)`; one size may be -1 and takes what is left of all devices.
+
+    Sizes that are all given may ask for fewer devices than there are, and take the first ones.
+
+    Raises:
+        ConfigError: not five sizes, more devices than there are, a rest that does not divide, or an axis that is not
+            supported yet (`ep`, `sp`).
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    dims = list(sharding_axis_dims)
+    shown = f"sharding_axis_dims {tuple(dims)}"
+    if len(dims) != len(MESH_AXES):
+        raise ConfigError(f"{shown} has {len(dims)} sizes; it needs {len(MESH_AXES)}: {', '.join(MESH_AXES)}.")
+    if any(size < 1 and size != -1 for size in dims) or dims.count(-1) > 1:
+        raise ConfigError(f"{shown}: each size must be at least 1, and at most one may be -1 (what is left).")
+    fixed = math.prod(size for size in dims if size != -1)
+    if -1 in dims:
+        dims[dims.index(-1)] = len(devices) // fixed
+    elif fixed < len(devices) and jax.process_count() == 1:
+        devices = devices[:fixed]  # sizes that are all given ask for so many devices, not for all there are
+    if math.prod(dims) != len(devices):
+        wanted = f"a multiple of {fixed}" if -1 in sharding_axis_dims else f"{fixed}"
+        raise ConfigError(f"{shown} needs {wanted} devices; {len(devices)} are here. Use -1 for an axis that may vary.")
+    for axis, reason in (
+        ("ep", "no supported model has experts"),
+        ("sp", "rows are not split along their length yet"),
+    ):
+        if dims[MESH_AXES.index(axis)] > 1:
+            raise ConfigError(f"{shown}: {axis} must be 1, because {reason}.")
+    # `jax.make_mesh` would make the axes Explicit, and every matmul would need a sharding of its own.
+    return jax.make_mesh(tuple(dims), MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def spec_for(axes: Sequence[str], shape: Sequence[int], mesh: Mesh, *, name: str = "an array") -> PartitionSpec:
+    """Returns how an array with these logical axes is split over the mesh.
+
+    Raises:
+        ConfigError: an axis whose size does not divide over its part of the mesh; `name` says which array.
+    """
+    entries: list[tuple[str, ...] | None] = []
+    for axis, size in zip(axes, shape, strict=True):
+        used = tuple(part for part in RULES.get(axis, ()) if mesh.shape[part] > 1)
+        parts = math.prod(mesh.shape[part] for part in used)
+        if size % parts:
+            raise ConfigError(
+                f"{name}: axis {axis!r} of size {size} does not divide over {parts} devices "
+                f"(mesh axis {' x '.join(used)}). Choose sharding_axis_dims so that it does."
+            )
+        entries.append(used or None)
+    return PartitionSpec(*entries)
+
+
+def sharding_for(axes: Sequence[str], shape: Sequence[int], mesh: Mesh, *, name: str = "an array") -> NamedSharding:
+    """Returns `spec_for` together with its mesh, ready for `jax.device_put`."""
+    return NamedSharding(mesh, spec_for(axes, shape, mesh, name=name))
+
+
+def constrain(x: jax.Array, axes: Sequence[str], mesh: Mesh, *, name: str = "an array") -> jax.Array:
+    """Returns `x`, told to the compiler to be split by these logical axes."""
+    if mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, sharding_for(axes, x.shape, mesh, name=name))
+
+
+def row_shards(mesh: Mesh) -> int:
+    """Returns over how many devices rows are split: the number of rows must be a multiple of it."""
+    return math.prod(mesh.shape[axis] for axis in RULES["rows"])

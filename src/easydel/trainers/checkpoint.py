@@ -1,0 +1,111 @@
+"""Checkpoints of a run: the whole training state, the place in the data, and the reference when it moves.
+
+Orbax writes each into a temporary folder and renames it when complete, so a killed run leaves whole checkpoints only.
+Saving happens in the background; `wait` returns when everything asked for is on disk, or raises what went wrong.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+
+from easydel.errors import ConfigError
+from easydel.trainers.state import TrainState
+
+
+class Progress(NamedTuple):
+    """Where a run stands besides its arrays: plain numbers and text, stored as JSON."""
+
+    epoch: int  # of the next batch
+    batch: int  # of the next batch within its epoch
+    num_tokens: int  # trained on so far
+    data: str  # fingerprint of the training pairs
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: TrainState
+    progress: Progress
+    reference: PyTree | None  # weights of a synced reference
+
+
+class Checkpointer:
+    """Writes and reads the checkpoints in one folder, `<folder>/<step>/`; use it as a context manager."""
+
+    def __init__(self, folder: Path, *, keep: int | None = None) -> None:
+        self.folder = folder.absolute()  # orbax refuses relative paths
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.close()
+
+    def latest(self) -> int | None:
+        """Returns the step of the newest complete checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, saved: Saved) -> None:
+        """Starts to write a checkpoint; the arrays may be donated as soon as this returns."""
+        step = int(saved.state.step)
+        if step in self._manager.all_steps():
+            return
+        items: dict[str, Any] = {
+            "state": ocp.args.StandardSave(_with_plain_key(saved.state)),
+            "progress": ocp.args.JsonSave(saved.progress._asdict()),
+        }
+        if saved.reference is not None:
+            items["reference"] = ocp.args.StandardSave(saved.reference)
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def wait(self) -> None:
+        """Returns when every started checkpoint is complete; raises the error of one that failed."""
+        self._manager.wait_until_finished()
+
+    def path(self, step: int) -> Path:
+        """Returns the folder of one checkpoint."""
+        return self.folder / str(step)
+
+    def restore(self, step: int, like: Saved) -> Saved:
+        """Returns the checkpoint of one step with the shapes, dtypes and shardings of `like`.
+
+        Raises:
+            ConfigError: it was written by a model or optimizer of another structure.
+        """
+        items: dict[str, Any] = {
+            "state": ocp.args.StandardRestore(_abstract(_with_plain_key(like.state))),
+            "progress": ocp.args.JsonRestore(),
+        }
+        if like.reference is not None:
+            items["reference"] = ocp.args.StandardRestore(_abstract(like.reference))
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, KeyError) as error:
+            raise ConfigError(
+                f"the checkpoint {self.path(step)} does not fit this model and optimizer: {error}. "
+                "Continue with the settings it was written with, or train under another model_name."
+            ) from error
+        state = TrainState(*restored["state"])
+        reference = None if like.reference is None else restored["reference"]
+        return Saved(
+            state._replace(key=jax.random.wrap_key_data(state.key)),
+            Progress(**restored["progress"]),
+            reference,
+        )
+
+
+def _with_plain_key(state: TrainState) -> TrainState:
+    """Returns the state with its random key as the integers it is made of, which are stored exactly."""
+    return state._replace(key=jax.random.key_data(state.key))
+
+
+def _abstract(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

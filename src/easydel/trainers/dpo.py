@@ -1,0 +1,332 @@
+"""`DPOTrainer`: the part with a lifetime. It prepares once, then turns batches into steps until the run is done."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from easydel.data.loader import Loader, Position, make_loader, prefetch
+from easydel.data.prepare import Prepared, prepare
+from easydel.errors import ConfigError, DataError
+from easydel.losses import looks_across_pairs, select_loss
+from easydel.models.causal_lm import CausalLM
+from easydel.models.rows import matrix_axes
+from easydel.sharding import row_shards
+from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.log import MetricsLog, brief, read_metrics, rewind
+from easydel.trainers.metrics import Window, add, means, unshared_tokens
+from easydel.trainers.optimizer import make_optimizer, make_schedule
+from easydel.trainers.reference import Reference
+from easydel.trainers.report import write_report
+from easydel.trainers.run_folder import RunFolder, append_samples, open_run_folder
+from easydel.trainers.samples import answer_prompts
+from easydel.trainers.setup import (
+    check_memory,
+    check_models,
+    check_tokenizer,
+    fingerprint,
+    on_mesh,
+    trained_copy,
+)
+from easydel.trainers.state import initial_state
+from easydel.trainers.step import Objective, make_evaluation_step, make_logprobs, make_train_step
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+class TrainResult(NamedTuple):
+    """What a run leaves in memory; the rest is in its folder."""
+
+    model: CausalLM
+    metrics: dict[str, float]  # of the last logged step and the last evaluation
+    checkpoint_path: Path | None  # of the newest checkpoint
+
+
+class DPOTrainer:
+    """Tunes a language model on pairs of answers, one preferred, with DPO or one of its relatives.
+
+    Everything that can be wrong with settings, rows and models is found here, before anything is compiled.
+
+    Args:
+        arguments: every setting of the run.
+        model: the policy. It is left as it is; the trained one is `train().model`, and `trainer.model`.
+        reference_model: what the policy is compared with; None takes the policy as it starts.
+        processing_class: the Hugging Face tokenizer; not needed for rows that are token ids already.
+        train_dataset: rows with `prompt`, `chosen`, `rejected`; a list, a `datasets.Dataset`, or any iterable.
+        eval_dataset: held-out rows of the same form.
+
+    Raises:
+        ConfigError: settings that cannot work with this model.
+        DataError: rows that cannot be trained on, with the number of the row and the field.
+    """
+
+    def __init__(
+        self,
+        arguments: DPOConfig,
+        model: CausalLM,
+        reference_model: CausalLM | None = None,
+        processing_class: Any = None,
+        train_dataset: Rows | None = None,
+        eval_dataset: Rows | None = None,
+    ) -> None:
+        if train_dataset is None and eval_dataset is None:
+            raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
+        self.arguments = arguments
+        self.model = model
+        self.processing_class = processing_class
+        check_models(arguments, model, reference_model)
+        check_tokenizer(processing_class, model.config)
+        self.train_data = None if train_dataset is None else self._prepare(train_dataset, "train_dataset")
+        self.eval_data = None if eval_dataset is None else self._prepare(eval_dataset, "eval_dataset")
+        self._loader = None if self.train_data is None else self._make_loader(self.train_data)
+        self._chunk = 1024 if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
+        if self._loader is not None:
+            check_memory(arguments, model, self._loader.plan, head_chunk=self._chunk)
+        self._make_steps(reference_model)
+
+    def train(self) -> TrainResult:
+        """Trains to the end of the last epoch, or `max_training_steps`, and returns the trained model.
+
+        Writes the run folder as it goes: `config.yaml`, `metrics.jsonl`, `checkpoints/`, `report.html`, `model/`.
+        """
+        loader, data = self._loader, self.train_data
+        if loader is None or data is None:
+            raise ConfigError("train() needs train_dataset=; only an eval_dataset was given.")
+        config, folder = self.arguments, open_run_folder(self.arguments)
+        with Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
+            saved = self._start(folder, checkpointer, data)
+            done = int(saved.state.step)
+            rewind(folder.path, done)
+            wandb_config = config.to_dict() if config.use_wandb else None
+            with MetricsLog(
+                folder.path,
+                config.model_name,
+                total=self.total_steps,
+                done=done,
+                show=config.progress_bar,
+                wandb_config=wandb_config,
+            ) as log:
+                self._greet(log, folder, data, done)
+                metrics = self._run(saved, loader, folder.path, checkpointer, log)
+            checkpointer.wait()
+            newest = checkpointer.latest()
+            path = None if newest is None else checkpointer.path(newest)
+        if config.do_last_save:
+            self.save_pretrained(folder.path / "model")
+        self._write_report(folder.path)
+        return TrainResult(self.model, metrics, path)
+
+    def evaluate(self, dataset: Rows | None = None) -> dict[str, float]:
+        """Returns the `eval_*` metrics of the current model, each a mean over all pairs (or tokens), not over batches.
+
+        Args:
+            dataset: rows to evaluate on; None takes `eval_dataset`.
+        """
+        data = self.eval_data if dataset is None else self._prepare(dataset, "dataset")
+        if data is None:
+            raise ConfigError("evaluate() needs rows: give it a dataset, or the trainer an eval_dataset=.")
+        return self._evaluate(data, self.model.params)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the current model, with the tokenizer, as a Hugging Face folder that replaces `folder` when complete."""
+        self.model.save_pretrained(folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(str(folder))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer updates of the whole run."""
+        if self._loader is None:
+            raise ConfigError("there are no steps without a train_dataset=.")
+        steps = self.arguments.num_train_epochs * self._loader.steps_per_epoch
+        return min(steps, self.arguments.max_training_steps or steps)
+
+    def _prepare(self, rows: Rows, name: str) -> Prepared:
+        config = self.arguments
+        try:
+            return prepare(
+                rows,
+                self.processing_class,
+                max_length=config.max_length,
+                max_prompt_length=config.max_prompt_length,
+                max_completion_length=config.max_completion_length,
+                truncation_mode=config.truncation_mode,
+                vocab_size=self.model.config.vocab_size,
+            )
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+
+    def _make_loader(self, data: Prepared) -> Loader:
+        config = self.arguments
+        return make_loader(
+            data.pairs,
+            total_batch_size=config.total_batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            seed=config.seed,
+            shuffle=config.shuffle_train_dataset,
+            shards=row_shards(self.model.decoder.mesh),
+        )
+
+    def _make_steps(self, reference_model: CausalLM | None) -> None:
+        """Makes the step functions; XLA compiles each when it meets a new batch shape."""
+        config = self.arguments
+        loss = select_loss(config.loss_type, beta=config.beta, label_smoothing=config.label_smoothing)
+        self._objective = Objective(loss, looks_across_pairs(config.loss_type), config.beta)
+        self._logprobs = make_logprobs(self.model.decoder, chunk=self._chunk, logit_metrics=config.log_logit_metrics)
+        self._evaluation_step = make_evaluation_step(self._logprobs, self._objective)
+        source = self.model if reference_model is None else reference_model
+        self.reference = Reference(
+            None if config.reference_free else source.decoder,
+            None if config.reference_free else source.params,
+            chunk=self._chunk,
+            sync_steps=config.ref_model_sync_steps if config.sync_ref_model else None,
+            mixup_alpha=config.ref_model_mixup_alpha,
+        )
+
+    def _start(self, folder: RunFolder, checkpointer: Checkpointer, data: Prepared) -> Saved:
+        """Returns the state to train on from: the model's own, or the newest checkpoint's when continuing."""
+        config = self.arguments
+        self._schedule = make_schedule(
+            config.scheduler,
+            learning_rate=config.learning_rate,
+            learning_rate_end=config.learning_rate_end,
+            warmup_steps=config.warmup_steps,
+            total_steps=self.total_steps,
+        )
+        self._optimizer = make_optimizer(
+            config.optimizer,
+            self._schedule,
+            matrix_axes=matrix_axes(self.model.config),
+            weight_decay=config.weight_decay,
+            clip_grad=config.clip_grad,
+            beta1=config.adam_beta1,
+            beta2=config.adam_beta2,
+            epsilon=config.adam_epsilon,
+        )
+        params = trained_copy(self.model.params, config.param_dtype)
+        state = initial_state(params, self._optimizer, config.seed, self.model.decoder.mesh)
+        moving = self.reference.params if config.sync_ref_model else None
+        fresh = Saved(state, Progress(0, 0, 0, fingerprint(data.pairs)), moving)
+        newest = checkpointer.latest() if folder.continues else None
+        if newest is None:
+            return fresh
+        saved = checkpointer.restore(newest, fresh)
+        if saved.progress.data != fresh.progress.data:
+            raise ConfigError(
+                f"resume = 'auto' cannot continue the run in {folder.path}: its training pairs were others (their "
+                f"fingerprint was {saved.progress.data}, now {fresh.progress.data}). Give it the same data and tokenizer, "
+                "choose another model_name, or set resume = 'never' to start again."
+            )
+        if moving is not None:
+            self.reference.params = saved.reference
+        return saved
+
+    def _run(
+        self, saved: Saved, loader: Loader, folder: Path, checkpointer: Checkpointer, log: MetricsLog
+    ) -> dict[str, float]:
+        """Trains from `saved` to the last step, leaves the trained model in `self.model`, returns the last metrics."""
+        config, mesh, total = self.arguments, self.model.decoder.mesh, self.total_steps
+        state, progress = saved.state, saved.progress
+        step = int(state.step)
+        train_step = make_train_step(
+            self._logprobs, self._objective, self._optimizer, state, dropout=not config.disable_dropout
+        )
+        last = {name: value for entry in read_metrics(folder) for name, value in entry.items() if name != "step"}
+        if step == 0:
+            last |= self._look(state.params, step, folder, log)
+        window = Window()
+        batches = loader.batches(Position(progress.epoch, progress.batch), epochs=config.num_train_epochs)
+        with prefetch(batches) as ahead:
+            while step < total:
+                position, batch = next(ahead)
+                on_device = on_mesh(batch, mesh)
+                state, sums = train_step(state, on_device, self.reference.logprobs(on_device))
+                step += 1
+                self.reference.after_step(step, state.params)
+                window.add(batch, sums)
+                progress = progress._replace(
+                    epoch=position.epoch,
+                    batch=position.batch,
+                    num_tokens=progress.num_tokens + unshared_tokens(batch),
+                )
+                log.advance()
+                if step % config.log_steps == 0 or step == total:
+                    metrics = window.metrics(logit_metrics=config.log_logit_metrics) | {
+                        "learning_rate": float(self._schedule(step - 1)),
+                        "epoch": step / loader.steps_per_epoch,
+                        "num_tokens": progress.num_tokens,
+                    }
+                    log.write(step, metrics)
+                    last |= metrics
+                    window = Window()
+                if step == total or _is_due(step, config.evaluation_steps):
+                    window.pause()
+                    last |= self._look(state.params, step, folder, log)
+                    window.resume()
+                if step == total or _is_due(step, config.save_steps):
+                    moving = self.reference.params if config.sync_ref_model else None
+                    checkpointer.save(Saved(state, progress, moving))
+        self.model = dataclasses.replace(self.model, params=state.params)
+        return last
+
+    def _look(self, params: Any, step: int, folder: Path, log: MetricsLog) -> dict[str, float]:
+        """Evaluates on the held-out rows, before the first step, when due and after the last, and logs the result."""
+        config = self.arguments
+        if self.eval_data is None:
+            return {}
+        metrics = self._evaluate(self.eval_data, params)
+        log.write(step, metrics)
+        log.say(f"step {step}  {brief(metrics)}")
+        if config.generation_prompts and self.processing_class is not None and step in (0, self.total_steps):
+            answers = answer_prompts(
+                dataclasses.replace(self.model, params=params),
+                self.processing_class,
+                self.eval_data.pairs[: config.generation_prompts],
+                step=step,
+                max_new_tokens=config.generation_max_new_tokens,
+            )
+            append_samples(folder, answers)
+        return metrics
+
+    def _evaluate(self, data: Prepared, params: Any) -> dict[str, float]:
+        config = self.arguments
+        shards = row_shards(self.model.decoder.mesh)
+        size = config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps
+        loader = make_loader(data.pairs, total_batch_size=size, shuffle=False, shards=shards)
+        steps = min(loader.steps_per_epoch, config.max_evaluation_steps or loader.steps_per_epoch)
+        total: dict[str, float] = {}
+        with prefetch(loader.batches()) as batches:
+            for _ in range(steps):
+                batch = on_mesh(next(batches)[1], self.model.decoder.mesh)
+                total = add(total, self._evaluation_step(params, batch, self.reference.logprobs(batch)))
+        result = means(total, logit_metrics=config.log_logit_metrics)
+        return {f"eval_{name}": value for name, value in result.items()}
+
+    def _greet(self, log: MetricsLog, folder: RunFolder, data: Prepared, done: int) -> None:
+        """Says what is about to happen: the data as it was read, the steps, where the results will be."""
+        config = self.arguments
+        if not config.progress_bar:
+            return
+        weights = sum(x.size for x in jax.tree.leaves(self.model.params))
+        log.say(f"{config.model_name}: {self.model.config.model_type} with {weights:,} weights, {config.loss_type}")
+        log.say(f"train: {data.counts.summary()}")
+        if self.eval_data is not None:
+            log.say(f"held out: {self.eval_data.counts.summary()}")
+        if folder.moved is not None:
+            log.say(f"An earlier run in {folder.path} was moved to {folder.moved}.")
+        start = f"continuing after step {done} of" if done else "training for"
+        log.say(f"{start} {self.total_steps} steps of {config.total_batch_size} pairs, in {folder.path}")
+
+    def _write_report(self, folder: Path) -> None:
+        facts = {"Model": self.model.origin.name, "Steps": str(self.total_steps)}
+        for name, data in (("Training rows", self.train_data), ("Held-out rows", self.eval_data)):
+            if data is not None:
+                facts[name] = data.counts.summary()
+        write_report(folder, self.arguments.model_name, self.arguments.to_dict(), facts)
+
+
+def _is_due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0

@@ -1,0 +1,178 @@
+"""Dataclass fields that carry their own help, range and group, and the checks made from them.
+
+The constructor, YAML files and the command line all go through `check_fields`, so a value means the same
+wherever it is written.
+"""
+
+import dataclasses
+import math
+import numbers
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from easydel.errors import ConfigError, nearest
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_NOUN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str = "",
+    choices: tuple[str, ...] = (),
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """Returns a dataclass field with its help string and its allowed range.
+
+    `group` on a field starts a group of that title in `--help`. `choices` is for fields whose type cannot
+    list them; a `Literal` type lists its own.
+    """
+    limits = {"above": above, "at least": at_least, "below": below, "at most": at_most}
+    limits = {words: limit for words, limit in limits.items() if limit is not None}
+    return dataclasses.field(
+        default=default, metadata={"help": help, "group": group, "choices": choices, "limits": limits}
+    )
+
+
+def field_types(cls: type) -> dict[str, tuple[Any, ...]]:
+    """Returns what each field may be: `int | None` gives `(int, NoneType)`, a `Literal` its values."""
+    return {name: _alternatives(hint) for name, hint in typing.get_type_hints(cls).items()}
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return tuple(part for member in typing.get_args(hint) for part in _alternatives(member))
+    if origin is typing.Literal:
+        return typing.get_args(hint)
+    return (origin or hint,)
+
+
+def choices_of(field: dataclasses.Field[Any], alternatives: tuple[Any, ...]) -> tuple[str, ...]:
+    """Returns the names a field accepts, or `()` when it is not a choice between names."""
+    return field.metadata["choices"] or tuple(value for value in alternatives if isinstance(value, str))
+
+
+def reject_unknown(names: Iterable[str], cls: type) -> None:
+    """Raises ConfigError, with the nearest name, for the first name that is no field of dataclass `cls`."""
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known) or f" It has: {', '.join(known)}."
+            raise ConfigError(f"{cls.__name__} has no option {name!r}.{hint}")
+
+
+def check_fields(instance: Any) -> None:
+    """Converts every field of a frozen dataclass to its declared type and checks its choices and limits.
+
+    Raises:
+        ConfigError: a value of another type, not among the choices, or out of range.
+    """
+    cls = type(instance)
+    alternatives = field_types(cls)
+    for field in dataclasses.fields(cls):
+        value = _converted(field, getattr(instance, field.name), alternatives[field.name])
+        for words, limit in field.metadata["limits"].items():
+            if value is not None and not _WITHIN[words](value, limit):
+                raise ConfigError(f"{field.name} = {value!r} must be {_range_in_words(field)}.")
+        object.__setattr__(instance, field.name, value)
+
+
+_WITHIN: dict[str, Callable[[float, float], bool]] = {
+    "above": lambda value, limit: value > limit,
+    "at least": lambda value, limit: value >= limit,
+    "below": lambda value, limit: value < limit,
+    "at most": lambda value, limit: value <= limit,
+}
+
+
+def _range_in_words(field: dataclasses.Field[Any]) -> str:
+    return " and ".join(f"{words} {limit}" for words, limit in field.metadata["limits"].items())
+
+
+def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[Any, ...]) -> Any:
+    """Returns `value` as one of the field's types, where text may spell a number or `none`."""
+    optional = types.NoneType in alternatives
+    if value is None or (optional and isinstance(value, str) and value.lower() in ("none", "null")):
+        if optional:
+            return None
+        raise ConfigError(f"{field.name} = None is not allowed: the default is {field.default!r}.")
+    choices = choices_of(field, alternatives)
+    if choices:
+        if value in choices or (Callable in alternatives and callable(value)):
+            return value
+        hint = nearest(str(value), choices) if isinstance(value, str) else ""
+        raise ConfigError(f"{field.name} = {value!r} is not one of {', '.join(map(repr, choices))}.{hint}")
+    kind = next(kind for kind in alternatives if kind in _NOUN)
+    converted = _READERS[kind](value)
+    if converted is None:
+        none = " or none" if optional else ""
+        raise ConfigError(f"{field.name} = {value!r} must be {_NOUN[kind]}{none}; this is {type(value).__name__}.")
+    return converted
+
+
+def _read_bool(value: Any) -> bool | None:
+    if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
+        return value.lower() in _TRUE
+    return value if isinstance(value, bool) else None
+
+
+def _read_int(value: Any) -> int | None:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)  # not through float, which rounds above 2**53
+    number = _read_float(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _read_float(value: Any) -> float | None:
+    if isinstance(value, str):  # PyYAML reads 5e-7 as text
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _read_str(value: Any) -> str | None:
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return value if isinstance(value, str) else None
+
+
+_READERS: dict[type, Callable[[Any], Any]] = {
+    bool: _read_bool,
+    int: _read_int,
+    float: _read_float,
+    str: _read_str,
+}
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Returns the mapping of option names to values in a YAML file; an empty file gives `{}`.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds something other than `name: value` lines.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the configuration {str(path)!r}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path} must hold 'name: value' lines, but holds a {type(values).__name__}.")
+    return {str(name): value for name, value in values.items()}

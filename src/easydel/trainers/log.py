@@ -1,0 +1,122 @@
+"""Where metrics go while a run is under way: `metrics.jsonl` always, the terminal, and Weights & Biases when asked."""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from tqdm import tqdm
+
+Metrics = Mapping[str, float]
+
+
+class MetricsLog:
+    """Writes each logged step to a run folder and to the terminal; use it as a context manager.
+
+    A terminal shows a progress bar; anything else, such as a log file, gets one line per logged step.
+
+    Args:
+        folder: the run folder; `metrics.jsonl` in it is appended to.
+        name: shown at the bar, and the name of the wandb run.
+        total: steps of the whole run; `done` of them lie behind.
+        show: False writes nothing to the terminal.
+        wandb_config: settings to record with a wandb run; None logs to the files only.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        total: int,
+        done: int = 0,
+        show: bool = True,
+        wandb_config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._file: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._total = total
+        # disable=None: tqdm itself finds out whether stderr is a terminal.
+        self._bar = tqdm(total=total, initial=done, desc=name, unit="step", disable=None if show else True)
+        self._plain = show and self._bar.disable
+        self._wandb = None if wandb_config is None else _start_wandb(folder, name, wandb_config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._file.close()
+        if self._wandb is not None:
+            self._wandb.finish(exit_code=0 if error is None else 1)
+
+    def advance(self) -> None:
+        """Moves the progress bar by one step."""
+        self._bar.update(1)
+
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Records the metrics of a step: one JSON object on a line, `step` first."""
+        self._file.write(json.dumps({"step": step} | {name: _plain(value) for name, value in metrics.items()}) + "\n")
+        self._file.flush()  # what is logged survives a kill
+        if self._wandb is not None:
+            self._wandb.log(dict(metrics), step=step)
+        text = brief(metrics)
+        if self._plain:
+            self.say(f"step {step}/{self._total}  {text}")
+        else:
+            self._bar.set_postfix_str(text)
+
+    def say(self, text: str) -> None:
+        """Prints a line without breaking the progress bar."""
+        tqdm.write(text)
+
+
+def brief(metrics: Metrics) -> str:
+    """Returns the few figures that tell whether a run is healthy, on one line.
+
+    >>> brief({"eval_loss": 0.51, "eval_rewards/accuracies": 0.9, "eval_rewards/margins": 0.42, "eval_runtime": 3.0})
+    'eval_loss 0.5100  accuracy 0.900  margin 0.4200'
+    """
+    prefix = "eval_" if any(name.startswith("eval_") for name in metrics) else ""
+    shown = {f"{prefix}loss": ("", ".4f"), f"{prefix}rewards/accuracies": ("accuracy", ".3f")}
+    shown |= {f"{prefix}rewards/margins": ("margin", ".4f"), "pairs_per_second": ("pairs/s", ".1f")}
+    return "  ".join(
+        f"{label or name} {format(metrics[name], form)}" for name, (label, form) in shown.items() if name in metrics
+    )
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Returns the logged objects of a run, oldest first; a line that a kill cut off is left out."""
+    file = folder / "metrics.jsonl"
+    if not file.exists():
+        return []
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def rewind(folder: Path, step: int) -> None:
+    """Removes what was logged after `step`, so that a resumed run does not log the same steps twice."""
+    kept = [entry for entry in read_metrics(folder) if entry["step"] <= step]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+
+
+def _plain(value: float) -> float | int | None:
+    """JSON has no NaN: a value that is not finite is written as null."""
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _start_wandb(folder: Path, name: str, config: Mapping[str, Any]) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        warnings.warn(
+            "use_wandb = True, but wandb is not installed: this run is logged to metrics.jsonl only. "
+            "Install it with `pip install 'easydel-dpo[wandb]'`.",
+            stacklevel=2,
+        )
+        return None
+    return wandb.init(project="easydel-dpo", name=name, dir=str(folder), config=dict(config))

@@ -1,0 +1,109 @@
+"""The folder of a run, `<save_directory>/<model_name>/`: who may write there, and what an earlier run leaves behind."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from easydel.errors import ConfigError
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.fields import read_yaml
+
+# Settings that change what a run shows or keeps, not what it computes: they may differ when a run is continued.
+FREE_ON_RESUME = frozenset(
+    {
+        "resume",
+        "save_directory",
+        "save_steps",
+        "save_total_limit",
+        "do_last_save",
+        "log_steps",
+        "progress_bar",
+        "use_wandb",
+        "eval_batch_size",
+        "evaluation_steps",
+        "max_evaluation_steps",
+        "generation_prompts",
+        "generation_max_new_tokens",
+    }
+)
+
+
+class RunFolder(NamedTuple):
+    """A run folder that is ours to write to."""
+
+    path: Path
+    continues: bool  # it holds checkpoints of the same configuration, and resuming was asked for
+    moved: Path | None  # where an earlier run was put
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+
+def open_run_folder(config: DPOConfig) -> RunFolder:
+    """Returns the folder of a run, made and holding `config.yaml`.
+
+    With `resume="never"` an earlier run there is moved aside to `<model_name>.1`, `.2`, ...: nothing is overwritten.
+    With `resume="auto"` it is continued, provided its configuration is the same.
+
+    Raises:
+        ConfigError: the folder cannot be written, or resuming was asked for with other settings than the run's.
+    """
+    path = config.run_folder
+    try:
+        earlier = path.exists() and any(path.iterdir())
+        moved = None
+        if earlier and config.resume == "never":
+            moved = next(p for n in _count() if not (p := path.with_name(f"{path.name}.{n}")).exists())
+            path.rename(moved)
+        continues = earlier and config.resume == "auto" and (path / "config.yaml").exists()
+        if continues:
+            _require_same(config, path / "config.yaml")
+        path.mkdir(parents=True, exist_ok=True)
+        config.to_yaml(path / "config.yaml")
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {path} cannot be used: {error.strerror or error}. "
+            "Set save_directory to a folder that you may write to."
+        ) from error
+    return RunFolder(path, bool(continues), moved)
+
+
+def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
+    """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer."""
+    with (folder / "samples.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+
+
+def read_samples(folder: Path) -> list[dict[str, Any]]:
+    """Returns the sample answers of a run, oldest first."""
+    file = folder / "samples.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def _count() -> Iterable[int]:
+    number = 1
+    while True:
+        yield number
+        number += 1
+
+
+def _require_same(config: DPOConfig, file: Path) -> None:
+    now, then = config.to_dict(), read_yaml(file)
+    free = FREE_ON_RESUME
+    if config.scheduler in (
+        "none",
+        "constant",
+    ):  # no schedule depends on where the run ends: it may be made longer
+        free = free | {"num_train_epochs", "max_training_steps"}
+    differing = [
+        f"{name} = {now[name]!r} (it was {then.get(name)!r})"
+        for name in now
+        if name not in free and now[name] != then.get(name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"resume = 'auto' cannot continue the run in {file.parent}: other settings, {'; '.join(differing)}. "
+            "Set them back, choose another model_name, or set resume = 'never' to start again."
+        )

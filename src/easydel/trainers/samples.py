@@ -1,0 +1,31 @@
+"""Sample answers: what the model says to a few held-out prompts, so that a person can see what training changed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from easydel.data.pair import Pair
+from easydel.models.causal_lm import CausalLM
+
+
+def answer_prompts(
+    model: CausalLM, tokenizer: Any, pairs: Sequence[Pair], *, step: int, max_new_tokens: int
+) -> list[dict[str, Any]]:
+    """Returns the model's greedy answer to the prompt of each pair: `{"step", "prompt", "answer"}`, as text."""
+    longest = max(len(pair.prompt) for pair in pairs)
+    tokens = np.zeros((len(pairs), longest), np.int32)
+    mask = np.zeros_like(tokens)
+    for row, pair in enumerate(pairs):
+        tokens[row, longest - len(pair.prompt) :] = pair.prompt
+        mask[row, longest - len(pair.prompt) :] = 1
+    eos = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+    out = model.generate(tokens, mask, max_new_tokens=max_new_tokens, eos_token_id=eos)
+
+    def text(ids: Sequence[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=True)
+
+    return [
+        {"step": step, "prompt": text(pair.prompt), "answer": text(out[row, longest:].tolist())}
+        for row, pair in enumerate(pairs)
+    ]

@@ -1,0 +1,119 @@
+"""What is settled before the first step: models that fit each other, memory that is there, weights in their place."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from easydel.data.pack import Batch, Shape
+from easydel.data.pair import Pair
+from easydel.errors import ConfigError
+from easydel.memory import available_bytes, require
+from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
+from easydel.sharding import RULES
+from easydel.trainers.config import DPOConfig
+
+# Numbers an optimizer keeps per weight; adafactor keeps rows and columns only.
+_MOMENTS = {"adamw": 2, "muon": 2, "lion": 1, "rmsprop": 1, "adafactor": 0}
+
+
+def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None) -> None:
+    """Raises ConfigError where policy, reference and settings contradict each other."""
+    if reference is None:
+        return
+    if config.reference_free:
+        raise ConfigError(
+            "reference_free = True trains without a reference, but a reference_model was given: drop one."
+        )
+    if reference.config.vocab_size != model.config.vocab_size:
+        raise ConfigError(
+            f"the reference model has {reference.config.vocab_size} token ids and the policy "
+            f"{model.config.vocab_size}: their log-probabilities cannot be compared. Take models of one family."
+        )
+    if config.sync_ref_model and reference.config != model.config:
+        raise ConfigError(
+            "sync_ref_model = True mixes the weights of policy and reference, but their configurations differ: "
+            "take a reference of the same architecture, or leave sync_ref_model off."
+        )
+
+
+def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
+    """Raises ConfigError for a tokenizer that cannot end an answer, or that has ids the model has no embedding for."""
+    if tokenizer is None:
+        return
+    if tokenizer.eos_token is None and tokenizer.pad_token is None:
+        raise ConfigError(
+            "the tokenizer has neither an eos_token nor a pad_token, so an answer could not be ended. "
+            "Set tokenizer.eos_token to the token that ends an answer."
+        )
+    if len(tokenizer) > model.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {len(tokenizer)} ids, but the model's embedding has {model.vocab_size} rows. "
+            "Take the tokenizer that belongs to the model."
+        )
+
+
+def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *, head_chunk: int) -> dict[str, int]:
+    """Returns the bytes that training needs by purpose, at its largest compiled shape.
+
+    What is counted is what must be there whatever the compiler does: weights, moments, gradients, a chunk of logits
+    and the layers' inputs that the backward pass starts from.
+
+    Raises:
+        ConfigError: it is more than there is.
+    """
+    weights = sum(x.size for x in jax.tree.leaves(model.params))
+    width = jnp.dtype(config.param_dtype or jax.tree.leaves(model.params)[0].dtype).itemsize
+    tokens = max((shape.rows * shape.length for shape in shapes), default=0)
+    needs = {
+        "weights": weights * width,
+        "optimizer": weights * 4 * _MOMENTS[config.optimizer],
+        "gradients": weights * width * (1 if config.gradient_accumulation_steps == 1 else 2),
+        "activations": tokens
+        * model.config.hidden_size
+        * model.config.num_hidden_layers
+        * model.decoder.dtype.itemsize,
+        "logits": 3 * min(head_chunk, tokens) * model.config.vocab_size * 4,
+    }
+    if config.sync_ref_model:
+        needs["reference"] = weights * width  # a moving reference is a copy; any other is already in memory
+    require(
+        needs,
+        available_bytes(list(model.decoder.mesh.devices.flat)),
+        way_out="Raise gradient_accumulation_steps, lower max_length or total_batch_size, take optimizer 'adafactor' "
+        "or 'lion', or spread the model over more devices (sharding_axis_dims).",
+    )
+    return needs
+
+
+def trained_copy(params: PyTree, dtype: str | None) -> PyTree:
+    """Returns the weights to train, in `dtype` (None keeps theirs): always a copy, as the step consumes its state."""
+    return jax.tree.map(lambda x: jnp.array(x, dtype=dtype or x.dtype, copy=True), params)
+
+
+def fingerprint(pairs: Sequence[Pair]) -> str:
+    """Returns 16 hex digits that tell one list of tokenised pairs from another."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for ids in (
+            pair.prompt,
+            pair.chosen,
+            pair.rejected,
+            [pair.chosen_context, pair.rejected_context, pair.index],
+        ):
+            digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def on_mesh(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+    """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
+    by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
+    whole = NamedSharding(mesh, PartitionSpec())
+    per_pair = ("lengths", "index")
+    return jax.device_put(batch, Batch(*(whole if name in per_pair else by_row for name in Batch._fields)))

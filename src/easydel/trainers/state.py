@@ -1,0 +1,49 @@
+"""The training state: one value, which a step takes and returns, a mesh shards and a checkpoint stores."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+
+class TrainState(NamedTuple):
+    """Everything that changes while training, apart from the reference when it is synced."""
+
+    step: Int[Array, ""]  # optimizer updates done
+    params: PyTree[Float[Array, "..."]]  # the trained weights, float32 masters by default
+    opt_state: optax.OptState
+    key: PRNGKeyArray  # never changes: step t uses fold_in(key, t), so a resumed run draws the same numbers
+
+
+def initial_state(params: PyTree, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
+    """Returns the state before the first update, which owns `params`: a step consumes the state it is given.
+
+    A moment lies where its weight lies; what has no weight of its shape is on every device.
+    """
+    moments = jax.eval_shape(optimizer.init, params)
+    opt_state = jax.jit(optimizer.init, out_shardings=_like_params(moments, params, mesh))(params)
+    whole = NamedSharding(mesh, PartitionSpec())
+    step, key = jax.device_put((jnp.zeros((), jnp.int32), jax.random.key(seed)), whole)
+    return TrainState(step, params, opt_state, key)
+
+
+def shardings(state: TrainState) -> TrainState:
+    """Returns where each array of a state lies: what a step must give back to be compiled once."""
+    return jax.tree.map(lambda x: x.sharding, state)
+
+
+def _like_params(tree: PyTree, params: PyTree, mesh: Mesh) -> PyTree[NamedSharding]:
+    """Returns for each array the sharding of the weight whose path its own ends with, if they have one shape."""
+    known = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+
+    def sharding(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.sharding.Sharding:
+        for start in range(len(path)):
+            weight = known.get(jax.tree_util.keystr(path[start:]))
+            if weight is not None and weight.shape == leaf.shape:
+                return weight.sharding
+        return NamedSharding(mesh, PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)

@@ -1,0 +1,174 @@
+"""The three computations of preference training, each compiled once per batch shape: train, evaluate, reference.
+
+A batch arrives with a leading `micro` axis. Accumulation is exact, not an average of averages: the gradient of the mean
+over all pairs of the update is a sum over micro-batches. A loss that looks across pairs needs every log-probability
+before it has any gradient; it is computed in two passes, the second of which pulls the loss's gradient with respect to
+the log-probabilities back through each micro-batch (the chain rule, cut at the `[pairs, 2]` array).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from easydel.data.pack import Batch
+from easydel.logprobs import CompletionLogprobs, Decoder, completion_logprobs
+from easydel.losses import PreferenceLoss
+from easydel.models.decoder import COMPILER_OPTIONS
+from easydel.trainers.metrics import Sums, pair_sums
+from easydel.trainers.state import TrainState, shardings
+
+ReferenceLogps = Float[Array, "micro pairs 2"]
+LogprobsOf = Callable[[PyTree, Batch, Array | None], CompletionLogprobs]
+
+
+class Objective(NamedTuple):
+    """What is minimised: static, closed over when a step is compiled."""
+
+    loss: PreferenceLoss
+    across_pairs: bool  # a pair's value depends on the other pairs of the update
+    beta: float  # for the logged rewards
+
+
+def make_logprobs(decoder: Decoder, *, chunk: int, logit_metrics: bool) -> LogprobsOf:
+    """Returns the function `(params, one micro-batch, dropout_key) -> CompletionLogprobs` of one decoder."""
+
+    def logprobs(params: PyTree, batch: Batch, dropout_key: Array | None) -> CompletionLogprobs:
+        return completion_logprobs(
+            decoder, params, batch, chunk=chunk, logit_metrics=logit_metrics, dropout_key=dropout_key
+        )
+
+    return logprobs
+
+
+def make_train_step(
+    logprobs: LogprobsOf,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    like: TrainState,
+    *,
+    dropout: bool,
+) -> Callable[[TrainState, Batch, ReferenceLogps], tuple[TrainState, Sums]]:
+    """Returns the compiled `(state, batch, reference) -> (state, sums)`: one optimizer update on one global batch.
+
+    The state given is consumed (its buffers are donated); the one returned lies on the devices as `like` does. Where
+    loss or gradient is not finite, the weights and the optimizer stay as they were, the step still counts, and
+    `sums["skipped"]` is 1.
+    """
+
+    def train_step(state: TrainState, batch: Batch, reference: ReferenceLogps) -> tuple[TrainState, Sums]:
+        keys = _dropout_keys(state, micro=batch.tokens.shape[0]) if dropout else None
+        gradient, out, losses = loss_and_gradient(logprobs, objective, state.params, batch, reference, keys)
+        norm = optax.tree.norm(gradient)
+        finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(losses))
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
+        )
+        sums = pair_sums(*_flat((out, reference, batch.lengths)), losses, beta=objective.beta)
+        sums |= {"grad_norm": norm, "skipped": 1.0 - finite.astype(jnp.float32)}
+        return TrainState(state.step + 1, params, opt_state, state.key), sums
+
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        out_shardings=(shardings(like), None),
+        compiler_options=COMPILER_OPTIONS,
+    )
+
+
+def make_evaluation_step(logprobs: LogprobsOf, objective: Objective) -> Callable[[PyTree, Batch, ReferenceLogps], Sums]:
+    """Returns the compiled `(params, batch, reference) -> sums` of the same loss without an update or dropout."""
+
+    def evaluation_step(params: PyTree, batch: Batch, reference: ReferenceLogps) -> Sums:
+        out, flat_reference, lengths = _flat((_each(logprobs, params, batch, None), reference, batch.lengths))
+        losses = objective.loss(out.logps, flat_reference, lengths)
+        return pair_sums(out, flat_reference, lengths, losses, beta=objective.beta)
+
+    return jax.jit(evaluation_step, compiler_options=COMPILER_OPTIONS)
+
+
+def make_reference_step(decoder: Decoder, *, chunk: int) -> Callable[[PyTree, Batch], ReferenceLogps]:
+    """Returns the compiled `(params, batch) -> log-probabilities` of a reference model.
+
+    It is the policy's own code with the policy's chunking: equal weights give equal numbers, so that the loss of the
+    first step is exactly its known value.
+    """
+    logprobs = make_logprobs(decoder, chunk=chunk, logit_metrics=False)
+    return jax.jit(lambda params, batch: _each(logprobs, params, batch, None).logps, compiler_options=COMPILER_OPTIONS)
+
+
+def loss_and_gradient(
+    logprobs: LogprobsOf,
+    objective: Objective,
+    params: PyTree,
+    batch: Batch,
+    reference: ReferenceLogps,
+    dropout_keys: PRNGKeyArray | None = None,
+) -> tuple[PyTree, CompletionLogprobs, Float[Array, "all_pairs"]]:
+    """Returns the gradient of the mean loss over all real pairs, the log-probabilities [micro pairs 2], the losses.
+
+    The result does not depend on how the batch is split into micro-batches; only one of them is alive at a time.
+    """
+    micro = batch.tokens.shape[0]
+    total = jnp.maximum(jnp.sum(batch.lengths[:, :, 0] > 0), 1)
+
+    def mean_loss(logps, reference, lengths) -> tuple[Array, Array]:
+        losses = objective.loss(logps, reference, lengths)
+        return jnp.sum(jnp.where(lengths[:, 0] > 0, losses, 0.0)) / total, losses
+
+    if objective.across_pairs and micro > 1:
+        out = _each(logprobs, params, batch, dropout_keys)
+        flat_logps, flat_reference, lengths = _flat((out.logps, reference, batch.lengths))
+        pull, losses = jax.grad(mean_loss, has_aux=True)(flat_logps, flat_reference, lengths)
+        pull = pull.reshape(out.logps.shape)
+
+        def surrogate(params, batch, key, pull):
+            return jnp.sum(pull * logprobs(params, batch, key).logps), None
+
+        gradient, _ = _accumulate(surrogate, params, batch, dropout_keys, pull)
+        return gradient, out, losses
+
+    def micro_loss(params, batch, key, reference):
+        out = logprobs(params, batch, key)
+        loss, losses = mean_loss(out.logps, reference, batch.lengths)
+        return loss, (out, losses)
+
+    gradient, (out, losses) = _accumulate(micro_loss, params, batch, dropout_keys, reference)
+    return gradient, out, losses.reshape(-1)
+
+
+def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: PRNGKeyArray | None, extra: Array):
+    """Returns the gradient of `sum_m function(params, batch[m], keys[m], extra[m])` and the stacked second results."""
+    gradient_of = jax.grad(function, has_aux=True)
+    if batch.tokens.shape[0] == 1:
+        inputs = jax.tree.map(lambda x: x[0], (batch, keys, extra))
+        gradient, aux = gradient_of(params, *inputs)
+        return gradient, jax.tree.map(lambda x: x[None], aux)
+
+    def add_one(total: PyTree, inputs: tuple) -> tuple[PyTree, PyTree]:
+        gradient, aux = gradient_of(params, *inputs)
+        return jax.tree.map(jnp.add, total, gradient), aux
+
+    return jax.lax.scan(add_one, jax.tree.map(jnp.zeros_like, params), (batch, keys, extra))
+
+
+def _each(logprobs: LogprobsOf, params: PyTree, batch: Batch, keys: PRNGKeyArray | None) -> CompletionLogprobs:
+    """Returns the log-probabilities of every micro-batch, one after another, stacked on a leading axis."""
+    if batch.tokens.shape[0] == 1:
+        out = logprobs(params, *jax.tree.map(lambda x: x[0], (batch, keys)))
+        return jax.tree.map(lambda x: x[None], out)
+    return jax.lax.map(lambda inputs: logprobs(params, *inputs), (batch, keys))
+
+
+def _flat(tree: PyTree[Array]) -> PyTree[Array]:
+    """Returns arrays [micro pairs ...] as [all_pairs ...]."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def _dropout_keys(state: TrainState, *, micro: int) -> PRNGKeyArray:
+    return jax.random.split(jax.random.fold_in(state.key, state.step), micro)

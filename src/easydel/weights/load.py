@@ -1,0 +1,130 @@
+"""Loads the tensors of a folder into sharded arrays, and gives them back for export, by one weight table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from easydel.errors import WeightsError
+from easydel.sharding import sharding_for
+from easydel.weights.safetensors import Spec, Stored
+from easydel.weights.table import Row, Sizes, get, nest
+
+# Buffers that old checkpoints carry and that follow from the configuration.
+HARMLESS_SUFFIXES = (".rotary_emb.inv_freq",)
+
+
+def load_params(
+    rows: Sequence[Row],
+    stored: Mapping[str, Stored],
+    sizes: Sizes,
+    *,
+    mesh: Mesh,
+    dtype: np.dtype,
+    duplicates: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Returns the nested dict of arrays that the table describes, split over the mesh.
+
+    Each device's part is read from the memory map and cast once, straight from the dtype of the file to
+    `dtype`, so a float32 file gives the same float32 bits.
+
+    Args:
+        duplicates: names that a file may hold a second time, such as a tied LM head: {name: the name it
+            repeats}.
+
+    Raises:
+        WeightsError: missing, unexpected or misshapen tensors, integers for weights, or a duplicate that
+            differs.
+        ConfigError: an axis that does not divide over the mesh.
+    """
+    duplicates = duplicates or {}
+    _check_names(rows, stored, sizes, duplicates)
+    for name, original in duplicates.items():
+        if name in stored and not _same_bytes(stored[name], stored[original]):
+            raise WeightsError(
+                f"{stored[name].file}: {name} differs from {original}, but config.json says they are tied. "
+                "Set tie_word_embeddings to false in config.json to use both."
+            )
+    return nest({row.path: _load_row(row, stored, sizes, mesh, dtype) for row in rows})
+
+
+def export_specs(
+    rows: Sequence[Row], params: Mapping[str, Any], sizes: Sizes, dtype: np.dtype | None
+) -> dict[str, Spec]:
+    """Returns the name, dtype and shape of every tensor of the file, in the order of `export_tensors`."""
+    return {
+        name: Spec(dtype or np.dtype(get(params, row.path).dtype), row.file_shape(sizes))
+        for row in rows
+        for name in row.names(sizes)
+    }
+
+
+def export_tensors(
+    rows: Sequence[Row], params: Mapping[str, Any], sizes: Sizes, dtype: np.dtype | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (name, tensor) for the file; one row of the table is on the host at a time."""
+    for row in rows:
+        array = np.asarray(get(params, row.path))
+        for layer, name in enumerate(row.names(sizes)):
+            tensor = row.to_file(array[layer] if row.stacked else array, sizes)
+            yield name, tensor if dtype is None else tensor.astype(dtype)
+
+
+def _load_row(row: Row, stored: Mapping[str, Stored], sizes: Sizes, mesh: Mesh, dtype: np.dtype) -> jax.Array:
+    tensors = [stored[name] for name in row.names(sizes)]
+    shape = row.shape(sizes)
+
+    def local_part(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None  # None is for arrays without axes, and weights have some
+        if not row.stacked:
+            return row.from_file(tensors[0].array(), sizes)[index].astype(dtype)
+        layers, inner = tensors[index[0]], index[1:]
+        parts = [row.from_file(tensor.array(), sizes)[inner] for tensor in layers]
+        out = np.empty((len(parts), *parts[0].shape), dtype)
+        for place, part in enumerate(parts):
+            out[place] = part
+        return out
+
+    sharding = sharding_for(row.axes, shape, mesh, name=row.name)
+    return jax.make_array_from_callback(shape, sharding, local_part)
+
+
+def _check_names(
+    rows: Sequence[Row], stored: Mapping[str, Stored], sizes: Sizes, duplicates: Mapping[str, str]
+) -> None:
+    expected = {name: row.file_shape(sizes) for row in rows for name in row.names(sizes)}
+    where = next(iter(stored.values())).file.parent if stored else "the folder"
+    missing = [name for name in expected if name not in stored]
+    unexpected = [
+        name
+        for name in stored
+        if name not in expected and name not in duplicates and not name.endswith(HARMLESS_SUFFIXES)
+    ]
+    if missing or unexpected:
+        raise WeightsError(
+            f"The weights in {where} do not fit its config.json: {len(missing)} tensors missing"
+            f"{_some(missing)}; {len(unexpected)} unexpected{_some(unexpected)}. Is config.json that of this model?"
+        )
+    for name, shape in expected.items():
+        found = stored[name]
+        if found.shape != shape:
+            raise WeightsError(
+                f"{found.file}: {name} has shape {list(found.shape)}; config.json implies {list(shape)}."
+            )
+        if not jax.numpy.issubdtype(found.dtype, jax.numpy.floating):
+            raise WeightsError(
+                f"{found.file}: {name} has dtype {found.dtype}; weights must be floating point. "
+                "Quantised checkpoints are not supported: load the original model."
+            )
+
+
+def _same_bytes(one: Stored, other: Stored) -> bool:
+    return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(np.array_equal(one.data, other.data))
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    if not names:
+        return ""
+    return f" ({', '.join(names[:limit])}{f' and {len(names) - limit} more' if len(names) > limit else ''})"

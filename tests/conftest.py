@@ -1,0 +1,19 @@
+"""What every test gets: eight CPU devices, set before jax starts, and the way to the data that is not in the repository."""
+
+import os
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with known answers, a real model and real pairs; tests that need it skip where it is absent."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"needs {folder}, which holds known answers, models and data and is not part of the repository")
+    return folder

@@ -1,0 +1,126 @@
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from easydel.data.pair import Pair
+from easydel.data.prepare import Counts, prepare
+from easydel.errors import ConfigError, DataError
+from oracles.tokenizers import BOS, EOS, ids, tiny_tokenizer
+
+IDS = {"prompt_ids": [1, 2], "chosen_ids": [3, 4, 5], "rejected_ids": [6]}
+TEXT = {"prompt": "sky", "chosen": "blue", "rejected": "red"}
+
+
+def test_text_rows_become_pairs_numbered_by_row():
+    pairs, counts, weight, margin = prepare([TEXT, TEXT], tiny_tokenizer())
+    expected = Pair([BOS, *ids("sky")], [*ids("blue"), EOS], [*ids("red"), EOS])
+    assert pairs == [expected._replace(index=0), expected._replace(index=1)]
+    assert counts == Counts(rows=2, kept=2, truncated={}, dropped={}, merged=0, identical=0)
+    assert weight is None
+    assert margin is None
+
+
+def test_token_ids_are_taken_as_they_are_without_a_tokenizer():
+    arrays = {name: np.array(value) for name, value in IDS.items()}
+    old_names = {name.replace("_ids", "_input_ids"): value for name, value in IDS.items()}
+    for row in (IDS, arrays, old_names):
+        assert prepare([row]).pairs == [Pair([1, 2], [3, 4, 5], [6], index=0)]
+
+
+def test_rows_of_text_and_of_ids_keep_their_order():
+    pairs = prepare([IDS, TEXT, IDS], tiny_tokenizer()).pairs
+    assert [pair.index for pair in pairs] == [0, 1, 2]
+    assert pairs[0].prompt == pairs[2].prompt == [1, 2]
+
+
+def test_any_iterable_of_rows_is_read_once_however_long():
+    rows = ({"prompt_ids": [1], "chosen_ids": [n % 7], "rejected_ids": [7]} for n in range(2500))
+    told = []
+    prepared = prepare(rows, progress=told.append)
+    assert [pair.chosen[0] for pair in prepared.pairs] == [n % 7 for n in range(2500)]
+    assert told == [1024, 2048, 2500]
+
+
+def test_what_is_cut_and_dropped_is_counted_by_cause():
+    rows = [
+        {"prompt_ids": [1] * 6, "chosen_ids": [2], "rejected_ids": [3]},
+        {"prompt_ids": [1] * 3, "chosen_ids": [2] * 4, "rejected_ids": [3]},
+        {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [2]},
+        {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]},
+    ]
+    pairs, counts, *_ = prepare(rows, max_length=5)
+    assert [pair.index for pair in pairs] == [1, 2, 3]
+    assert counts == Counts(4, 3, {"max_length": 1}, {"the prompt alone reaches max_length": 1}, merged=0, identical=1)
+    assert counts.summary() == (
+        "3 of 4 rows kept. Dropped: 1 (the prompt alone reaches max_length). Truncated: 1 (max_length). "
+        "In 1 chosen and rejected are the same and teach no preference."
+    )
+
+
+def test_merged_boundaries_are_counted_and_a_prompt_that_merges_away_is_dropped():
+    rows = [TEXT, {"prompt": "xa", "chosen": "bc", "rejected": "d"}, {"prompt": "a", "chosen": "bc", "rejected": "d"}]
+    pairs, counts, *_ = prepare(rows, tiny_tokenizer(bos=False))
+    assert [pair.index for pair in pairs] == [0, 1]
+    assert counts.merged == 2
+    assert counts.dropped == {"the prompt has no token of its own": 1}
+
+
+def test_weight_and_margin_are_returned_per_source_row():
+    rows = [IDS | {"weight": 2, "margin": -0.5}, IDS, IDS | {"weight": 0.5, "margin": None}]
+    prepared = prepare(rows)
+    assert prepared.weight is not None
+    assert prepared.weight.tolist() == [2.0, 1.0, 0.5]
+    assert prepared.margin is not None
+    assert prepared.margin.tolist() == [-0.5, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["not", "a", "dict"], "row 1 is of type list; a row must be a dict"),
+        ({"prompt_ids": [1], "chosen_ids": [2]}, "row 1 has token ids but no 'rejected_ids'"),
+        (IDS | {"chosen_ids": []}, "row 1: 'chosen_ids' is empty"),
+        (IDS | {"chosen_ids": [1.5]}, "row 1: 'chosen_ids' must be a list of whole numbers"),
+        (IDS | {"chosen_ids": "12"}, "row 1: 'chosen_ids' must be a list of whole numbers"),
+        (IDS | {"chosen_ids": [-1]}, "row 1: chosen holds the token id -1"),
+        (IDS | {"rejected_ids": [9]}, "row 1: rejected holds the token id 9, but the model knows 9 tokens, 0 to 8"),
+        (IDS | {"weight": -1}, "row 1: 'weight' is -1; it must not be negative"),
+        (IDS | {"margin": float("nan")}, "row 1: 'margin' is nan; it must be a finite number"),
+        (IDS | {"margin": "big"}, "row 1: 'margin' is 'big'"),
+        (TEXT, "the rows are text and no tokenizer was given"),
+    ],
+)
+def test_a_row_that_cannot_be_used_names_itself_and_the_field(row, message):
+    with pytest.raises(DataError, match=message):
+        prepare([IDS, row], vocab_size=9)
+
+
+def test_a_tokenizer_of_another_model_is_found_by_its_ids():
+    with pytest.raises(DataError, match="Use the tokenizer that belongs to the model"):
+        prepare([TEXT], tiny_tokenizer(), vocab_size=10)
+
+
+def test_no_rows_and_no_rows_left_are_errors():
+    with pytest.raises(DataError, match="the dataset has no rows"):
+        prepare([])
+    with pytest.raises(DataError, match=r"no row is left to train on: 0 of 1 rows kept. Dropped: 1 \(the prompt"):
+        prepare([IDS], max_length=2)
+
+
+def test_limits_are_checked_before_any_row_is_read():
+    with pytest.raises(ConfigError, match="max_length is 0"):
+        prepare(iter([]), max_length=0)
+
+
+def test_real_pairs_lose_the_one_row_that_the_known_trajectory_loses(shared):
+    """Of the first 80 pairs the reference run dropped one, whose prompt reaches 512 tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories260k")
+    with gzip.open(shared / "data" / "alpaca_pairs.jsonl.gz", "rt") as file:
+        rows = [json.loads(line) for line, _ in zip(file, range(80), strict=False)]
+    pairs, counts, *_ = prepare(rows, tokenizer, max_length=512)
+    assert counts.dropped == {"the prompt alone reaches max_length": 1}
+    assert max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs) == 512

@@ -1,0 +1,86 @@
+"""Generation: stopping, padding, sampling. That greedy tokens are right is held in `test_decoder.py`."""
+
+import numpy as np
+import pytest
+
+from easydel.errors import ConfigError
+from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
+from easydel.sharding import make_mesh
+from oracles.cases import CASES, TOKENS
+
+PROMPT = TOKENS[:, :5]
+
+
+@pytest.fixture(scope="module")
+def model():
+    # A large initializer_range makes the distribution over tokens far from flat.
+    config = ModelConfig.from_hf(CASES["llama-gqa"] | {"initializer_range": 0.3})
+    return CausalLM.from_config(config, seed=3, mesh=make_mesh((1, 1, 1, 1, 1)))
+
+
+def test_greedy_generation_repeats_the_argmax_of_the_full_forward_pass(model):
+    ids = PROMPT
+    for _ in range(6):
+        ids = np.concatenate([ids, np.argmax(model(ids).logits[:, -1:], axis=-1)], axis=1)
+    np.testing.assert_array_equal(model.generate(PROMPT, max_new_tokens=6), ids)
+
+
+def test_rows_of_different_lengths_continue_as_they_do_alone_whichever_side_is_padded(model):
+    prompts = [TOKENS[0, :3], TOKENS[0, 3:10], TOKENS[0, 10:15]]
+    alone = [model.generate(ids[None], max_new_tokens=5)[0, len(ids) :] for ids in prompts]
+    for side in ("left", "right"):
+        ids, mask = np.zeros((2, 3, 7), int)
+        for row, prompt in enumerate(prompts):
+            places = slice(7 - len(prompt), 7) if side == "left" else slice(0, len(prompt))
+            ids[row, places], mask[row, places] = prompt, 1
+        np.testing.assert_array_equal(model.generate(ids, mask, max_new_tokens=5)[:, 7:], alone)
+
+
+def test_a_row_ends_at_its_end_of_sequence_and_is_padded_after_it(model):
+    free = model.generate(PROMPT, max_new_tokens=8)[0, 5:]
+    end = int(free[2])
+    first = int(np.flatnonzero(free == end)[0])
+    stopped = model.generate(PROMPT, max_new_tokens=8, eos_token_id=[end, 47])[0, 5:]
+    np.testing.assert_array_equal(stopped, free[: first + 1])
+    other = TOKENS[:, 8:13]
+    both = model.generate(np.r_[PROMPT, other], max_new_tokens=8, eos_token_id=end, pad_token_id=0)[0, 5:]
+    np.testing.assert_array_equal(both[: first + 1], free[: first + 1])
+    assert (both[first + 1 :] == 0).all()
+
+
+def test_sampling_repeats_with_its_seed_and_stays_inside_top_k(model):
+    def draw(seed, **options):
+        prompts = np.repeat(PROMPT, 64, axis=0)
+        return model.generate(prompts, max_new_tokens=1, temperature=2.0, seed=seed, **options)[:, -1]
+
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert (draw(1) != draw(2)).any()
+    order = np.argsort(-np.asarray(model(PROMPT).logits[0, -1]))
+    assert set(draw(1, top_k=3)) == set(order[:3].tolist())
+    assert set(draw(1, top_k=1)) == {order[0]}
+
+
+def test_top_p_keeps_the_fewest_tokens_that_reach_it(model):
+    logits = np.asarray(model(PROMPT).logits[0, -1], np.float64)
+    chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    order = np.argsort(-chances)
+    top_p = float(chances[order[:2]].sum() - 1e-3)  # reached by the second token, not by the first
+    prompts = np.repeat(PROMPT, 200, axis=0)
+    drawn = model.generate(prompts, max_new_tokens=1, temperature=1.0, top_p=top_p)[:, -1]
+    assert set(drawn) == set(order[:2].tolist())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"attention_mask": np.zeros((1, 5))}, "no real token"),
+    ],
+)
+def test_settings_out_of_range_are_refused(model, options, message):
+    with pytest.raises(ConfigError, match=message):
+        model.generate(PROMPT, **options)

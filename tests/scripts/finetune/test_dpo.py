@@ -1,0 +1,206 @@
+import dataclasses
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import easydel
+from easydel.errors import ConfigError, DataError
+from easydel.scripts.finetune import dpo
+from easydel.trainers.config import DPOConfig
+
+TUTORIAL = """
+  --repo_id meta-llama/Llama-3.1-8B-Instruct
+  --dataset_name trl-lib/ultrafeedback_binarized
+  --dataset_split "train[:90%]"
+  --refrence_model_repo_id meta-llama/Llama-3.1-8B-Instruct
+  --attn_mechanism vanilla
+  --beta 0.08
+  --loss_type sigmoid
+  --max_length 2048
+  --max_prompt_length 1024
+  --total_batch_size 16
+  --learning_rate 1e-6
+  --log_steps 50
+  --num_train_epochs 3
+  --do_last_save
+  --save_steps 1000
+  --use_wandb
+"""
+SOMETHING = ["--repo_id", "model", "--dataset_name", "rows.jsonl"]
+
+
+def test_the_command_of_the_tutorial_is_read_as_written():
+    run, config = dpo.parse(shlex.split(TUTORIAL))
+    assert run == dpo.RunConfig(
+        repo_id="meta-llama/Llama-3.1-8B-Instruct",
+        dataset_name="trl-lib/ultrafeedback_binarized",
+        dataset_split="train[:90%]",
+        refrence_model_repo_id="meta-llama/Llama-3.1-8B-Instruct",
+        attn_mechanism="vanilla",
+    )
+    assert config == DPOConfig(
+        beta=0.08,
+        loss_type="sigmoid",
+        max_length=2048,
+        max_prompt_length=1024,
+        total_batch_size=16,
+        learning_rate=1e-6,
+        log_steps=50,
+        num_train_epochs=3,
+        do_last_save=True,
+        save_steps=1000,
+        use_wandb=True,
+    )
+
+
+def test_both_spellings_of_the_reference_model_are_read():
+    run, _ = dpo.parse([*SOMETHING, "--reference-model-repo-id", "c"])
+    assert run.refrence_model_repo_id == "c"
+
+
+def test_help_lists_every_field(capsys):
+    with pytest.raises(SystemExit) as stop:
+        dpo.main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    words = " ".join(shown.split())
+    for field in (*dataclasses.fields(dpo.RunConfig), *dataclasses.fields(DPOConfig)):
+        assert f"--{field.name} " in shown
+        assert field.metadata["help"] in words
+
+
+def test_without_model_and_data_the_quick_start_runs_under_the_flags_given():
+    run, config = dpo.parse(["--beta", "0.2", "--no_compilation_cache"])
+    assert Path(run.repo_id).is_dir()
+    assert Path(run.dataset_name).is_file()
+    assert Path(run.eval_dataset_name or "").is_file()
+    assert not run.compilation_cache
+    assert config == DPOConfig(**{**dpo.QUICK_START, "beta": 0.2})
+
+
+def test_sharding_axis_may_begin_with_a_dash():
+    run, _ = dpo.parse([*SOMETHING, "--sharding_axis", "-1,1,1,1,1"])
+    assert run.axis_dims() == (-1, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--bta", "0.2"], "error: unknown flag --bta. Did you mean --beta?"),
+        (["--repo_id", "x"], "error: --repo_id x needs --dataset_name too"),
+        (["--dataset_name", "x"], "error: --dataset_name x needs --repo_id too"),
+        ([*SOMETHING, "--beta", "0"], "error: beta = 0.0 must be above 0."),
+        ([*SOMETHING, "--sharding_axis", "1,1"], "error: sharding_axis = '1,1' must be five whole numbers"),
+        ([*SOMETHING, "--dtype", "int8"], "error: dtype = 'int8' is not one of 'float32'"),
+        (
+            [*SOMETHING, "--reference_free", "--refrence_model_repo_id", "x"],
+            "error: --reference_free trains without a reference, but --refrence_model_repo_id x gives one",
+        ),
+        (["--config", "missing.yaml"], "error: Cannot read the configuration 'missing.yaml'"),
+        (SOMETHING, "error: There is no data at 'rows.jsonl'"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_status_2(argv, message, capsys):
+    assert dpo.main([*argv, "--no_compilation_cache"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+
+
+def test_a_folder_without_a_tokenizer_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ConfigError, match="Cannot load a tokenizer from"):
+        dpo.load_tokenizer(str(tmp_path), None)
+
+
+def test_the_cache_of_compiled_programs_is_private(tmp_path):
+    folder = tmp_path / "easydel" / "xla"
+    folder.mkdir(parents=True, mode=0o755)
+    code = "import jax; from easydel.scripts.finetune import dpo; dpo.keep_compiled_programs(); "
+    code += "print(jax.config.jax_compilation_cache_dir)"
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_summary_shows_training_beside_evaluation_and_where_things_are():
+    metrics = {"loss": 0.5, "rewards/margins": 0.25, "eval_loss": 0.625}
+    text = dpo.summary(metrics, DPOConfig(model_name="x", save_directory="runs"), Path("runs/x/checkpoints/3"))
+    assert [line.split() for line in text.splitlines()] == [
+        ["training", "evaluation"],
+        ["loss", "0.5000", "0.6250"],
+        ["rewards/accuracies", "-", "-"],
+        ["rewards/margins", "0.2500", "-"],
+        [],
+        ["run", str(Path("runs/x"))],
+        ["checkpoint", str(Path("runs/x/checkpoints/3"))],
+        ["model", str(Path("runs/x/model"))],
+    ]
+
+
+class FakeTrainer:
+    """Stands for DPOTrainer and keeps what it was made with."""
+
+    made: dict
+
+    def __init__(self, **parts):
+        type(self).made = parts
+
+    def train(self):
+        return SimpleNamespace(model=None, metrics={"loss": 0.5}, checkpoint_path=None)
+
+
+@pytest.fixture
+def loads(monkeypatch, tmp_path):
+    """Replaces loading and training; gives the names that were loaded, in order, and two data files."""
+    names = []
+    monkeypatch.setattr(dpo, "load_model", lambda run, config, name, revision: names.append(name) or name)
+    monkeypatch.setattr(dpo, "load_tokenizer", lambda name, revision: names.append(f"tokenizer {name}"))
+    monkeypatch.setattr(easydel, "DPOTrainer", FakeTrainer, raising=False)
+    for name, prompt in (("train", "a"), ("eval", "b")):
+        row = {"prompt": prompt, "chosen": "yes", "rejected": "no"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    return SimpleNamespace(names=names, train=str(tmp_path / "train.jsonl"), eval=str(tmp_path / "eval.jsonl"))
+
+
+def test_a_reference_that_is_the_model_itself_is_not_loaded_twice(loads):
+    common = ["--repo_id", "model", "--dataset_name", loads.train, "--no_compilation_cache"]
+    assert dpo.main([*common, "--refrence_model_repo_id", "model"]) == 0
+    assert loads.names == ["tokenizer model", "model"]
+    assert FakeTrainer.made["reference_model"] is None
+    assert FakeTrainer.made["eval_dataset"] is None
+
+
+def test_reference_tokenizer_and_evaluation_data_of_their_own_are_loaded(loads, capsys):
+    argv = ["--repo_id", "model", "--dataset_name", loads.train, "--eval_dataset_name", loads.eval]
+    argv += ["--refrence_model_repo_id", "other", "--processor_repo_id", "words", "--no_compilation_cache"]
+    assert dpo.main(argv) == 0
+    assert loads.names == ["tokenizer words", "model", "other"]
+    assert FakeTrainer.made["reference_model"] == "other"
+    assert [row["prompt"] for row in FakeTrainer.made["train_dataset"]] == ["a"]
+    assert [row["prompt"] for row in FakeTrainer.made["eval_dataset"]] == ["b"]
+    assert "0.5000" in capsys.readouterr().out
+
+
+def test_a_data_error_in_training_is_reported_like_any_other(loads, monkeypatch, capsys):
+    def fail(self):
+        raise DataError("row 3 has no 'chosen'.")
+
+    monkeypatch.setattr(FakeTrainer, "train", fail)
+    assert dpo.main(["--repo_id", "m", "--dataset_name", loads.train, "--no_compilation_cache"]) == 2
+    assert capsys.readouterr().err == "error: row 3 has no 'chosen'.\n"
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit):
+        dpo.main(["--version"])
+    assert capsys.readouterr().out == f"easydel-dpo {easydel.__version__}\n"
