@@ -1,4 +1,4 @@
-"""What every test gets: eight CPU devices, set before jax starts, and the way to the data that is not in the repository."""
+"""What every test gets: eight CPU devices, set before jax starts, and the way to the data outside the repository."""
 
 import os
 from pathlib import Path

@@ -15,6 +15,9 @@ from safetensors.numpy import load_file
 
 from easydel import quickstart
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
+from easydel.scripts.finetune.dpo import QUICK_START
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.dpo import DPOTrainer
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "quickstart"
 MODEL_LIMIT = 2_000_000  # bytes
@@ -162,3 +165,18 @@ def test_before_dpo_the_model_writes_a_finished_answer(model, tokenizer, held_ou
         tokens = model.generate(np.array([prompt]), max_new_tokens=64)[0, len(prompt) :].tolist()
         assert tokens[-1] == tokenizer.eos_token_id
         assert re.fullmatch(r" [A-Z0-9][^\n]+[.!?]", tokenizer.decode(tokens[:-1]))
+
+
+@pytest.mark.slow
+def test_the_quick_start_learns_what_held_out_pairs_prefer(model, tokenizer, train, held_out, tmp_path):
+    settings = {**QUICK_START, "save_directory": str(tmp_path), "do_last_save": False, "progress_bar": False}
+    trainer = DPOTrainer(
+        arguments=DPOConfig(**settings),
+        model=model,
+        processing_class=tokenizer,
+        train_dataset=train,
+        eval_dataset=held_out,
+    )
+    assert trainer.train().metrics["eval_rewards/accuracies"] >= 0.9
+    chosen, rejected = (log_probabilities(trainer.model, tokenizer, held_out, side) for side in ("chosen", "rejected"))
+    assert np.mean(chosen > rejected) >= 0.9

@@ -68,11 +68,14 @@ def completion_logprobs(
         logit_metrics: compute entropy, mean logit and accuracy too; they are 0 otherwise.
         dropout_key: turns the model's dropout on.
     """
-    hidden = decoder(params, batch.tokens, batch.segment, batch.branch, batch.position, dropout_key)
+    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
+    hidden = decoder(params, tokens, segment, branch, position, dropout_key)
     shards = batch.source.shape[0]
     positions = hidden.reshape(shards, -1, hidden.shape[-1])
     states = jnp.take_along_axis(positions, batch.source[:, :, None], axis=1)
-    statistics = token_statistics(states, batch.target, decoder.head(params), chunk=chunk, logit_metrics=logit_metrics)
+    statistics = token_statistics(
+        states, jnp.asarray(batch.target), decoder.head(params), chunk=chunk, logit_metrics=logit_metrics
+    )
     pairs = batch.lengths.shape[0]
     sequence = batch.sequence.reshape(-1)
 

@@ -91,7 +91,7 @@ def nca_pair(policy, reference, lengths, *, beta: float) -> PerPair:
 
 
 def aot(policy, reference, lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
-    """Returns the loss of paired AOT (Melnyk et al. 2024, alg. 1): the logistic loss of differences of *sorted* margins.
+    """Returns the loss of paired AOT (Melnyk et al. 2024, alg. 1): the logistic loss between *sorted* margins.
 
     D = sort(lp_c - lp_r) - sort(lr_c - lr_r), both sorted over the global batch: the policy's margins should dominate
     the reference's as distributions, not pair by pair.

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import jax
+from typing import Any
 
 from easydel.errors import ConfigError
 
 _GIB = 1024**3
 
 
-def available_bytes(devices: Sequence[jax.Device]) -> int | None:
+def available_bytes(devices: Sequence[Any]) -> int | None:
     """Returns the bytes that arrays on these devices may take together, or None where nobody can tell.
 
     CPU devices share the memory of the machine: what the kernel says is available, within the limit of the container.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from easydel.data.loader import Loader, Position, make_loader, prefetch
 from easydel.data.prepare import Prepared, prepare
@@ -131,7 +132,7 @@ class DPOTrainer:
         return self._evaluate(data, self.model.params)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the current model, with the tokenizer, as a Hugging Face folder that replaces `folder` when complete."""
+        """Writes the current model and the tokenizer as a Hugging Face folder, which appears when it is complete."""
         self.model.save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(str(folder))
@@ -216,8 +217,8 @@ class DPOTrainer:
         saved = checkpointer.restore(newest, fresh)
         if saved.progress.data != fresh.progress.data:
             raise ConfigError(
-                f"resume = 'auto' cannot continue the run in {folder.path}: its training pairs were others (their "
-                f"fingerprint was {saved.progress.data}, now {fresh.progress.data}). Give it the same data and tokenizer, "
+                f"resume = 'auto' cannot continue the run in {folder.path}: its training pairs were others "
+                f"(fingerprint {saved.progress.data}, now {fresh.progress.data}). Give it the same data and tokenizer, "
                 "choose another model_name, or set resume = 'never' to start again."
             )
         if moving is not None:
@@ -255,7 +256,7 @@ class DPOTrainer:
                 log.advance()
                 if step % config.log_steps == 0 or step == total:
                     metrics = window.metrics(logit_metrics=config.log_logit_metrics) | {
-                        "learning_rate": float(self._schedule(step - 1)),
+                        "learning_rate": float(jnp.asarray(self._schedule(step - 1))),
                         "epoch": step / loader.steps_per_epoch,
                         "num_tokens": progress.num_tokens,
                     }

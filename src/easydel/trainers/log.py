@@ -111,7 +111,7 @@ def _plain(value: float) -> float | int | None:
 
 def _start_wandb(folder: Path, name: str, config: Mapping[str, Any]) -> Any:
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError:
         warnings.warn(
             "use_wandb = True, but wandb is not installed: this run is logged to metrics.jsonl only. "

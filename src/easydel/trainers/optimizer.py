@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules by name, composed from optax."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def make_schedule(
     end = 0.0 if learning_rate_end is None else learning_rate_end
     fall = max(total_steps - warmup_steps, 1)
 
-    def schedule(count: jax.typing.ArrayLike) -> jax.Array:
+    def schedule(count: Any) -> jax.Array:
         warm = jnp.minimum((count + 1.0) / max(warmup_steps, 1), 1.0)
         done = jnp.clip((count - warmup_steps) / fall, 0.0, 1.0)
         if scheduler == "linear":
@@ -67,11 +68,11 @@ def make_optimizer(
         matrix_axes: like the weights, with None for what is not a matrix between activations.
         beta1, beta2, epsilon: None is the default of the optimizer's paper; not every optimizer has each.
     """
-    given = {"b1": beta1, "b2": beta2, "eps": epsilon}
-    given = {key: value for key, value in given.items() if value is not None}
+    named = {"b1": beta1, "b2": beta2, "eps": epsilon}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     make: dict[str, Callable[[], optax.GradientTransformation]] = {
         "adamw": lambda: optax.scale_by_adam(mu_dtype=jnp.float32, **given),
-        "lion": lambda: optax.scale_by_lion(mu_dtype=jnp.float32, **({"b2": 0.99} | given)),
+        "lion": lambda: optax.scale_by_lion(given.get("b1", 0.9), given.get("b2", 0.99), mu_dtype=jnp.float32),
         "rmsprop": lambda: optax.scale_by_rms(decay=given.get("b2", 0.99), eps=given.get("eps", 1e-8)),
         # No relative step size: the learning rate means what it means for the others.
         "adafactor": lambda: optax.chain(
@@ -94,7 +95,7 @@ def is_decayed(params: PyTree) -> PyTree[bool]:
     return jax.tree_util.tree_map_with_path(decayed, params)
 
 
-def _muon(matrix_axes: PyTree[MatrixAxes | None], given: dict[str, float]) -> optax.GradientTransformation:
+def _muon(matrix_axes: PyTree[MatrixAxes | None], given: dict[str, Any]) -> optax.GradientTransformation:
     def dimensions(axes: MatrixAxes | None) -> optax.contrib.MuonDimensionNumbers | None:
         return None if axes is None else optax.contrib.MuonDimensionNumbers(*axes)
 

@@ -69,7 +69,8 @@ def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *,
         ConfigError: it is more than there is.
     """
     weights = sum(x.size for x in jax.tree.leaves(model.params))
-    width = jnp.dtype(config.param_dtype or jax.tree.leaves(model.params)[0].dtype).itemsize
+    kept: np.dtype = jax.tree.leaves(model.params)[0].dtype
+    width = np.dtype(config.param_dtype).itemsize if config.param_dtype else kept.itemsize
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)
     needs = {
         "weights": weights * width,
@@ -116,4 +117,5 @@ def on_mesh(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
     whole = NamedSharding(mesh, PartitionSpec())
     per_pair = ("lengths", "index")
-    return jax.device_put(batch, Batch(*(whole if name in per_pair else by_row for name in Batch._fields)))
+    shardings = [whole if name in per_pair else by_row for name in Batch._fields]
+    return jax.tree.unflatten(jax.tree.structure(batch), jax.device_put(list(batch), shardings))

@@ -7,7 +7,7 @@ the log-probabilities back through each micro-batch (the chain rule, cut at the 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,8 @@ def make_train_step(
         params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
         )
-        sums = pair_sums(*_flat((out, reference, batch.lengths)), losses, beta=objective.beta)
+        out, reference, lengths = _flat((out, reference, batch.lengths))
+        sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
         sums |= {"grad_norm": norm, "skipped": 1.0 - finite.astype(jnp.float32)}
         return TrainState(state.step + 1, params, opt_state, state.key), sums
 
@@ -165,7 +166,7 @@ def _each(logprobs: LogprobsOf, params: PyTree, batch: Batch, keys: PRNGKeyArray
     return jax.lax.map(lambda inputs: logprobs(params, *inputs), (batch, keys))
 
 
-def _flat(tree: PyTree[Array]) -> PyTree[Array]:
+def _flat(tree: Any) -> Any:
     """Returns arrays [micro pairs ...] as [all_pairs ...]."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
