@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.attention import MECHANISMS, attend, packed_attention, resolve_mechanism, visible
+from easydel.attention import BLOCK, MECHANISMS, attend, packed_attention, resolve_mechanism, visible
 from easydel.errors import ConfigError
 
 SEGMENT = np.array([[1, 1, 1, 1, 1, 2, 2, 2, 0, 0]])
@@ -73,6 +73,23 @@ def test_a_query_without_keys_gives_finite_numbers_and_gradients(mechanism, dtyp
     assert not np.asarray(gradients[0], np.float32)[:, 4].any()
 
 
+@pytest.mark.parametrize("mechanism", sorted(set(MECHANISMS) - {"vanilla"}))
+def test_every_mechanism_has_the_values_and_gradients_of_vanilla_on_rows_longer_than_a_block(mechanism):
+    length = 2 * BLOCK + 24
+    arguments = inputs(rows=2, length=length)
+    segment = jnp.asarray(np.repeat([1, 1, 2, 0], [100, 90, 70, 20])[None].repeat(2, 0))
+    branch = jnp.asarray(np.repeat([0, 1, 2, 1, 2, 0], [60, 70, 60, 40, 30, 20])[None].repeat(2, 0))
+    weight = jnp.asarray(np.random.default_rng(1).standard_normal(arguments[0].shape), np.float32)
+
+    def total(mechanism, *arguments):
+        return jnp.sum(weight * packed_attention(mechanism, segment, branch, scale=0.3)(*arguments, None))
+
+    found, expected = (
+        jax.value_and_grad(total, argnums=(1, 2, 3))(name, *arguments) for name in (mechanism, "vanilla")
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
+
+
 def test_dropout_keeps_the_mean_and_drops_the_given_share():
     query, key, value = inputs(rows=1, length=64, heads=4)
     mask = jnp.ones((1, 64, 64), bool)
@@ -86,9 +103,9 @@ def test_dropout_keeps_the_mean_and_drops_the_given_share():
 @pytest.mark.parametrize(
     ("name", "platform", "rate", "resolved"),
     [
-        ("auto", "cpu", 0.0, "vanilla"),
+        ("auto", "cpu", 0.0, "blockwise"),
         ("auto", "gpu", 0.0, "sdpa"),
-        ("auto", "gpu", 0.1, "vanilla"),
+        ("auto", "gpu", 0.1, "blockwise"),
         ("sdpa", "cpu", 0.0, "sdpa"),
     ],
 )
@@ -97,7 +114,7 @@ def test_auto_picks_by_platform(name, platform, rate, resolved):
 
 
 def test_an_unknown_mechanism_is_refused_with_those_supported():
-    with pytest.raises(ConfigError, match=r"'flash_attn2' is not supported.*Supported: auto, vanilla, sdpa"):
+    with pytest.raises(ConfigError, match=r"'flash_attn2' is not supported.*Supported: auto, vanilla, blockwise, sdpa"):
         resolve_mechanism("flash_attn2", platform="gpu")
 
 

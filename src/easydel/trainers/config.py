@@ -77,7 +77,9 @@ class DPOConfig:
     )
 
     # Lengths, in tokens
-    max_length: int = option(1024, "most tokens of prompt and completion together", group="lengths", at_least=2)
+    max_length: int | None = option(
+        1024, "most tokens of prompt and completion together; none is no limit", group="lengths", at_least=2
+    )
     max_prompt_length: int | None = option(
         None, "most tokens of a prompt, of which the end is kept; none is no limit", at_least=1
     )
@@ -220,9 +222,10 @@ def _check_loss(config: DPOConfig) -> None:
 
 
 def _check_sizes(config: DPOConfig) -> None:
-    if config.max_prompt_length is not None and config.max_prompt_length >= config.max_length:
+    longest, prompt = config.max_length, config.max_prompt_length
+    if longest is not None and prompt is not None and prompt >= longest:
         raise ConfigError(
-            f"max_prompt_length = {config.max_prompt_length} must be below max_length = {config.max_length}, "
+            f"max_prompt_length = {prompt} must be below max_length = {longest}, "
             "so that a completion fits: lower it, or raise max_length."
         )
     if config.total_batch_size % config.gradient_accumulation_steps:

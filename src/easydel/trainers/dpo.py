@@ -17,13 +17,13 @@ from easydel.models.rows import matrix_axes
 from easydel.sharding import row_shards
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.log import MetricsLog, brief, read_metrics, rewind
+from easydel.trainers.log import MetricsLog, read_metrics, rewind
 from easydel.trainers.metrics import Window, add, means, unshared_tokens
 from easydel.trainers.optimizer import make_optimizer, make_schedule
 from easydel.trainers.reference import Reference
 from easydel.trainers.report import write_report
-from easydel.trainers.run_folder import RunFolder, append_samples, open_run_folder
-from easydel.trainers.samples import answer_prompts
+from easydel.trainers.run_folder import RunFolder, append_samples, open_run_folder, read_samples
+from easydel.trainers.samples import answer_prompts, side_by_side
 from easydel.trainers.setup import (
     check_memory,
     check_models,
@@ -169,6 +169,8 @@ class DPOTrainer:
             seed=config.seed,
             shuffle=config.shuffle_train_dataset,
             shards=row_shards(self.model.decoder.mesh),
+            # A dense mask costs attention per token what 1 / (6 embed) of a longer row does in the blocks.
+            length_cost=1 / (6 * self.model.config.hidden_size),
         )
 
     def _make_steps(self, reference_model: CausalLM | None) -> None:
@@ -280,7 +282,6 @@ class DPOTrainer:
             return {}
         metrics = self._evaluate(self.eval_data, params)
         log.write(step, metrics)
-        log.say(f"step {step}  {brief(metrics)}")
         if config.generation_prompts and self.processing_class is not None and step in (0, self.total_steps):
             answers = answer_prompts(
                 dataclasses.replace(self.model, params=params),
@@ -290,6 +291,8 @@ class DPOTrainer:
                 max_new_tokens=config.generation_max_new_tokens,
             )
             append_samples(folder, answers)
+            if step == self.total_steps:
+                log.say(side_by_side(read_samples(folder)))
         return metrics
 
     def _evaluate(self, data: Prepared, params: Any) -> dict[str, float]:
@@ -309,8 +312,6 @@ class DPOTrainer:
     def _greet(self, log: MetricsLog, folder: RunFolder, data: Prepared, done: int) -> None:
         """Says what is about to happen: the data as it was read, the steps, where the results will be."""
         config = self.arguments
-        if not config.progress_bar:
-            return
         weights = sum(x.size for x in jax.tree.leaves(self.model.params))
         log.say(f"{config.model_name}: {self.model.config.model_type} with {weights:,} weights, {config.loss_type}")
         log.say(f"train: {data.counts.summary()}")

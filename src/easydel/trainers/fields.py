@@ -111,6 +111,8 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
         if value in choices or (Callable in alternatives and callable(value)):
             return value
         hint = nearest(str(value), choices) if isinstance(value, str) else ""
+        if Callable in alternatives and ":" in str(value):  # how a function is written to a file
+            hint = f" A function cannot be read from text: import it in Python and pass it as {field.name}."
         raise ConfigError(f"{field.name} = {value!r} is not one of {', '.join(map(repr, choices))}.{hint}")
     kind = next(kind for kind in alternatives if kind in _NOUN)
     converted = _READERS[kind](value)

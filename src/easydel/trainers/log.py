@@ -36,12 +36,13 @@ class MetricsLog:
         show: bool = True,
         wandb_config: Mapping[str, Any] | None = None,
     ) -> None:
+        # First, so that a warning does not land in the middle of the bar.
+        self._wandb = None if wandb_config is None else _start_wandb(folder, name, wandb_config)
         self._file: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._total = total
         # disable=None: tqdm itself finds out whether stderr is a terminal.
         self._bar = tqdm(total=total, initial=done, desc=name, unit="step", disable=None if show else True)
-        self._plain = show and self._bar.disable
-        self._wandb = None if wandb_config is None else _start_wandb(folder, name, wandb_config)
+        self._show = show
 
     def __enter__(self) -> Self:
         return self
@@ -64,15 +65,16 @@ class MetricsLog:
         self._file.flush()  # what is logged survives a kill
         if self._wandb is not None:
             self._wandb.log(dict(metrics), step=step)
-        text = brief(metrics)
-        if self._plain:
-            self.say(f"step {step}/{self._total}  {text}")
+        evaluation = any(name.startswith("eval_") for name in metrics)
+        if evaluation or self._bar.disable:
+            self.say(f"step {step}/{self._total}  {brief(metrics)}")
         else:
-            self._bar.set_postfix_str(text)
+            self._bar.set_postfix_str(brief(metrics))
 
     def say(self, text: str) -> None:
-        """Prints a line without breaking the progress bar."""
-        tqdm.write(text)
+        """Prints text without breaking the progress bar, unless the terminal is to be left alone."""
+        if self._show:
+            tqdm.write(text)
 
 
 def brief(metrics: Metrics) -> str:
@@ -83,7 +85,8 @@ def brief(metrics: Metrics) -> str:
     """
     prefix = "eval_" if any(name.startswith("eval_") for name in metrics) else ""
     shown = {f"{prefix}loss": ("", ".4f"), f"{prefix}rewards/accuracies": ("accuracy", ".3f")}
-    shown |= {f"{prefix}rewards/margins": ("margin", ".4f"), "pairs_per_second": ("pairs/s", ".1f")}
+    shown |= {f"{prefix}rewards/margins": ("margin", ".4f"), f"{prefix}logps/accuracies": ("chosen likelier", ".3f")}
+    shown |= {"pairs_per_second": ("pairs/s", ".1f")}
     return "  ".join(
         f"{label or name} {format(metrics[name], form)}" for name, (label, form) in shown.items() if name in metrics
     )

@@ -27,6 +27,7 @@ _DENOMINATORS = {
     "rewards/margins": "pairs",
     "logps/chosen": "pairs",
     "logps/rejected": "pairs",
+    "logps/accuracies": "pairs",
     "entropy": "completion_tokens",
     "logits/chosen": "chosen_tokens",
     "logits/rejected": "rejected_tokens",
@@ -45,7 +46,8 @@ def pair_sums(
     """Returns the sums over the real pairs of a batch from which `means` makes the metrics.
 
     The reward of a completion is `beta * (log policy - log reference)` (Rafailov et al. 2023, section 5.1). An accuracy
-    counts the pairs whose chosen reward is strictly greater: policy and reference being equal counts as wrong.
+    counts the pairs whose chosen reward is strictly greater, so it is 0 while policy and reference are equal;
+    `logps/accuracies` counts those whose chosen answer the policy itself finds likelier than the rejected one.
     """
     real = (lengths[:, 0] > 0).astype(jnp.float32)
     rewards = beta * (out.logps - reference)
@@ -67,6 +69,7 @@ def pair_sums(
         "rewards/margins": over_pairs(chosen - rejected),
         "logps/chosen": over_pairs(out.logps[:, 0]),
         "logps/rejected": over_pairs(out.logps[:, 1]),
+        "logps/accuracies": over_pairs((out.logps[:, 0] > out.logps[:, 1]).astype(jnp.float32)),
         "entropy": jnp.sum(out.entropy),
         "logits/chosen": jnp.sum(out.mean_logit[:, 0]),
         "logits/rejected": jnp.sum(out.mean_logit[:, 1]),

@@ -1,6 +1,7 @@
 """The folder of a run, `<save_directory>/<model_name>/`: who may write there, and what an earlier run leaves behind."""
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,11 +64,24 @@ def open_run_folder(config: DPOConfig) -> RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         config.to_yaml(path / "config.yaml")
     except OSError as error:
-        raise ConfigError(
-            f"the run folder {path} cannot be used: {error.strerror or error}. "
-            "Set save_directory to a folder that you may write to."
-        ) from error
+        raise _unusable(path, error.strerror or error) from error
     return RunFolder(path, bool(continues), moved)
+
+
+def check_writable(config: DPOConfig) -> None:
+    """Raises ConfigError when the run folder could not be written; nothing is made."""
+    path = config.run_folder.absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        raise _unusable(path, f"{existing} is not a folder")
+    if not os.access(existing, os.W_OK):
+        raise _unusable(path, f"{existing} may not be written to")
+
+
+def _unusable(path: Path, reason: object) -> ConfigError:
+    return ConfigError(
+        f"the run folder {path} cannot be used: {reason}. Set save_directory to a folder that you may write to."
+    )
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:

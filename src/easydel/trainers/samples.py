@@ -1,6 +1,6 @@
 """Sample answers: what the model says to a few held-out prompts, so that a person can see what training changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,3 +29,24 @@ def answer_prompts(
         {"step": step, "prompt": text(pair.prompt), "answer": text(out[row, longest:].tolist())}
         for row, pair in enumerate(pairs)
     ]
+
+
+def side_by_side(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Returns, for each prompt, its first and its last answer under one another.
+
+    >>> sample = {"prompt": "Hi?", "answer": " Go away."}
+    >>> print(side_by_side([{"step": 0, **sample}, {"step": 9, **sample, "answer": " Hello!"}]))
+    Hi?
+      step 0: Go away.
+      step 9: Hello!
+    """
+    by_prompt: dict[str, list[Mapping[str, Any]]] = {}
+    for sample in samples:
+        by_prompt.setdefault(sample["prompt"], []).append(sample)
+    lines = []
+    for prompt, answers in by_prompt.items():
+        lines.append(" ".join(prompt.split()))
+        lines += [
+            f"  step {sample['step']}: {' '.join(sample['answer'].split())}" for sample in (answers[0], answers[-1])
+        ]
+    return "\n".join(lines)

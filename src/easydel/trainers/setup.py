@@ -69,8 +69,8 @@ def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *,
         ConfigError: it is more than there is.
     """
     weights = sum(x.size for x in jax.tree.leaves(model.params))
-    kept: np.dtype = jax.tree.leaves(model.params)[0].dtype
-    width = np.dtype(config.param_dtype).itemsize if config.param_dtype else kept.itemsize
+    dtypes: list[Any] = [config.param_dtype or x.dtype for x in jax.tree.leaves(model.params)]
+    width = np.dtype(dtypes[0]).itemsize
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)
     needs = {
         "weights": weights * width,

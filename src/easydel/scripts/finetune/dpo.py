@@ -4,18 +4,22 @@ Without a model and data it trains the small model that comes with the package, 
 """
 
 import dataclasses
+import logging
 import os
 import stat
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
+from easydel.data.source import load_rows
 from easydel.errors import ConfigError, DataError, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
+from easydel.trainers.run_folder import check_writable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,10 +29,12 @@ if TYPE_CHECKING:
 # Settings under which the built-in model learns the built-in preferences; flags go over them.
 QUICK_START: Mapping[str, Any] = {
     "model_name": "quickstart",
-    "learning_rate": 5e-4,
-    "max_length": 256,
-    "num_train_epochs": 1,
-    "generation_prompts": 3,
+    "learning_rate": 1e-4,
+    "beta": 0.3,
+    "scheduler": "linear",
+    "warmup_steps": 5,
+    "max_length": 128,
+    "generation_prompts": 6,
 }
 SUMMARY = ("loss", "rewards/accuracies", "rewards/margins")
 
@@ -48,7 +54,7 @@ class RunConfig:
     eval_dataset_name: str | None = option(
         None, "pairs to evaluate on; none is dataset_name, when eval_dataset_split is given"
     )
-    eval_dataset_split: str | None = option(None, "split to evaluate on; none takes files whole")
+    eval_dataset_split: str | None = option(None, "split to evaluate on; none is the only one there is")
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = option(
         None, "dtype of the computation; none is bfloat16 on accelerators, float32 on CPU", group="devices"
@@ -87,13 +93,26 @@ class RunConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status: 2 for an error that the user can put right."""
-    try:
-        run, config = parse(sys.argv[1:] if argv is None else argv)
-        train(run, config)
-    except (ConfigError, DataError, WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    logging.getLogger("transformers").addFilter(_is_not_about_torch)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            run, config = parse(sys.argv[1:] if argv is None else argv)
+            train(run, config)
+        except (ConfigError, DataError, WeightsError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     return 0
+
+
+def _is_not_about_torch(record: logging.LogRecord) -> bool:
+    """Leaves out what transformers says when it is imported without torch, which nothing here needs."""
+    return not record.getMessage().startswith("PyTorch was not found")
+
+
+def _show_warning(message: Warning | str, *where: Any) -> None:
+    """Prints a warning without the place in the code, which helps a programmer and not a user."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
@@ -126,9 +145,8 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
 
 def train(run: RunConfig, config: DPOConfig) -> None:
     """Loads model, reference, tokenizer and data, trains, and prints what came out and where it is."""
-    from easydel.scripts.sources import load_rows
-
-    # Data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
+    # Folder, data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
+    check_writable(config)
     train_rows = load_rows(run.dataset_name, run.dataset_split)
     eval_rows = None
     if run.eval_dataset_name or run.eval_dataset_split:
@@ -175,8 +193,6 @@ def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase"
     Raises:
         ConfigError: there is none, or it has no token to end a completion with.
     """
-    # It would say that torch is missing, which nothing here needs.
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
 
     try:
