@@ -79,6 +79,8 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"loss_type": "sigmiod"}, "is not one of 'sigmoid', 'hinge',"),
         ({"loss_type": "sigmiod"}, "Did you mean 'sigmoid'?"),
         ({"loss_type": ["sigmoid"]}, "loss_type = ['sigmoid'] is not one of"),
+        ({"loss_type": "mine.losses:wpo"}, "A function cannot be read from text: import it in Python and pass it as"),
+        ({"max_length": 1}, "max_length = 1 must be at least 2."),
         ({"optimizer": "adamW"}, "Did you mean 'adamw'?"),
         ({"resume": "always"}, "is not one of 'never', 'auto'"),
         ({"label_smoothing": 0.5}, "label_smoothing = 0.5 must be at least 0 and below 0.5."),
@@ -173,6 +175,18 @@ def test_a_loss_function_of_ones_own_is_written_by_its_name():
     assert DPOConfig(loss_type=losses.LOSSES["hinge"]).to_dict()["loss_type"].startswith("easydel.losses:")
     partial = DPOConfig(loss_type=functools.partial(losses.LOSSES["hinge"]))
     assert partial.to_dict()["loss_type"] == "functools:partial"
+
+
+def test_the_name_of_a_loss_function_cannot_be_read_back(tmp_path):
+    DPOConfig(loss_type=losses.LOSSES["hinge"]).to_yaml(tmp_path / "run.yaml")
+    with pytest.raises(ConfigError, match=r"run\.yaml: loss_type = 'easydel\.losses:.* cannot be read from text"):
+        DPOConfig.from_yaml(tmp_path / "run.yaml")
+
+
+def test_each_of_the_three_lengths_may_be_without_a_limit():
+    config = DPOConfig(max_length=None, max_prompt_length=4096, max_completion_length=None)
+    assert (config.max_length, config.max_prompt_length) == (None, 4096)
+    assert DPOConfig.from_dict({"max_length": "none"}).max_length is None
 
 
 def test_a_configuration_is_a_value():

@@ -105,7 +105,7 @@ def test_ten_steps_on_a_real_model_follow_trl(shared: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("loss_type, first", [("sigmoid", math.log(2)), ("hinge", 1.0), ("ipo", 25.0)])
+@pytest.mark.parametrize(("loss_type", "first"), [("sigmoid", math.log(2)), ("hinge", 1.0), ("ipo", 25.0)])
 def test_the_first_loss_from_equal_weights_is_known(tmp_path: Path, dtype: str, loss_type: str, first: float) -> None:
     arguments = config(tmp_path, loss_type=loss_type, max_training_steps=1, do_last_save=False)
     model = tiny_model(dtype=jnp.dtype(dtype))
@@ -167,7 +167,7 @@ def test_the_metrics_are_those_of_the_contract(tmp_path: Path) -> None:
     }
     own = {
         *("grad_norm", "learning_rate", "epoch", "num_tokens", "pairs_per_second", "tokens_per_second", "step_time"),
-        *("padding_fraction", "prefix_shared_fraction", "skipped_steps"),
+        *("padding_fraction", "prefix_shared_fraction", "skipped_steps", "flops_per_second", "memory"),
     }
     assert set(metrics) == shared_names | own | {f"eval_{name}" for name in shared_names}
     ids = [row[name] for row in id_rows(4) for name in ("prompt_ids", "prompt_ids", "chosen_ids", "rejected_ids")]
@@ -229,7 +229,8 @@ def test_resuming_with_other_data_is_refused(tmp_path: Path) -> None:
 def test_an_earlier_run_is_moved_aside_and_not_lost(tmp_path: Path) -> None:
     for _ in range(2):
         trainer(tmp_path, max_training_steps=1, do_last_save=False).train()
-    assert read_metrics(tmp_path / "dpo.1") and read_metrics(tmp_path / "dpo")
+    for name in ("dpo.1", "dpo"):
+        assert read_metrics(tmp_path / name)
 
 
 @pytest.mark.parametrize("loss_type", ["sigmoid", "aot"])

@@ -4,6 +4,8 @@ Orbax writes each into a temporary folder and renames it when complete, so a kil
 Saving happens in the background; `wait` returns when everything asked for is on disk, or raises what went wrong.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -47,7 +49,8 @@ class Checkpointer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manager.close()
+        with _named_failure(self.folder):
+            self._manager.close()
 
     def latest(self) -> int | None:
         """Returns the step of the newest complete checkpoint, or None."""
@@ -64,11 +67,17 @@ class Checkpointer:
         }
         if saved.reference is not None:
             items["reference"] = ocp.args.StandardSave(saved.reference)
-        self._manager.save(step, args=ocp.args.Composite(**items))
+        with _named_failure(self.folder):  # also of the save before, which ran in the background
+            self._manager.save(step, args=ocp.args.Composite(**items))
 
     def wait(self) -> None:
-        """Returns when every started checkpoint is complete; raises the error of one that failed."""
-        self._manager.wait_until_finished()
+        """Returns when every started checkpoint is complete.
+
+        Raises:
+            OSError: one could not be written.
+        """
+        with _named_failure(self.folder):
+            self._manager.wait_until_finished()
 
     def path(self, step: int) -> Path:
         """Returns the folder of one checkpoint."""
@@ -100,6 +109,18 @@ class Checkpointer:
             Progress(**restored["progress"]),
             reference,
         )
+
+
+@contextmanager
+def _named_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # orbax says in a ValueError that a disk is full
+        reason = error.strerror if isinstance(error, OSError) else str(error).rpartition(": ")[2]
+        raise OSError(
+            f"a checkpoint could not be written to {folder}: {reason or error}. Those written before are whole; "
+            "resume = 'auto' continues the newest."
+        ) from error
 
 
 def _with_plain_key(state: TrainState) -> TrainState:

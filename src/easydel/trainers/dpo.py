@@ -17,6 +17,7 @@ from easydel.models.rows import matrix_axes
 from easydel.sharding import row_shards
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.flops import peak_flops, peak_memory, step_flops
 from easydel.trainers.log import MetricsLog, read_metrics, rewind
 from easydel.trainers.metrics import Window, add, means, unshared_tokens
 from easydel.trainers.optimizer import make_optimizer, make_schedule
@@ -232,6 +233,8 @@ class DPOTrainer:
     ) -> dict[str, float]:
         """Trains from `saved` to the last step, leaves the trained model in `self.model`, returns the last metrics."""
         config, mesh, total = self.arguments, self.model.decoder.mesh, self.total_steps
+        devices = list(mesh.devices.flat)
+        peak = peak_flops(devices)
         state, progress = saved.state, saved.progress
         step = int(state.step)
         train_step = make_train_step(
@@ -249,7 +252,8 @@ class DPOTrainer:
                 state, sums = train_step(state, on_device, self.reference.logprobs(on_device))
                 step += 1
                 self.reference.after_step(step, state.params)
-                window.add(batch, sums)
+                flops = step_flops(self.model.config, batch, with_reference=not config.reference_free)
+                window.add(batch, sums, flops)
                 progress = progress._replace(
                     epoch=position.epoch,
                     batch=position.batch,
@@ -257,7 +261,8 @@ class DPOTrainer:
                 )
                 log.advance()
                 if step % config.log_steps == 0 or step == total:
-                    metrics = window.metrics(logit_metrics=config.log_logit_metrics) | {
+                    metrics = window.metrics(logit_metrics=config.log_logit_metrics, peak_flops=peak) | {
+                        "memory": peak_memory(devices),
                         "learning_rate": float(jnp.asarray(self._schedule(step - 1))),
                         "epoch": step / loader.steps_per_epoch,
                         "num_tokens": progress.num_tokens,

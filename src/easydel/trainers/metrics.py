@@ -98,11 +98,13 @@ class Window:
         self._sums: list[Sums] = []
         self._row_positions = self._row_tokens = self._num_tokens = 0
         self._shared: list[float] = []
+        self._flops = 0.0
         self._seconds = 0.0
         self._since = time.perf_counter()
 
-    def add(self, batch: Batch, sums: Sums) -> None:
-        """Takes the packed batch of a step and the sums that the step returned."""
+    def add(self, batch: Batch, sums: Sums, flops: float) -> None:
+        """Takes the packed batch of a step, the sums that the step returned, and the arithmetic it was by formula."""
+        self._flops += flops
         self._sums.append(sums)
         self._row_positions += batch.segment.size
         self._row_tokens += int((batch.segment > 0).sum())
@@ -117,22 +119,31 @@ class Window:
         """Starts the clock again after `pause`."""
         self._since = time.perf_counter()
 
-    def metrics(self, *, logit_metrics: bool) -> dict[str, float]:
-        """Returns the means over the pairs of the window, and how fast it went; waits for the device."""
+    def metrics(self, *, logit_metrics: bool, peak_flops: float | None = None) -> dict[str, float]:
+        """Returns the means over the pairs of the window, and how fast it went; waits for the device.
+
+        `mfu`, the share of `peak_flops` (per second) that was used, is there only where the peak is known.
+        """
         total: dict[str, float] = {}
         for sums in self._sums:
             total = add(total, sums)
         steps = len(self._sums)
         seconds = self._seconds + time.perf_counter() - self._since
-        return means(total, logit_metrics=logit_metrics) | {
-            "grad_norm": total["grad_norm"] / steps,
-            "skipped_steps": total["skipped"],
-            "step_time": seconds / steps,
-            "pairs_per_second": total["pairs"] / seconds,
-            "tokens_per_second": self._num_tokens / seconds,
-            "padding_fraction": 1.0 - self._row_tokens / self._row_positions,
-            "prefix_shared_fraction": sum(self._shared) / steps,
-        }
+        mfu = {} if peak_flops is None else {"mfu": self._flops / seconds / peak_flops}
+        return (
+            means(total, logit_metrics=logit_metrics)
+            | mfu
+            | {
+                "grad_norm": total["grad_norm"] / steps,
+                "skipped_steps": total["skipped"],
+                "step_time": seconds / steps,
+                "pairs_per_second": total["pairs"] / seconds,
+                "tokens_per_second": self._num_tokens / seconds,
+                "flops_per_second": self._flops / seconds,
+                "padding_fraction": 1.0 - self._row_tokens / self._row_positions,
+                "prefix_shared_fraction": sum(self._shared) / steps,
+            }
+        )
 
 
 def unshared_tokens(batch: Batch) -> int:

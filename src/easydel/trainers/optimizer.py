@@ -61,7 +61,8 @@ def make_optimizer(
 
     Weight decay is decoupled (Loshchilov & Hutter 2019), times the learning rate, and leaves norms and biases alone.
     Moments are float32 whatever the dtype of the weights. Muon (Jordan 2024) orthogonalises the updates of the
-    matrices that `matrix_axes` describes, each layer and head block on its own; embeddings and vectors get AdamW.
+    matrices that `matrix_axes` describes, each layer on its own; embeddings and vectors get AdamW with the Nesterov
+    momentum (Dozat 2016) that the matrices have too.
 
     Args:
         name: adamw, adafactor, lion, rmsprop or muon.
@@ -71,8 +72,8 @@ def make_optimizer(
     named = {"b1": beta1, "b2": beta2, "eps": epsilon}
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     make: dict[str, Callable[[], optax.GradientTransformation]] = {
-        "adamw": lambda: optax.scale_by_adam(mu_dtype=jnp.float32, **given),
-        "lion": lambda: optax.scale_by_lion(given.get("b1", 0.9), given.get("b2", 0.99), mu_dtype=jnp.float32),
+        "adamw": lambda: optax.scale_by_adam(**given),
+        "lion": lambda: optax.scale_by_lion(given.get("b1", 0.9), given.get("b2", 0.99)),
         "rmsprop": lambda: optax.scale_by_rms(decay=given.get("b2", 0.99), eps=given.get("eps", 1e-8)),
         # No relative step size: the learning rate means what it means for the others.
         "adafactor": lambda: optax.chain(
@@ -82,7 +83,7 @@ def make_optimizer(
     }
     parts = [optax.clip_by_global_norm(clip_grad)] if clip_grad is not None else []
     decay = [optax.add_decayed_weights(weight_decay, mask=is_decayed)] if weight_decay else []
-    return optax.chain(*parts, make[name](), *decay, optax.scale_by_learning_rate(schedule))
+    return _in_float32(optax.chain(*parts, make[name](), *decay, optax.scale_by_learning_rate(schedule)))
 
 
 def is_decayed(params: PyTree) -> PyTree[bool]:
@@ -93,6 +94,21 @@ def is_decayed(params: PyTree) -> PyTree[bool]:
         return names[-1] != "bias" and not any("norm" in name for name in names)
 
     return jax.tree_util.tree_map_with_path(decayed, params)
+
+
+def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns `inner` seeing float32 weights and gradients: optax keeps second moments in the weights' dtype."""
+
+    def widened(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+
+    def init(params: PyTree) -> optax.OptState:
+        return inner.init(widened(params))
+
+    def update(updates: PyTree, state: optax.OptState, params: PyTree | None = None) -> tuple[PyTree, optax.OptState]:
+        return inner.update(widened(updates), state, widened(params))
+
+    return optax.GradientTransformation(init, update)
 
 
 def _muon(matrix_axes: PyTree[MatrixAxes | None], given: dict[str, Any]) -> optax.GradientTransformation:
@@ -108,7 +124,6 @@ def _muon(matrix_axes: PyTree[MatrixAxes | None], given: dict[str, Any]) -> opta
         consistent_rms=0.2,
         adam_b1=given.get("b1", 0.9),
         adam_b2=given.get("b2", 0.999),
-        mu_dtype=jnp.float32,
     )
     # optax hands back a step downhill; the decay and the schedule are applied here as for every other optimizer.
     return optax.chain(muon, optax.scale(-1.0))

@@ -117,7 +117,7 @@ def _card(chart: Chart, entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _drawing(series: Sequence[Points], label: str) -> str:
     """Returns an SVG of up to two lines; a single point becomes a dot."""
-    width, height, left, bottom = 340, 170, 46, 18
+    width, height, left, bottom = 340, 170, 54, 18
     xs, ys = [x for line in series for x, _ in line], [y for line in series for _, y in line]
     low, high, first, last = min(ys), max(ys), min(xs), max(xs)
     spread, span = (high - low) or abs(high) or 1.0, (last - first) or 1.0

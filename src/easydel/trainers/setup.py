@@ -16,7 +16,7 @@ from easydel.errors import ConfigError
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
-from easydel.sharding import RULES
+from easydel.sharding import RULES, row_shards
 from easydel.trainers.config import DPOConfig
 
 # Numbers an optimizer keeps per weight; adafactor keeps rows and columns only.
@@ -69,18 +69,16 @@ def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *,
         ConfigError: it is more than there is.
     """
     weights = sum(x.size for x in jax.tree.leaves(model.params))
-    dtypes: list[Any] = [config.param_dtype or x.dtype for x in jax.tree.leaves(model.params)]
-    width = np.dtype(dtypes[0]).itemsize
+    width = jnp.finfo(config.param_dtype or jax.tree.leaves(model.params)[0].dtype).bits // 8
+    computed = jnp.finfo(model.decoder.dtype).bits // 8
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)
+    at_the_head = min(head_chunk * row_shards(model.decoder.mesh), tokens)  # every shard has a chunk of its own
     needs = {
         "weights": weights * width,
         "optimizer": weights * 4 * _MOMENTS[config.optimizer],
         "gradients": weights * width * (1 if config.gradient_accumulation_steps == 1 else 2),
-        "activations": tokens
-        * model.config.hidden_size
-        * model.config.num_hidden_layers
-        * model.decoder.dtype.itemsize,
-        "logits": 3 * min(head_chunk, tokens) * model.config.vocab_size * 4,
+        "activations": tokens * model.config.hidden_size * model.config.num_hidden_layers * computed,
+        "logits": 3 * at_the_head * model.config.vocab_size * 4,
     }
     if config.sync_ref_model:
         needs["reference"] = weights * width  # a moving reference is a copy; any other is already in memory

@@ -62,15 +62,15 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch, reference: ReferenceLogps) -> tuple[TrainState, Sums]:
         keys = _dropout_keys(state, micro=batch.tokens.shape[0]) if dropout else None
         gradient, out, losses = loss_and_gradient(logprobs, objective, state.params, batch, reference, keys)
+        out, reference, lengths = _flat((out, reference, batch.lengths))
+        sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
         norm = optax.tree.norm(gradient)
-        finite = jnp.isfinite(norm) & jnp.isfinite(jnp.sum(losses))
+        finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])  # of the real pairs: a filler's loss may be 0 / 0
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         params, opt_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
         )
-        out, reference, lengths = _flat((out, reference, batch.lengths))
-        sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
         sums |= {"grad_norm": norm, "skipped": 1.0 - finite.astype(jnp.float32)}
         return TrainState(state.step + 1, params, opt_state, state.key), sums
 

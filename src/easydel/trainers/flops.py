@@ -1,0 +1,52 @@
+"""How much arithmetic a step is, by formula, and how much the devices could do: what `mfu` is made of."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from easydel.data.pack import Batch
+from easydel.models.config import ModelConfig
+
+# Dense bfloat16 peaks in FLOP/s by the name jax gives a device, from the makers' data sheets.
+_PEAKS = {
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA B200": 2250e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+}
+
+
+def step_flops(config: ModelConfig, batch: Batch, *, with_reference: bool) -> float:
+    """Returns the FLOP of one update on a batch: 6 per weight and token, and 2 more for the reference.
+
+    A matrix weight costs 2 FLOP a token forward and 4 backward. Every token of a row passes the blocks, only
+    completion tokens meet the head. Padding, recomputation and attention scores (2-4 % at usual lengths) are not
+    counted, so this is a floor: what a program without any waste would do.
+    """
+    attention = config.hidden_size * config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
+    blocks = config.num_hidden_layers * (attention + 3 * config.hidden_size * config.intermediate_size)
+    head = config.hidden_size * config.vocab_size
+    per_weight = 8 if with_reference else 6
+    return per_weight * (blocks * float(np.sum(batch.segment > 0)) + head * float(np.sum(batch.lengths)))
+
+
+def peak_flops(devices: Sequence[Any]) -> float | None:
+    """Returns the bfloat16 FLOP/s of all devices together, or None for a kind whose peak is not known, such as a CPU."""
+    kind = devices[0].device_kind
+    return next((peak * len(devices) for name, peak in _PEAKS.items() if kind.startswith(name)), None)
+
+
+def peak_memory(devices: Sequence[Any]) -> int:
+    """Returns the most bytes in use so far: of the fullest device, or on CPU of the process."""
+    stats = [device.memory_stats() for device in devices]
+    if all(stats):
+        return max(s["peak_bytes_in_use"] for s in stats)
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,138 @@
+"""Checkpoints: the same bits back, whole ones only, and no more of them than asked for."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from easydel.errors import ConfigError
+from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
+from easydel.trainers.state import TrainState
+
+PROGRESS = Progress(epoch=1, batch=3, num_tokens=12345678901, data="0123456789abcdef")
+
+
+def some_state(step: int = 3, *, seed: int = 0, width: int = 5) -> TrainState:
+    """A state with both dtypes, moments, and a key; not a single value is round."""
+    random = np.random.default_rng(seed)
+
+    def values(*shape: int, dtype=jnp.float32):
+        return jnp.asarray(random.standard_normal(shape), dtype)
+
+    params = {"layers": {"query": {"kernel": values(2, 4, width)}}, "embedding": values(8, 4, dtype=jnp.bfloat16)}
+    opt_state = jax.tree.map(lambda x: x + values(*x.shape).astype(x.dtype), optax.adam(1.0).init(params))
+    return TrainState(jnp.int32(step), params, opt_state, jax.random.key(seed + 7))
+
+
+def bits(saved: Saved) -> list[np.ndarray]:
+    plain = saved._replace(state=saved.state._replace(key=jax.random.key_data(saved.state.key)))
+    return [np.array(leaf) for leaf in jax.tree.leaves((plain.state, plain.reference))]
+
+
+def like(saved: Saved) -> Saved:
+    """The same shapes with other values, as a fresh run has them."""
+    zeros = jax.tree.map(jnp.zeros_like, (saved.state.params, saved.state.opt_state, saved.reference))
+    state = TrainState(jnp.int32(0), zeros[0], zeros[1], jax.random.key(0))
+    return Saved(state, Progress(0, 0, 0, ""), zeros[2])
+
+
+@pytest.mark.parametrize("synced", [False, True], ids=["no reference", "synced reference"])
+def test_what_is_restored_is_what_was_saved_bit_for_bit(tmp_path, synced):
+    saved = Saved(some_state(), PROGRESS, some_state(seed=1).params if synced else None)
+    with Checkpointer(tmp_path / "checkpoints") as checkpointer:
+        checkpointer.save(saved)
+        checkpointer.wait()
+    with Checkpointer(tmp_path / "checkpoints") as checkpointer:
+        assert checkpointer.latest() == 3
+        assert checkpointer.path(3).is_dir()
+        restored = checkpointer.restore(3, like(saved))
+    assert restored.progress == PROGRESS
+    assert jax.tree.structure(restored) == jax.tree.structure(saved)
+    for found, expected in zip(bits(restored), bits(saved), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(jax.random.bits(restored.state.key), jax.random.bits(saved.state.key))
+
+
+def test_arrays_may_be_consumed_as_soon_as_save_returns(tmp_path):
+    saved = Saved(some_state(width=50_000), PROGRESS, None)
+    expected, empty = bits(saved), like(saved)
+    overwrite = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 1, tree), donate_argnums=0)
+    with Checkpointer(tmp_path / "checkpoints") as checkpointer:
+        checkpointer.save(saved)
+        jax.block_until_ready(overwrite((saved.state.params, saved.state.opt_state)))
+        checkpointer.wait()
+        restored = checkpointer.restore(3, empty)
+    for found, wanted in zip(bits(restored), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_so_many_of_the_newest_are_kept(tmp_path):
+    for keep, expected in ((2, ["3", "4"]), (None, ["1", "2", "3", "4"])):
+        folder = tmp_path / str(keep)
+        with Checkpointer(folder, keep=keep) as checkpointer:
+            for step in range(1, 5):
+                checkpointer.save(Saved(some_state(step), PROGRESS, None))
+            checkpointer.wait()
+            assert checkpointer.latest() == 4
+        assert sorted(path.name for path in folder.iterdir()) == expected
+
+
+def test_a_step_that_is_saved_already_is_left_as_it_is(tmp_path):
+    first, other = (Saved(some_state(seed=seed), PROGRESS, None) for seed in (0, 1))
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(first)
+        checkpointer.save(other)
+        checkpointer.wait()
+        restored = checkpointer.restore(3, like(first))
+    np.testing.assert_array_equal(restored.state.params["embedding"], first.state.params["embedding"])
+
+
+def half_written(folder: Path, step: int) -> Path:
+    """What a kill leaves: the temporary folder of a checkpoint, with a part of its files."""
+    whole = folder / "1"
+    partial = folder / f"{step}.orbax-checkpoint-tmp"
+    shutil.copytree(whole, partial)
+    shutil.rmtree(partial / "progress")
+    return partial
+
+
+def test_a_half_written_checkpoint_is_never_picked_up(tmp_path):
+    saved = Saved(some_state(1), PROGRESS, None)
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(saved)
+        checkpointer.wait()
+    half_written(tmp_path, 2)
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.latest() == 1
+        assert int(checkpointer.restore(1, like(saved)).state.step) == 1
+        checkpointer.save(Saved(some_state(2), PROGRESS, None))  # the run goes on, over the remains
+        checkpointer.wait()
+        assert checkpointer.latest() == 2
+    empty = tmp_path / "empty"
+    with Checkpointer(empty) as checkpointer:
+        assert checkpointer.latest() is None
+
+
+@pytest.mark.parametrize("difference", ["another width", "another name", "another optimizer", "a reference too many"])
+def test_a_checkpoint_of_another_structure_is_refused_with_its_folder(tmp_path, difference):
+    saved = Saved(some_state(), PROGRESS, None)
+    fresh = like(saved)
+    params = fresh.state.params
+    fresh = {
+        "another width": like(Saved(some_state(width=6), PROGRESS, None)),
+        "another name": fresh._replace(state=fresh.state._replace(params={**params, "bias": params["embedding"]})),
+        "another optimizer": fresh._replace(state=fresh.state._replace(opt_state=optax.sgd(1.0).init(params))),
+        "a reference too many": fresh._replace(reference=params),
+    }[difference]
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(saved)
+        checkpointer.wait()
+        with pytest.raises(ConfigError, match=r"does not fit this model and optimizer") as error:
+            checkpointer.restore(3, fresh)
+    assert str(tmp_path / "3") in str(error.value)
+    assert "train under another model_name" in str(error.value)

@@ -1,0 +1,49 @@
+"""The arithmetic of a step, and the peaks it is compared with."""
+
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from easydel.data.pack import pack, stack
+from easydel.data.pair import Pair
+from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
+from easydel.sharding import make_mesh
+from easydel.trainers.flops import peak_flops, peak_memory, step_flops
+
+CONFIG = ModelConfig(
+    model_type="llama",
+    architecture="LlamaForCausalLM",
+    vocab_size=32,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=4,
+    max_position_embeddings=64,
+)
+
+
+def test_a_step_is_six_flop_per_matrix_weight_and_token_and_two_more_for_the_reference():
+    model = CausalLM.from_config(CONFIG, mesh=make_mesh((1, 1, 1, 1, 1)))
+    blocks = sum(leaf.size for path, leaf in jax.tree.leaves_with_path(model.params) if "kernel" in str(path))
+    head = model.params["head"].size
+    batch = stack([pack([Pair([1, 2], [3, 4, 5], [6]), Pair([7], [8], [9])])])
+    # Tokens in rows, prompts once: 6 + 3. Completion tokens: 4 + 2.
+    expected = 6 * (blocks * 9 + head * 6)
+    assert step_flops(CONFIG, batch, with_reference=False) == pytest.approx(expected)
+    assert step_flops(CONFIG, batch, with_reference=True) == pytest.approx(expected * 8 / 6)
+
+
+def test_the_peak_is_that_of_all_devices_and_unknown_for_a_cpu():
+    h200 = SimpleNamespace(device_kind="NVIDIA H200")
+    assert peak_flops([h200, h200]) == pytest.approx(2 * 989e12)
+    assert peak_flops(jax.devices()) is None
+
+
+def test_memory_is_what_the_fullest_device_or_the_process_has_used():
+    devices = [SimpleNamespace(memory_stats=lambda used=used: {"peak_bytes_in_use": used}) for used in (3, 7)]
+    assert peak_memory(devices) == 7
+    assert 50e6 < peak_memory(jax.devices()) < 100e9

@@ -1,0 +1,131 @@
+"""The log of a run: one JSON object a line, which a kill or a resume does not spoil."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from easydel.trainers.log import MetricsLog, brief, read_metrics, rewind
+
+
+def lines(folder):
+    return (folder / "metrics.jsonl").read_text().splitlines()
+
+
+def test_each_write_is_one_object_with_the_step_first(tmp_path):
+    with MetricsLog(tmp_path, "run", total=2, show=False) as log:
+        log.write(1, {"loss": 0.5, "num_tokens": 12})
+        assert lines(tmp_path) == ['{"step": 1, "loss": 0.5, "num_tokens": 12}']  # on disk at once
+        log.write(2, {"loss": 0.25})
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5, "num_tokens": 12}, {"step": 2, "loss": 0.25}]
+
+
+def test_a_value_that_is_not_finite_is_null(tmp_path):
+    with MetricsLog(tmp_path, "run", total=1, show=False) as log:
+        log.write(1, {"loss": float("nan"), "grad_norm": float("inf"), "skipped_steps": 1.0})
+    assert json.loads(lines(tmp_path)[0], parse_constant=pytest.fail) == {
+        "step": 1,
+        "loss": None,
+        "grad_norm": None,
+        "skipped_steps": 1.0,
+    }
+
+
+def test_a_resumed_run_appends(tmp_path):
+    for step in (1, 2):
+        with MetricsLog(tmp_path, "run", total=2, done=step - 1, show=False) as log:
+            log.write(step, {"loss": 1.0})
+    assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}]
+    rewind(tmp_path, 5)
+    with MetricsLog(tmp_path, "run", total=2, show=False) as log:
+        log.write(2, {"loss": 0.25})
+    assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_rewinding_removes_what_comes_after_the_step(tmp_path):
+    assert read_metrics(tmp_path) == []
+    rewind(tmp_path, 0)  # nothing was logged yet
+    with MetricsLog(tmp_path, "run", total=3, show=False) as log:
+        for step in (1, 2, 3):
+            log.write(step, {"loss": 1.0 / step})
+            log.write(step, {"eval_loss": 2.0})
+    before = lines(tmp_path)
+    rewind(tmp_path, 2)
+    assert lines(tmp_path) == before[:4]
+
+
+def test_without_a_terminal_each_logged_step_is_one_plain_line(tmp_path, capsys):
+    with MetricsLog(tmp_path, "run", total=8) as log:
+        log.advance()
+        log.write(4, {"loss": 0.6931, "rewards/accuracies": 0.75, "rewards/margins": 0.01, "pairs_per_second": 12.34})
+    out, err = capsys.readouterr()
+    assert out == "step 4/8  loss 0.6931  accuracy 0.750  margin 0.0100  pairs/s 12.3\n"
+    assert err == ""  # no progress bar
+
+
+def test_a_log_that_shows_nothing_prints_nothing(tmp_path, capsys):
+    with MetricsLog(tmp_path, "run", total=8, show=False) as log:
+        log.advance()
+        log.write(4, {"loss": 0.6931})
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_brief_line_leaves_out_what_was_not_measured():
+    assert brief({"loss": 0.5, "entropy": 1.0}) == "loss 0.5000"
+    assert brief({"eval_loss": 0.5, "loss": 0.1}) == "eval_loss 0.5000"
+    assert brief({}) == ""
+
+
+def test_without_wandb_a_run_warns_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it fails
+    with (
+        pytest.warns(UserWarning, match=r"wandb is not installed.*`pip install"),
+        MetricsLog(tmp_path, "run", total=1, show=False, wandb_config={}) as log,
+    ):
+        log.write(1, {"loss": 0.5})
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+class RecordedRun:
+    """What wandb was told."""
+
+    def __init__(self):
+        self.logged, self.exit_code = [], None
+
+    def log(self, metrics, *, step):
+        self.logged.append((step, metrics))
+
+    def finish(self, *, exit_code):
+        self.exit_code = exit_code
+
+
+@pytest.mark.parametrize(("error", "exit_code"), [(None, 0), (KeyboardInterrupt, 1)])
+def test_wandb_is_given_the_settings_each_step_and_how_it_ended(tmp_path, monkeypatch, error, exit_code):
+    run, started = RecordedRun(), {}
+
+    def init(**arguments):
+        started.update(arguments)
+        return run
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+
+    def write():
+        with MetricsLog(tmp_path, "mine", total=1, show=False, wandb_config={"beta": 0.1}) as log:
+            log.write(1, {"loss": 0.5})
+            if error is not None:
+                raise error
+
+    if error is None:
+        write()
+    else:
+        with pytest.raises(error):
+            write()
+    assert started == {"project": "easydel-dpo", "name": "mine", "dir": str(tmp_path), "config": {"beta": 0.1}}
+    assert run.logged == [(1, {"loss": 0.5})]
+    assert run.exit_code == exit_code

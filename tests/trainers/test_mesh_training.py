@@ -1,0 +1,87 @@
+"""Five updates on eight CPU devices are those on one, however rows and weights are split."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from jaxtyping import PyTree
+
+from easydel.data.pack import Batch, Shape, pack, stack
+from easydel.losses import select_loss
+from easydel.models.rows import matrix_axes
+from easydel.sharding import row_shards
+from easydel.trainers.optimizer import make_optimizer
+from easydel.trainers.reference import Reference
+from easydel.trainers.setup import on_mesh, trained_copy
+from easydel.trainers.state import TrainState, initial_state
+from easydel.trainers.step import Objective, make_logprobs, make_train_step
+from oracles.tiny import ONE_DEVICE, tiny_model, tiny_pairs
+
+UPDATES, BETA = 5, 0.5
+MESHES = [(1, 8, 1, 1, 1), (8, 1, 1, 1, 1), (2, 2, 1, 2, 1)]
+
+
+class Run(NamedTuple):
+    """What five updates left, and the loss of each."""
+
+    losses: list[float]
+    state: TrainState
+    weights: PyTree  # of the end, on the host
+
+
+def train(dims: tuple[int, ...]) -> Run:
+    model = tiny_model(dims=dims)
+    mesh = model.decoder.mesh
+    # The large epsilon: otherwise the first updates hang on the signs of gradients that are nearly 0.
+    optimizer = make_optimizer("adamw", lambda step: 0.01, matrix_axes=matrix_axes(model.config), epsilon=1e-3)
+    state = initial_state(trained_copy(model.params, None), optimizer, 0, mesh)
+    objective = Objective(select_loss("aot", beta=BETA), True, BETA)
+    logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False)
+    step = make_train_step(logprobs, objective, optimizer, state, dropout=False)
+    reference = Reference(model.decoder, model.params, chunk=16)
+    batch = on_mesh(eight_pairs(row_shards(mesh)), mesh)
+    losses = []
+    for _ in range(UPDATES):
+        state, sums = step(state, batch, reference.logprobs(batch))
+        losses.append(float(sums["loss"]) / float(sums["pairs"]))
+    return Run(losses, state, jax.tree.map(np.asarray, state.params))
+
+
+def eight_pairs(shards: int) -> Batch:
+    """The same pairs for every mesh, and one filler, as the last batch of an epoch has."""
+    shape = Shape(rows=8, length=24, slots=128 if shards == 1 else 64)
+    return stack([pack(tiny_pairs(8), shape=shape, shards=shards, pad_pairs_to=9)])
+
+
+@pytest.fixture(scope="module")
+def alone() -> Run:
+    return train(ONE_DEVICE)
+
+
+@pytest.mark.parametrize("dims", MESHES, ids=str)
+def test_training_on_a_mesh_is_training_on_one_device(alone, dims):
+    run = train(dims)
+    assert alone.losses[0] == pytest.approx(np.log(2), abs=1e-6)
+    assert alone.losses[-1] < 0.6
+    np.testing.assert_allclose(run.losses, alone.losses, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), run.weights, alone.weights)
+    check_split(run.state, dims)
+
+
+def check_split(state: TrainState, dims: tuple[int, ...]) -> None:
+    """Each moment lies where its weight lies, and weights are split over fsdp x tp."""
+    moments = [tree for tree in jax.tree.leaves(state.opt_state, is_leaf=is_params) if is_params(tree)]
+    assert len(moments) == 2
+    for moment in moments:
+        jax.tree.map(assert_same_place, moment, state.params)
+    kernel = state.params["layers"]["query"]["kernel"]
+    assert kernel.addressable_shards[0].data.size * dims[1] * dims[3] == kernel.size
+
+
+def is_params(tree) -> bool:
+    return isinstance(tree, dict) and "embedding" in tree
+
+
+def assert_same_place(moment: jax.Array, weight: jax.Array) -> None:
+    assert moment.sharding.is_equivalent_to(weight.sharding, weight.ndim)

@@ -1,0 +1,105 @@
+"""Metrics are means over pairs and tokens, whatever the batches they came in."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easydel.data.pack import pack, pad
+from easydel.data.pair import Pair
+from easydel.logprobs import CompletionLogprobs
+from easydel.trainers import metrics as module
+from easydel.trainers.metrics import LOGIT_METRICS, Window, add, means, pair_sums, unshared_tokens
+
+BETA = 0.2
+
+
+class Numbers:
+    """What a model might have said about nine pairs."""
+
+    def __init__(self):
+        random = np.random.default_rng(0)
+        self.lengths = random.integers(1, 9, (9, 2))
+        self.reference, self.logps = random.normal(-20, 5, (2, 9, 2)).astype(np.float32)
+        self.reference[4] = self.logps[4]  # equal: neither is preferred
+        self.losses = random.normal(size=9).astype(np.float32)
+        self.entropy, self.mean_logit = random.normal(size=(2, 9, 2)).astype(np.float32)
+        self.correct = (self.lengths * random.uniform(size=(9, 2))).astype(int).astype(np.float32)
+
+    def sums(self, start: int, stop: int, filler: int = 0):
+        """The sums over a batch of some of the pairs, with filler pairs whose numbers are not zero."""
+
+        def part(values, fill):
+            padded = np.full((stop - start + filler, *values.shape[1:]), fill, values.dtype)
+            padded[: stop - start] = values[start:stop]
+            return jnp.asarray(padded)
+
+        seen = CompletionLogprobs(*(part(x, 0) for x in (self.logps, self.entropy, self.mean_logit, self.correct)))
+        return pair_sums(seen, part(self.reference, 3), part(self.lengths, 0), part(self.losses, np.nan), beta=BETA)
+
+
+def test_metrics_of_uneven_batches_are_means_over_all_pairs_and_tokens():
+    numbers, total = Numbers(), {}
+    for start, stop, filler in ((0, 4, 0), (4, 8, 2), (8, 9, 3)):
+        total = add(total, numbers.sums(start, stop, filler))
+    rewards = BETA * (numbers.logps - numbers.reference)
+    chosen, rejected = numbers.lengths.sum(axis=0)
+    expected = {
+        "loss": numbers.losses.mean(),
+        "rewards/chosen": rewards[:, 0].mean(),
+        "rewards/rejected": rewards[:, 1].mean(),
+        "rewards/accuracies": sum(c > r for c, r in rewards) / 9,
+        "rewards/margins": (rewards[:, 0] - rewards[:, 1]).mean(),
+        "logps/chosen": numbers.logps[:, 0].mean(),
+        "logps/rejected": numbers.logps[:, 1].mean(),
+        "entropy": numbers.entropy.sum() / (chosen + rejected),
+        "logits/chosen": numbers.mean_logit[:, 0].sum() / chosen,
+        "logits/rejected": numbers.mean_logit[:, 1].sum() / rejected,
+        "mean_token_accuracy": numbers.correct[:, 0].sum() / chosen,
+    }
+    assert means(total, logit_metrics=True) == pytest.approx(expected, rel=1e-5)
+    assert total["pairs"] == 9
+    assert set(expected) - set(means(total, logit_metrics=False)) == set(LOGIT_METRICS)
+
+
+def test_equal_rewards_count_as_wrong():
+    assert float(Numbers().sums(4, 5)["rewards/accuracies"]) == 0
+
+
+def test_nothing_measured_gives_zeros_not_an_error():
+    empty = add({}, Numbers().sums(0, 0, filler=2))
+    assert set(means(empty, logit_metrics=True).values()) == {0.0}
+
+
+# Two pairs: 3 prompt + 2 chosen + 1 rejected tokens, and 2 + 1 + 1.
+PAIRS = [Pair([1, 2, 3], [4, 5], [6], index=0), Pair([1, 2], [3], [4], index=1)]
+
+
+def test_a_prompt_counts_twice_however_it_is_stored():
+    for batch in (pack(PAIRS), pad(PAIRS), pack(PAIRS, share_prompt=False), pad(PAIRS, pad_pairs_to=5)):
+        assert unshared_tokens(batch) == (3 + 2) + (3 + 1) + (2 + 1) + (2 + 1)
+
+
+def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    numbers, window = Numbers(), Window()
+    batch = pad(PAIRS, length=8)  # 10 tokens in 16 places
+    for start, stop in ((0, 6), (6, 9)):
+        window.add(batch, numbers.sums(start, stop) | {"grad_norm": jnp.float32(start + 1), "skipped": jnp.float32(1)})
+        now[0] += 1.5
+    window.pause()
+    now[0] += 60.0  # an evaluation
+    window.resume()
+    now[0] += 1.0
+    found = window.metrics(logit_metrics=False)
+    assert found["loss"] == pytest.approx(numbers.losses.mean(), rel=1e-5)
+    expected = {
+        "grad_norm": (1 + 7) / 2,
+        "skipped_steps": 2.0,
+        "step_time": 4.0 / 2,
+        "pairs_per_second": 9 / 4.0,
+        "tokens_per_second": 2 * 15 / 4.0,
+        "padding_fraction": 6 / 16,
+        "prefix_shared_fraction": 5 / 15,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)

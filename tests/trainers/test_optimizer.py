@@ -1,0 +1,214 @@
+"""Schedules by hand, and one step of each optimizer against a few lines of numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from easydel.models.rows import matrix_axes
+from easydel.trainers.optimizer import is_decayed, make_optimizer, make_schedule
+from easydel.trainers.state import initial_state
+from oracles.tiny import tiny_config, tiny_model
+
+RATE = 0.01
+
+
+def rates(scheduler, count, *, warmup_steps=0, total_steps=8, learning_rate_end=None):
+    schedule = make_schedule(
+        scheduler,
+        learning_rate=2.0,
+        learning_rate_end=learning_rate_end,
+        warmup_steps=warmup_steps,
+        total_steps=total_steps,
+    )
+    return [round(float(schedule(jnp.int32(step))), 5) for step in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (rates("none", 4), [2.0] * 4),
+        (rates("constant", 4, warmup_steps=2), [1.0, 2.0, 2.0, 2.0]),
+        (rates("linear", 5, total_steps=4), [2.0, 1.5, 1.0, 0.5, 0.0]),
+        (rates("linear", 6, total_steps=4, learning_rate_end=1.0), [2.0, 1.75, 1.5, 1.25, 1.0, 1.0]),
+        (rates("linear", 6, warmup_steps=4, total_steps=6), [0.5, 1.0, 1.5, 2.0, 2.0, 1.0]),
+        # 1 + cos(0), cos(pi/4), cos(pi/2), ...
+        (rates("cosine", 5, total_steps=4), [2.0, 1.70711, 1.0, 0.29289, 0.0]),
+        (rates("cosine", 5, total_steps=4, learning_rate_end=1.0), [2.0, 1.85355, 1.5, 1.14645, 1.0]),
+        # A warm-up longer than the run: the rate rises to the end.
+        (rates("cosine", 3, warmup_steps=4, total_steps=3), [0.5, 1.0, 1.5]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(found, expected):
+    assert found == expected
+
+
+def make(name, params, *, rate=RATE, **options):
+    axes = jax.tree.map(lambda x: ((0,), (1,)) if x.ndim == 2 else None, params)
+    return make_optimizer(name, lambda step: rate, matrix_axes=axes, **options)
+
+
+def after(name, params, gradients, **options):
+    """Returns the weights after one update per gradient."""
+    optimizer = make(name, params, **options)
+    state = optimizer.init(params)
+    for gradient in gradients:
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def some(shape=(3, 4), seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def adamw(w, g, *, steps, b1=0.9, b2=0.999, eps=1e-8, decay=0.0):
+    m = v = 0.0
+    for t in range(1, steps + 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        w = w - RATE * (m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps) + decay * w)
+    return w
+
+
+def lion(w, g, *, steps, b1=0.9, b2=0.99, decay=0.0):
+    m = np.zeros_like(g)
+    for _ in range(steps):
+        w, m = w - RATE * (np.sign(b1 * m + (1 - b1) * g) + decay * w), b2 * m + (1 - b2) * g
+    return w
+
+
+def rmsprop(w, g, *, steps, b2=0.99, eps=1e-8, decay=0.0):
+    v = 0.0
+    for _ in range(steps):
+        v = b2 * v + (1 - b2) * g**2
+        w = w - RATE * (g / np.sqrt(v + eps) + decay * w)
+    return w
+
+
+@pytest.mark.parametrize("formula", [adamw, lion, rmsprop], ids=lambda formula: formula.__name__)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_steps_are_those_of_the_formula(formula, decay):
+    w, g = some(), some(seed=1)
+    found = after(formula.__name__, {"w": w}, [{"w": g}] * 3, weight_decay=decay)["w"]
+    np.testing.assert_allclose(found, formula(w, g, steps=3, decay=decay), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "options", "names"),
+    [
+        (adamw, {"beta1": 0.5, "beta2": 0.9, "epsilon": 0.1}, {"b1": 0.5, "b2": 0.9, "eps": 0.1}),
+        (lion, {"beta1": 0.3, "beta2": 0.6}, {"b1": 0.3, "b2": 0.6}),
+        (rmsprop, {"beta2": 0.5, "epsilon": 0.1}, {"b2": 0.5, "eps": 0.1}),
+    ],
+    ids=["adamw", "lion", "rmsprop"],
+)
+def test_the_options_of_an_optimizer_are_those_of_its_formula(formula, options, names):
+    w, gradients = some(), [some(seed=1)] * 2
+    found = after(formula.__name__, {"w": w}, [{"w": g} for g in gradients], **options)["w"]
+    np.testing.assert_allclose(found, formula(w, gradients[0], steps=2, **names), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "rmsprop", "adafactor", "muon"])
+def test_every_optimizer_lowers_a_quadratic(name):
+    params, target = {"w": jnp.asarray(some((40, 36))), "norm": jnp.zeros(5)}, some((40, 36), seed=2)
+    optimizer = make(name, params, rate=0.1)
+
+    def loss(params):
+        return jnp.mean((params["w"] - target) ** 2) + jnp.mean((params["norm"] - 1.0) ** 2)
+
+    def step(_, carry):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    trained, _ = jax.jit(lambda params: jax.lax.fori_loop(0, 80, step, (params, optimizer.init(params))))(params)
+    assert loss(trained) < 0.3 * loss(params)
+
+
+def test_muon_orthogonalises_each_layer_and_gives_the_rest_nesterov_adamw():
+    config = tiny_config()
+    params = tiny_model(config=config).params
+    # Of a matrix: which of its axes after the layers are summed over; their product is the width.
+    widths = {"query": 16, "key": 16, "value": 16, "output": 16, "gate": 16, "up": 16, "down": 24}
+    gradient = jax.tree.map(lambda x: some(x.shape, seed=x.size), params)
+    nearest_orthogonal = {}
+    for name, width in widths.items():
+        kernel = gradient["layers"][name]["kernel"]
+        left, _, right = np.linalg.svd(kernel.reshape(2, width, -1), full_matrices=False)
+        # Newton-Schulz iterations take singular values that are not tiny to about 1.
+        spread = np.linspace(0.5, 2.0, left.shape[-1], dtype=np.float32)
+        gradient["layers"][name]["kernel"] = ((left * spread) @ right).reshape(kernel.shape)
+        nearest_orthogonal[name] = left @ right
+    optimizer = make_optimizer("muon", lambda step: RATE, matrix_axes=matrix_axes(config))
+    updates, _ = jax.jit(lambda: optimizer.update(gradient, optimizer.init(params), params))()
+    for name, width in widths.items():
+        for layer, expected in zip(updates["layers"][name]["kernel"], nearest_orthogonal[name], strict=True):
+            # Of the size of an AdamW step (Liu et al. 2025): 0.2 sqrt(longer side)
+            matrix = -np.asarray(layer).reshape(width, -1) / (RATE * 0.2 * np.sqrt(max(expected.shape)))
+            singular = np.linalg.svd(matrix, compute_uv=False)
+            assert 0.6 < singular.min() <= singular.max() < 1.3, name
+            assert np.sum(matrix * expected) > 0.98 * np.linalg.norm(matrix) * np.linalg.norm(expected), name
+    for path in (("embedding",), ("head",), ("norm",), ("layers", "attention_norm"), ("layers", "mlp_norm")):
+        update, g = updates, gradient
+        for key in path:
+            update, g = update[key], g[key]
+        # Dozat 2016: after one step the momentum looks ahead to b1 m / (1 - b1^2) + g, and m = (1 - b1) g.
+        ahead = 0.9 * 0.1 / (1 - 0.9**2) + 1
+        np.testing.assert_allclose(update, ahead * adamw(0.0, g, steps=1), rtol=1e-4, err_msg=str(path))
+
+
+def test_weight_decay_leaves_norms_and_biases_alone():
+    config = tiny_config(attention_bias=True, mlp_bias=True)
+    decayed = is_decayed(tiny_model(config=config).params)
+    spared = {jax.tree_util.keystr(path) for path, yes in jax.tree.leaves_with_path(decayed) if not yes}
+    biases = {f"['layers']['{name}']['bias']" for name in ("query", "key", "value", "output", "gate", "up", "down")}
+    assert spared == biases | {"['norm']", "['layers']['attention_norm']", "['layers']['mlp_norm']"}
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "rmsprop", "adafactor", "muon"])
+def test_a_weight_without_gradient_only_decays(name):
+    params = {"w": jnp.full((3, 4), 2.0), "norm": jnp.full(3, 2.0)}
+    still = jax.tree.map(jnp.zeros_like, params)
+    found = after(name, params, [still], weight_decay=0.1)
+    np.testing.assert_allclose(found["w"], 2.0 * (1 - RATE * 0.1), rtol=1e-6)
+    np.testing.assert_array_equal(found["norm"], 2.0)
+
+
+def test_clipping_scales_the_whole_gradient_to_the_norm():
+    # The gradient (3, 4) has norm 5. With b1 = b2 = 0 and a large epsilon AdamW is g / (|g| + eps), nearly g / eps.
+    params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    gradient = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    options = {"beta1": 0.0, "beta2": 0.0, "epsilon": 1e4}
+    for limit, scale in ((1.0, 0.2), (10.0, 1.0), (None, 1.0)):
+        found = after("adamw", params, [gradient], clip_grad=limit, **options)
+        np.testing.assert_allclose(found["a"], -RATE * 3 * scale / 1e4, rtol=1e-3)
+        np.testing.assert_allclose(found["b"], -RATE * 4 * scale / 1e4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "rmsprop", "adafactor", "muon"])
+def test_moments_are_float32_for_bfloat16_weights_and_steps_equal_those_of_float32(name):
+    wide = {"w": jnp.asarray(some((40, 36))), "norm": jnp.asarray(some((5,)))}
+    narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), wide)
+    optimizer = make(name, narrow)
+    gradient = jax.tree.map(lambda x: x / 7, narrow)
+    state = optimizer.init(narrow)
+    for _ in range(2):
+        updates, state = optimizer.update(gradient, state, narrow)
+        floats = [x for x in jax.tree.leaves((updates, state)) if jnp.issubdtype(x.dtype, jnp.floating)]
+        assert {x.dtype for x in floats} == {np.dtype(np.float32)}
+    rounded, g = (jax.tree.map(lambda x: x.astype(jnp.float32), tree) for tree in (narrow, gradient))
+    state = optimizer.init(rounded)
+    for _ in range(2):
+        expected, state = optimizer.update(g, state, rounded)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates, expected)
+
+
+def test_the_first_state_owns_the_weights_and_has_taken_no_step():
+    model = tiny_model()
+    optimizer = make_optimizer("adamw", lambda step: RATE, matrix_axes=matrix_axes(model.config))
+    state = initial_state(model.params, optimizer, 3, model.decoder.mesh)
+    assert int(state.step) == 0
+    assert state.params is model.params
+    np.testing.assert_array_equal(jax.random.key_data(state.key), jax.random.key_data(jax.random.key(3)))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state))

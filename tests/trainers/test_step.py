@@ -1,0 +1,191 @@
+"""One update: exact under accumulation, the optimizer's own, harmless when not finite, and ln 2 at the first step."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jaxtyping import PyTree
+
+from easydel.data.pack import Batch
+from easydel.losses import looks_across_pairs, select_loss
+from easydel.models.causal_lm import CausalLM
+from easydel.trainers.state import TrainState, initial_state
+from easydel.trainers.step import (
+    Objective,
+    loss_and_gradient,
+    make_evaluation_step,
+    make_logprobs,
+    make_reference_step,
+    make_train_step,
+)
+from oracles.tiny import micro_batches, tiny_config, tiny_model, tiny_pairs
+
+BETA, CHUNK, RATE = 0.5, 16, 0.05
+PAIRS = tiny_pairs(8)
+ONE_LAYER = tiny_config(num_hidden_layers=1)  # half the time to compile; depth is for the tests of the decoder
+
+
+def objective(loss_type) -> Objective:
+    return Objective(select_loss(loss_type, beta=BETA), looks_across_pairs(loss_type), BETA)
+
+
+def logprobs_of(model: CausalLM):
+    return make_logprobs(model.decoder, chunk=CHUNK, logit_metrics=False)
+
+
+def made_up_reference(batch: Batch) -> jax.Array:
+    """Log-probabilities of no model, by the pair's number, so that they do not depend on how pairs are split."""
+    per_pair = np.random.default_rng(1).normal(-12.0, 4.0, (len(PAIRS) + 1, 2)).astype(np.float32)
+    return jnp.asarray(per_pair[batch.index])
+
+
+@pytest.fixture(scope="module")
+def model() -> CausalLM:
+    return tiny_model(config=ONE_LAYER)
+
+
+def fresh_state(model: CausalLM, optimizer: optax.GradientTransformation) -> TrainState:
+    return initial_state(jax.tree.map(jnp.copy, model.params), optimizer, 0, model.decoder.mesh)
+
+
+def assert_close(found: PyTree, expected: PyTree, **tolerance: float) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), found, expected)
+
+
+@pytest.fixture(scope="module")
+def gradient_of(model) -> Callable[[str, int, int], tuple[PyTree, np.ndarray]]:
+    """The gradient and the losses of the real pairs, for a loss and a number of micro-batches."""
+
+    def compute(loss_type: str, micro: int, filler: int = 0) -> tuple[PyTree, np.ndarray]:
+        batch = micro_batches(PAIRS, micro, filler=filler)
+        gradient, _, losses = jax.jit(loss_and_gradient, static_argnums=(0, 1))(
+            logprobs_of(model), objective(loss_type), model.params, batch, made_up_reference(batch)
+        )
+        return gradient, np.asarray(losses)[batch.index.reshape(-1) >= 0]
+
+    return compute
+
+
+@pytest.mark.parametrize("loss_type", ["sigmoid", "aot"])
+def test_accumulation_changes_neither_loss_nor_gradient(gradient_of, loss_type):
+    gradient, losses = gradient_of(loss_type, 1)
+    for micro, filler in ((2, 1), (4, 0)):
+        other, more = gradient_of(loss_type, micro, filler)
+        np.testing.assert_allclose(more, losses, rtol=1e-5)
+        assert_close(other, gradient, rtol=1e-4, atol=1e-6)
+
+
+class Trained(NamedTuple):
+    """A compiled step of plain gradient descent with momentum, whose state has something in it."""
+
+    step: Callable
+    optimizer: optax.GradientTransformation
+
+
+@pytest.fixture(scope="module")
+def trained(model) -> Trained:
+    optimizer = optax.sgd(RATE, momentum=0.9)
+    like = fresh_state(model, optimizer)
+    step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, like, dropout=False)
+    return Trained(step, optimizer)
+
+
+def test_a_step_is_the_optimizers_on_the_mean_over_the_real_pairs(model, trained, gradient_of):
+    gradient, losses = gradient_of("sigmoid", 1)
+    batch = micro_batches(PAIRS, 2, filler=2)
+    state, sums = trained.step(fresh_state(model, trained.optimizer), batch, made_up_reference(batch))
+    by_hand = jax.tree.map(lambda w, g: w - RATE * g, model.params, gradient)
+    assert_close(state.params, by_hand, rtol=1e-4, atol=1e-6)
+    assert int(state.step) == 1
+    assert float(sums["pairs"]) == 8
+    assert float(sums["loss"]) == pytest.approx(losses.sum(), rel=1e-5)
+    norm = math.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient)))
+    assert float(sums["grad_norm"]) == pytest.approx(norm, rel=1e-5)
+    assert float(sums["skipped"]) == 0
+
+
+def test_a_step_that_is_not_finite_leaves_weights_and_optimizer_as_they_were(model, trained):
+    batch = micro_batches(PAIRS, 2, filler=2)
+    reference = made_up_reference(batch)
+    state, _ = trained.step(fresh_state(model, trained.optimizer), batch, reference)
+    before = jax.tree.map(np.array, (state.params, state.opt_state))
+    state, sums = trained.step(state, batch, reference.at[0, 0, 0].set(jnp.nan))
+    jax.tree.map(np.testing.assert_array_equal, (state.params, state.opt_state), before)
+    assert float(sums["skipped"]) == 1
+    assert int(state.step) == 2
+    state, sums = trained.step(state, batch, reference)
+    assert float(sums["skipped"]) == 0
+    assert not np.array_equal(state.params["embedding"], before[0]["embedding"])
+
+
+def test_a_loss_that_is_not_finite_for_filler_pairs_trains_all_the_same(model, trained):
+    def per_token(policy, reference, lengths, *, beta):
+        margin = policy / lengths - reference / lengths  # 0 / 0 where a pair is filler
+        return -jax.nn.log_sigmoid(beta * (margin[:, 0] - margin[:, 1]))
+
+    batch = micro_batches(PAIRS, 2, filler=2)
+    step = make_train_step(
+        logprobs_of(model),
+        objective(per_token),
+        trained.optimizer,
+        fresh_state(model, trained.optimizer),
+        dropout=False,
+    )
+    state, sums = step(fresh_state(model, trained.optimizer), batch, made_up_reference(batch))
+    assert float(sums["skipped"]) == 0
+    assert np.isfinite(float(sums["loss"]))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "checkpointing"), [("float32", ""), ("bfloat16", ""), ("bfloat16", "nothing_saveable")]
+)
+def test_the_first_step_from_equal_weights_has_the_loss_ln_2(dtype, checkpointing):
+    model = tiny_model(config=ONE_LAYER, dtype=dtype, gradient_checkpointing=checkpointing)
+    optimizer = optax.sgd(RATE)
+    batch = micro_batches(PAIRS, 1, filler=1)
+    reference = make_reference_step(model.decoder, chunk=CHUNK)(model.params, batch)
+    state = fresh_state(model, optimizer)
+    step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, state, dropout=False)
+    _, sums = step(state, batch, reference)
+    assert float(sums["loss"]) / 8 == pytest.approx(math.log(2), abs=1e-6)
+    assert float(sums["rewards/accuracies"]) == 0  # equal is not greater
+    assert float(sums["rewards/margins"]) == 0
+    assert float(sums["grad_norm"]) > 0.01
+
+
+def two_losses(model: CausalLM, *, dropout: bool) -> Callable[[int], list[float]]:
+    """Returns what gives, for a seed, the losses of two steps that leave the weights where they are."""
+    optimizer = optax.set_to_zero()
+    batch = micro_batches(PAIRS, 2)
+    like = fresh_state(model, optimizer)
+    step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, like, dropout=dropout)
+
+    def losses(seed: int) -> list[float]:
+        state = fresh_state(model, optimizer)._replace(key=jax.random.key(seed))
+        state, first = step(state, batch, made_up_reference(batch))
+        _, second = step(state, batch, made_up_reference(batch))
+        return [float(first["loss"]), float(second["loss"])]
+
+    return losses
+
+
+def test_dropout_differs_between_steps_and_repeats_for_the_same_key_only():
+    model = tiny_model(config=dataclasses.replace(ONE_LAYER, attention_dropout=0.3))
+    with_dropout = two_losses(model, dropout=True)
+    one, again, other = with_dropout(1), with_dropout(1), with_dropout(2)
+    assert one == again
+    assert len({*one, *other}) == 4
+    # Without it, training sees what evaluation sees.
+    batch = micro_batches(PAIRS, 2)
+    evaluate = make_evaluation_step(logprobs_of(model), objective("sigmoid"))
+    sums = evaluate(model.params, batch, made_up_reference(batch))
+    assert float(sums["pairs"]) == 8
+    assert two_losses(model, dropout=False)(1) == [float(sums["loss"])] * 2
+    assert float(sums["loss"]) not in one
