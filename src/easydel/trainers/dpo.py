@@ -7,34 +7,27 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from easydel.data.loader import Loader, Position, make_loader, prefetch
 from easydel.data.prepare import Prepared, prepare
 from easydel.errors import ConfigError, DataError
 from easydel.losses import looks_across_pairs, select_loss
 from easydel.models.causal_lm import CausalLM
-from easydel.models.rows import matrix_axes
 from easydel.sharding import row_shards
-from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
+from easydel.trainers.checkpoint import Checkpointer, Saved
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.evaluation import evaluate
 from easydel.trainers.flops import peak_flops, peak_memory, step_flops
 from easydel.trainers.log import MetricsLog, read_metrics, rewind
-from easydel.trainers.metrics import Window, add, means, unshared_tokens
-from easydel.trainers.optimizer import make_optimizer, make_schedule
+from easydel.trainers.metrics import Window, unshared_tokens
 from easydel.trainers.reference import Reference
 from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, append_samples, open_run_folder, read_samples
 from easydel.trainers.samples import answer_prompts, side_by_side
-from easydel.trainers.setup import (
-    check_memory,
-    check_models,
-    check_tokenizer,
-    fingerprint,
-    on_mesh,
-    trained_copy,
-)
-from easydel.trainers.state import initial_state
-from easydel.trainers.step import Objective, make_evaluation_step, make_logprobs, make_train_step
+from easydel.trainers.setup import check_memory, check_models, check_tokenizer, on_mesh
+from easydel.trainers.start import optimizer_of, schedule_of, starting_point
+from easydel.trainers.step import Objective, TrainStep, make_evaluation_step, make_logprobs, make_train_step
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -83,6 +76,8 @@ class DPOTrainer:
         check_tokenizer(processing_class, model.config)
         self.train_data = None if train_dataset is None else self._prepare(train_dataset, "train_dataset")
         self.eval_data = None if eval_dataset is None else self._prepare(eval_dataset, "eval_dataset")
+        # On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row.
+        self._length_cost = 1 / (6 * model.config.hidden_size)
         self._loader = None if self.train_data is None else self._make_loader(self.train_data)
         self._chunk = 1024 if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
         if self._loader is not None:
@@ -99,7 +94,12 @@ class DPOTrainer:
             raise ConfigError("train() needs train_dataset=; only an eval_dataset was given.")
         config, folder = self.arguments, open_run_folder(self.arguments)
         with Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
-            saved = self._start(folder, checkpointer, data)
+            schedule = schedule_of(config, self.total_steps)
+            optimizer = optimizer_of(config, schedule, self.model)
+            saved = starting_point(config, self.model, optimizer, self.reference, data.pairs, folder, checkpointer)
+            step = make_train_step(
+                self._logprobs, self._objective, optimizer, saved.state, dropout=not config.disable_dropout
+            )
             done = int(saved.state.step)
             rewind(folder.path, done)
             wandb_config = config.to_dict() if config.use_wandb else None
@@ -112,7 +112,7 @@ class DPOTrainer:
                 wandb_config=wandb_config,
             ) as log:
                 self._greet(log, folder, data, done)
-                metrics = self._run(saved, loader, folder.path, checkpointer, log)
+                metrics = self._run(step, schedule, saved, loader, folder.path, checkpointer, log)
             checkpointer.wait()
             newest = checkpointer.latest()
             path = None if newest is None else checkpointer.path(newest)
@@ -170,8 +170,7 @@ class DPOTrainer:
             seed=config.seed,
             shuffle=config.shuffle_train_dataset,
             shards=row_shards(self.model.decoder.mesh),
-            # A dense mask costs attention per token what 1 / (6 embed) of a longer row does in the blocks.
-            length_cost=1 / (6 * self.model.config.hidden_size),
+            length_cost=self._length_cost,
         )
 
     def _make_steps(self, reference_model: CausalLM | None) -> None:
@@ -190,46 +189,15 @@ class DPOTrainer:
             mixup_alpha=config.ref_model_mixup_alpha,
         )
 
-    def _start(self, folder: RunFolder, checkpointer: Checkpointer, data: Prepared) -> Saved:
-        """Returns the state to train on from: the model's own, or the newest checkpoint's when continuing."""
-        config = self.arguments
-        self._schedule = make_schedule(
-            config.scheduler,
-            learning_rate=config.learning_rate,
-            learning_rate_end=config.learning_rate_end,
-            warmup_steps=config.warmup_steps,
-            total_steps=self.total_steps,
-        )
-        self._optimizer = make_optimizer(
-            config.optimizer,
-            self._schedule,
-            matrix_axes=matrix_axes(self.model.config),
-            weight_decay=config.weight_decay,
-            clip_grad=config.clip_grad,
-            beta1=config.adam_beta1,
-            beta2=config.adam_beta2,
-            epsilon=config.adam_epsilon,
-        )
-        params = trained_copy(self.model.params, config.param_dtype)
-        state = initial_state(params, self._optimizer, config.seed, self.model.decoder.mesh)
-        moving = self.reference.params if config.sync_ref_model else None
-        fresh = Saved(state, Progress(0, 0, 0, fingerprint(data.pairs)), moving)
-        newest = checkpointer.latest() if folder.continues else None
-        if newest is None:
-            return fresh
-        saved = checkpointer.restore(newest, fresh)
-        if saved.progress.data != fresh.progress.data:
-            raise ConfigError(
-                f"resume = 'auto' cannot continue the run in {folder.path}: its training pairs were others "
-                f"(fingerprint {saved.progress.data}, now {fresh.progress.data}). Give it the same data and tokenizer, "
-                "choose another model_name, or set resume = 'never' to start again."
-            )
-        if moving is not None:
-            self.reference.params = saved.reference
-        return saved
-
     def _run(
-        self, saved: Saved, loader: Loader, folder: Path, checkpointer: Checkpointer, log: MetricsLog
+        self,
+        train_step: TrainStep,
+        schedule: optax.Schedule,
+        saved: Saved,
+        loader: Loader,
+        folder: Path,
+        checkpointer: Checkpointer,
+        log: MetricsLog,
     ) -> dict[str, float]:
         """Trains from `saved` to the last step, leaves the trained model in `self.model`, returns the last metrics."""
         config, mesh, total = self.arguments, self.model.decoder.mesh, self.total_steps
@@ -237,9 +205,6 @@ class DPOTrainer:
         peak = peak_flops(devices)
         state, progress = saved.state, saved.progress
         step = int(state.step)
-        train_step = make_train_step(
-            self._logprobs, self._objective, self._optimizer, state, dropout=not config.disable_dropout
-        )
         last = {name: value for entry in read_metrics(folder) for name, value in entry.items() if name != "step"}
         if step == 0:
             last |= self._look(state.params, step, folder, log)
@@ -263,7 +228,7 @@ class DPOTrainer:
                 if step % config.log_steps == 0 or step == total:
                     metrics = window.metrics(logit_metrics=config.log_logit_metrics, peak_flops=peak) | {
                         "memory": peak_memory(devices),
-                        "learning_rate": float(jnp.asarray(self._schedule(step - 1))),
+                        "learning_rate": float(jnp.asarray(schedule(step - 1))),
                         "epoch": step / loader.steps_per_epoch,
                         "num_tokens": progress.num_tokens,
                     }
@@ -302,17 +267,17 @@ class DPOTrainer:
 
     def _evaluate(self, data: Prepared, params: Any) -> dict[str, float]:
         config = self.arguments
-        shards = row_shards(self.model.decoder.mesh)
-        size = config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps
-        loader = make_loader(data.pairs, total_batch_size=size, shuffle=False, shards=shards)
-        steps = min(loader.steps_per_epoch, config.max_evaluation_steps or loader.steps_per_epoch)
-        total: dict[str, float] = {}
-        with prefetch(loader.batches()) as batches:
-            for _ in range(steps):
-                batch = on_mesh(next(batches)[1], self.model.decoder.mesh)
-                total = add(total, self._evaluation_step(params, batch, self.reference.logprobs(batch)))
-        result = means(total, logit_metrics=config.log_logit_metrics)
-        return {f"eval_{name}": value for name, value in result.items()}
+        return evaluate(
+            self._evaluation_step,
+            params,
+            self.reference,
+            data.pairs,
+            batch_size=config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps,
+            most_batches=config.max_evaluation_steps,
+            length_cost=self._length_cost,
+            logit_metrics=config.log_logit_metrics,
+            mesh=self.model.decoder.mesh,
+        )
 
     def _greet(self, log: MetricsLog, folder: RunFolder, data: Prepared, done: int) -> None:
         """Says what is about to happen: the data as it was read, the steps, where the results will be."""

@@ -38,7 +38,7 @@ def step_flops(config: ModelConfig, batch: Batch, *, with_reference: bool) -> fl
 
 
 def peak_flops(devices: Sequence[Any]) -> float | None:
-    """Returns the bfloat16 FLOP/s of all devices together, or None for a kind whose peak is not known, such as a CPU."""
+    """Returns the bfloat16 FLOP/s of all devices together, or None where the peak is not known, such as on a CPU."""
     kind = devices[0].device_kind
     return next((peak * len(devices) for name, peak in _PEAKS.items() if kind.startswith(name)), None)
 

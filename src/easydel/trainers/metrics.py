@@ -147,6 +147,6 @@ class Window:
 
 
 def unshared_tokens(batch: Batch) -> int:
-    """Returns the tokens of prompt + chosen and prompt + rejected together: the prompt counts twice, however stored."""
+    """Returns the tokens of prompt + chosen and prompt + rejected together: the prompt counts once for each side."""
     real = batch.segment > 0
     return int(real.sum() + (real & (batch.branch == 0)).sum())

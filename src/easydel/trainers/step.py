@@ -23,6 +23,7 @@ from easydel.trainers.state import TrainState, shardings
 
 ReferenceLogps = Float[Array, "micro pairs 2"]
 LogprobsOf = Callable[[PyTree, Batch, Array | None], CompletionLogprobs]
+TrainStep = Callable[[TrainState, Batch, ReferenceLogps], tuple[TrainState, Sums]]
 
 
 class Objective(NamedTuple):
@@ -51,7 +52,7 @@ def make_train_step(
     like: TrainState,
     *,
     dropout: bool,
-) -> Callable[[TrainState, Batch, ReferenceLogps], tuple[TrainState, Sums]]:
+) -> TrainStep:
     """Returns the compiled `(state, batch, reference) -> (state, sums)`: one optimizer update on one global batch.
 
     The state given is consumed (its buffers are donated); the one returned lies on the devices as `like` does. Where

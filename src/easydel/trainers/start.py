@@ -1,0 +1,73 @@
+"""Where a run starts: from the model as it was given, or from the newest checkpoint of the same run."""
+
+import optax
+
+from easydel.data.pair import Pair
+from easydel.errors import ConfigError
+from easydel.models.causal_lm import CausalLM
+from easydel.models.rows import matrix_axes
+from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.optimizer import make_optimizer, make_schedule
+from easydel.trainers.reference import Reference
+from easydel.trainers.run_folder import RunFolder
+from easydel.trainers.setup import fingerprint, trained_copy
+from easydel.trainers.state import initial_state
+
+
+def schedule_of(config: DPOConfig, total_steps: int) -> optax.Schedule:
+    """Returns the learning rate that the settings describe, by updates done."""
+    return make_schedule(
+        config.scheduler,
+        learning_rate=config.learning_rate,
+        learning_rate_end=config.learning_rate_end,
+        warmup_steps=config.warmup_steps,
+        total_steps=total_steps,
+    )
+
+
+def optimizer_of(config: DPOConfig, schedule: optax.Schedule, model: CausalLM) -> optax.GradientTransformation:
+    """Returns the optimizer that the settings describe, for the weights of one model."""
+    return make_optimizer(
+        config.optimizer,
+        schedule,
+        matrix_axes=matrix_axes(model.config),
+        weight_decay=config.weight_decay,
+        clip_grad=config.clip_grad,
+        beta1=config.adam_beta1,
+        beta2=config.adam_beta2,
+        epsilon=config.adam_epsilon,
+    )
+
+
+def starting_point(
+    config: DPOConfig,
+    model: CausalLM,
+    optimizer: optax.GradientTransformation,
+    reference: Reference,
+    pairs: list[Pair],
+    folder: RunFolder,
+    checkpointer: Checkpointer,
+) -> Saved:
+    """Returns the state to train on from; the weights of a reference that moves are put back where they were.
+
+    Raises:
+        ConfigError: the run to continue was trained on other pairs, or by a model of another structure.
+    """
+    params = trained_copy(model.params, config.param_dtype)
+    state = initial_state(params, optimizer, config.seed, model.decoder.mesh)
+    moving = reference.params if config.sync_ref_model else None
+    fresh = Saved(state, Progress(0, 0, 0, fingerprint(pairs)), moving)
+    newest = checkpointer.latest() if folder.continues else None
+    if newest is None:
+        return fresh
+    saved = checkpointer.restore(newest, fresh)
+    if saved.progress.data != fresh.progress.data:
+        raise ConfigError(
+            f"resume = 'auto' cannot continue the run in {folder.path}: its training pairs were others (fingerprint "
+            f"{saved.progress.data}, now {fresh.progress.data}). Give it the same data and tokenizer, choose another "
+            "model_name, or set resume = 'never' to start again."
+        )
+    if moving is not None:
+        reference.params = saved.reference
+    return saved
