@@ -20,7 +20,7 @@ BELOW: dict[str, set[str]] = {
     "quickstart": set(),
     "memory": set(),
     "weights": {"sharding"},
-    "models": {"weights", "attention", "sharding"},
+    "models": {"weights", "attention", "sharding", "memory"},
     "logprobs": {"data"},
     "trainers": {"models", "weights", "attention", "sharding", "memory", "logprobs", "data", "losses"},
 }

@@ -24,5 +24,10 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     >>> nearest("zzz", ["sigmoid", "hinge"])
     ''
     """
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = closest(name, choices)
+    return f" Did you mean {close!r}?" if close else ""
+
+
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """Returns the choice closest to a misspelt name, or None when none is close."""
+    return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)), None)

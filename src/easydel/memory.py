@@ -56,10 +56,13 @@ def in_words(needs: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {size / _GIB:.1f}" for name, size in needs.items())
 
 
+# Limit and use of a container's memory, for both versions of control groups.
 _CONTAINER_FILES = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
 )
+# What files that were read still occupy: the kernel gives it back when it is needed.
+_CACHED = ("active_file", "inactive_file")
 
 
 def _meminfo(file: Path) -> int | None:
@@ -74,4 +77,9 @@ def _container_room(files: tuple[Path, Path]) -> int | None:
     if not limit.exists() or not used.exists():
         return None
     text = limit.read_text(encoding="ascii").strip()
-    return None if text == "max" else max(int(text) - int(used.read_text(encoding="ascii")), 0)
+    if text == "max":
+        return None
+    stat = used.with_name("memory.stat")
+    lines = stat.read_text(encoding="ascii").splitlines() if stat.exists() else []
+    cached = sum(int(size) for name, size in map(str.split, lines) if name in _CACHED)
+    return max(int(text) - int(used.read_text(encoding="ascii")) + cached, 0)

@@ -87,7 +87,7 @@ TEXT = {"prompt": "p", "chosen": "c", "rejected": "r"}
     ("row", "message"),
     [
         ({"prompt": "p", "rejected": "r"}, r"row 5 has no 'chosen'. Its columns: 'prompt', 'rejected'\."),
-        ({"prompt": "p", "choosen": "c", "rejected": "r"}, "Did you mean 'choosen'"),
+        ({"prompt": "p", "choosen": "c", "rejected": "r"}, "Should 'choosen' be called 'chosen'?"),
         ({}, "Its columns: none"),
         (TEXT | {"chosen": None}, "row 5: 'chosen' is None"),
         (TEXT | {"prompt": ""}, "row 5: 'prompt' is empty"),

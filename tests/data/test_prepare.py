@@ -1,5 +1,6 @@
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,10 @@ TEXT = {"prompt": "sky", "chosen": "blue", "rejected": "red"}
 
 
 def test_text_rows_become_pairs_numbered_by_row():
-    pairs, counts, weight, margin = prepare([TEXT, TEXT], tiny_tokenizer())
+    pairs, counts = prepare([TEXT, TEXT], tiny_tokenizer())
     expected = Pair([BOS, *ids("sky")], [*ids("blue"), EOS], [*ids("red"), EOS])
     assert pairs == [expected._replace(index=0), expected._replace(index=1)]
     assert counts == Counts(rows=2, kept=2, truncated={}, dropped={}, merged=0, identical=0)
-    assert weight is None
-    assert margin is None
 
 
 def test_token_ids_are_taken_as_they_are_without_a_tokenizer():
@@ -50,7 +49,8 @@ def test_what_is_cut_and_dropped_is_counted_by_cause():
         {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [2]},
         {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]},
     ]
-    pairs, counts, *_ = prepare(rows, max_length=5)
+    with pytest.warns(UserWarning, match="in 1 of 4 rows chosen and rejected are the same .* first is row 2"):
+        pairs, counts = prepare(rows, max_length=5)
     assert [pair.index for pair in pairs] == [1, 2, 3]
     assert counts == Counts(4, 3, {"max_length": 1}, {"the prompt alone reaches max_length": 1}, merged=0, identical=1)
     assert counts.summary() == (
@@ -61,19 +61,30 @@ def test_what_is_cut_and_dropped_is_counted_by_cause():
 
 def test_merged_boundaries_are_counted_and_a_prompt_that_merges_away_is_dropped():
     rows = [TEXT, {"prompt": "xa", "chosen": "bc", "rejected": "d"}, {"prompt": "a", "chosen": "bc", "rejected": "d"}]
-    pairs, counts, *_ = prepare(rows, tiny_tokenizer(bos=False))
+    pairs, counts = prepare(rows, tiny_tokenizer(bos=False))
     assert [pair.index for pair in pairs] == [0, 1]
     assert counts.merged == 2
     assert counts.dropped == {"the prompt has no token of its own": 1}
 
 
-def test_weight_and_margin_are_returned_per_source_row():
-    rows = [IDS | {"weight": 2, "margin": -0.5}, IDS, IDS | {"weight": 0.5, "margin": None}]
-    prepared = prepare(rows)
-    assert prepared.weight is not None
-    assert prepared.weight.tolist() == [2.0, 1.0, 0.5]
-    assert prepared.margin is not None
-    assert prepared.margin.tolist() == [-0.5, 0.0, 0.0]
+def test_other_columns_are_ignored():
+    assert prepare([IDS | {"margin": "big", "source": None}]) == prepare([IDS])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("rows.jsonl", "'rows.jsonl' is the name of a dataset, not its rows: read them with"),
+        (Path("rows.jsonl"), "'rows.jsonl' is the name of a dataset"),
+        (
+            {"train": [IDS], "test": [IDS]},
+            "a dict with the keys 'train', 'test' is not a list of rows.* give one split",
+        ),
+    ],
+)
+def test_what_is_not_rows_is_an_error_that_shows_the_way_out(rows, message):
+    with pytest.raises(DataError, match=message):
+        prepare(rows)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +97,6 @@ def test_weight_and_margin_are_returned_per_source_row():
         (IDS | {"chosen_ids": "12"}, "row 1: 'chosen_ids' must be a list of whole numbers"),
         (IDS | {"chosen_ids": [-1]}, "row 1: chosen holds the token id -1"),
         (IDS | {"rejected_ids": [9]}, "row 1: rejected holds the token id 9, but the model knows 9 tokens, 0 to 8"),
-        (IDS | {"weight": -1}, "row 1: 'weight' is -1; it must not be negative"),
-        (IDS | {"margin": float("nan")}, "row 1: 'margin' is nan; it must be a finite number"),
-        (IDS | {"margin": "big"}, "row 1: 'margin' is 'big'"),
         (TEXT, "the rows are text and no tokenizer was given"),
     ],
 )
@@ -103,9 +111,11 @@ def test_a_tokenizer_of_another_model_is_found_by_its_ids():
 
 
 def test_no_rows_and_no_rows_left_are_errors():
-    with pytest.raises(DataError, match="the dataset has no rows"):
+    with pytest.raises(DataError, match="there are no rows"):
         prepare([])
-    with pytest.raises(DataError, match=r"no row is left to train on: 0 of 1 rows kept. Dropped: 1 \(the prompt"):
+    with pytest.raises(
+        DataError, match=r"no row is left: 0 of 1 rows kept. Dropped: 1 \(the prompt .* Raise max_length, now 2"
+    ):
         prepare([IDS], max_length=2)
 
 
@@ -121,6 +131,6 @@ def test_real_pairs_lose_the_one_row_that_the_known_trajectory_loses(shared):
     tokenizer = AutoTokenizer.from_pretrained(shared / "models" / "stories260k")
     with gzip.open(shared / "data" / "alpaca_pairs.jsonl.gz", "rt") as file:
         rows = [json.loads(line) for line, _ in zip(file, range(80), strict=False)]
-    pairs, counts, *_ = prepare(rows, tokenizer, max_length=512)
+    pairs, counts = prepare(rows, tokenizer, max_length=512)
     assert counts.dropped == {"the prompt alone reaches max_length": 1}
     assert max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs) == 512

@@ -31,7 +31,7 @@ def write(path: Path, start: int = 0, stop: int = 10) -> Path:
     return path
 
 
-def numbers(name: Path | str, split: str = "train") -> list[int]:
+def numbers(name: Path | str, split: str | None = "train") -> list[int]:
     return [int(row["prompt"]) for row in load_rows(str(name), split)]
 
 
@@ -95,6 +95,23 @@ def test_the_files_of_a_folder_belong_to_the_split_they_are_named_after(tmp_path
     write(tmp_path / "trainers.jsonl", 90, 92)
     assert numbers(tmp_path) == [0, 1, 2, 3]
     assert numbers(tmp_path, "validation[:1]+train[:1]") == [4, 0]
+
+
+def test_without_a_name_the_only_split_is_taken(tmp_path):
+    assert numbers(write(tmp_path / "rows.jsonl", 0, 3), None) == [0, 1, 2]
+    assert numbers(write(tmp_path / "only" / "test.jsonl", 5, 7).parent, None) == [5, 6]
+
+
+def test_without_a_name_several_splits_are_an_error_that_lists_them(tmp_path):
+    write(tmp_path / "train.jsonl")
+    write(tmp_path / "test.jsonl")
+    with pytest.raises(DataError, match="has the splits 'train', 'test': name the one to take"):
+        load_rows(str(tmp_path), None)
+
+
+def test_a_dataset_of_the_hub_needs_the_name_of_a_split():
+    with pytest.raises(DataError, match="of a dataset on the hub a split must be named"):
+        load_rows("some/set", None)
 
 
 @pytest.mark.parametrize(

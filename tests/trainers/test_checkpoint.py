@@ -118,21 +118,32 @@ def test_a_half_written_checkpoint_is_never_picked_up(tmp_path):
         assert checkpointer.latest() is None
 
 
-@pytest.mark.parametrize("difference", ["another width", "another name", "another optimizer", "a reference too many"])
-def test_a_checkpoint_of_another_structure_is_refused_with_its_folder(tmp_path, difference):
+OTHERS = {
+    "another width": r"state\.params\.layers\.query\.kernel is float32\[2, 4, 5\] there and float32\[2, 4, 6\] here",
+    "another dtype": r"state\.params\.embedding is bfloat16\[8, 4\] there and float32\[8, 4\] here",
+    "another name": r"state\.params\.bias is absent there and bfloat16\[8, 4\] here",
+    "another optimizer": r"state\.opt_state\.0\.count is int32\[\] there and absent here",
+    "a reference too many": r"reference\.embedding is absent there and bfloat16\[8, 4\] here",
+}
+
+
+@pytest.mark.parametrize("difference", OTHERS)
+def test_a_checkpoint_of_another_structure_is_refused_with_the_first_difference(tmp_path, difference):
     saved = Saved(some_state(), PROGRESS, None)
     fresh = like(saved)
-    params = fresh.state.params
-    fresh = {
+    state, params = fresh.state, fresh.state.params
+    wide = {**params, "embedding": params["embedding"].astype(jnp.float32)}
+    other = {
         "another width": like(Saved(some_state(width=6), PROGRESS, None)),
-        "another name": fresh._replace(state=fresh.state._replace(params={**params, "bias": params["embedding"]})),
-        "another optimizer": fresh._replace(state=fresh.state._replace(opt_state=optax.sgd(1.0).init(params))),
+        "another dtype": fresh._replace(state=state._replace(params=wide)),
+        "another name": fresh._replace(state=state._replace(params={**params, "bias": params["embedding"]})),
+        "another optimizer": fresh._replace(state=state._replace(opt_state=optax.sgd(1.0).init(params))),
         "a reference too many": fresh._replace(reference=params),
     }[difference]
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(saved)
         checkpointer.wait()
-        with pytest.raises(ConfigError, match=r"does not fit this model and optimizer") as error:
-            checkpointer.restore(3, fresh)
+        with pytest.raises(ConfigError, match=OTHERS[difference]) as error:
+            checkpointer.restore(3, other)
     assert str(tmp_path / "3") in str(error.value)
     assert "train under another model_name" in str(error.value)

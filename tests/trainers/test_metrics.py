@@ -51,6 +51,7 @@ def test_metrics_of_uneven_batches_are_means_over_all_pairs_and_tokens():
         "rewards/margins": (rewards[:, 0] - rewards[:, 1]).mean(),
         "logps/chosen": numbers.logps[:, 0].mean(),
         "logps/rejected": numbers.logps[:, 1].mean(),
+        "logps/accuracies": sum(c > r for c, r in numbers.logps) / 9,
         "entropy": numbers.entropy.sum() / (chosen + rejected),
         "logits/chosen": numbers.mean_logit[:, 0].sum() / chosen,
         "logits/rejected": numbers.mean_logit[:, 1].sum() / rejected,
@@ -74,9 +75,11 @@ def test_nothing_measured_gives_zeros_not_an_error():
 PAIRS = [Pair([1, 2, 3], [4, 5], [6], index=0), Pair([1, 2], [3], [4], index=1)]
 
 
-def test_a_prompt_counts_twice_however_it_is_stored():
-    for batch in (pack(PAIRS), pad(PAIRS), pack(PAIRS, share_prompt=False), pad(PAIRS, pad_pairs_to=5)):
+def test_a_prompt_counts_once_for_each_side():
+    for batch in (pack(PAIRS), pad(PAIRS), pad(PAIRS, pad_pairs_to=5)):
         assert unshared_tokens(batch) == (3 + 2) + (3 + 1) + (2 + 1) + (2 + 1)
+    own_context = Pair([], [1, 2, 3], [4, 5], chosen_context=2, rejected_context=1)
+    assert unshared_tokens(pack([own_context])) == 3 + 2
 
 
 def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(monkeypatch):
@@ -85,13 +88,14 @@ def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(m
     numbers, window = Numbers(), Window()
     batch = pad(PAIRS, length=8)  # 10 tokens in 16 places
     for start, stop in ((0, 6), (6, 9)):
-        window.add(batch, numbers.sums(start, stop) | {"grad_norm": jnp.float32(start + 1), "skipped": jnp.float32(1)})
+        sums = numbers.sums(start, stop) | {"grad_norm": jnp.float32(start + 1), "skipped": jnp.float32(1)}
+        window.add(batch, sums, flops=1000.0)
         now[0] += 1.5
     window.pause()
     now[0] += 60.0  # an evaluation
     window.resume()
     now[0] += 1.0
-    found = window.metrics(logit_metrics=False)
+    found = window.metrics(logit_metrics=False, peak_flops=5000.0)
     assert found["loss"] == pytest.approx(numbers.losses.mean(), rel=1e-5)
     expected = {
         "grad_norm": (1 + 7) / 2,
@@ -99,7 +103,10 @@ def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(m
         "step_time": 4.0 / 2,
         "pairs_per_second": 9 / 4.0,
         "tokens_per_second": 2 * 15 / 4.0,
+        "flops_per_second": 2000 / 4.0,
+        "mfu": 500 / 5000,
         "padding_fraction": 6 / 16,
         "prefix_shared_fraction": 5 / 15,
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert "mfu" not in window.metrics(logit_metrics=False)

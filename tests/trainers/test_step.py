@@ -72,10 +72,10 @@ def gradient_of(model) -> Callable[[str, int, int], tuple[PyTree, np.ndarray]]:
     return compute
 
 
-@pytest.mark.parametrize("loss_type", ["sigmoid", "aot"])
-def test_accumulation_changes_neither_loss_nor_gradient(gradient_of, loss_type):
+@pytest.mark.parametrize(("loss_type", "splits"), [("sigmoid", ((2, 1), (4, 0))), ("aot", ((4, 1),))])
+def test_accumulation_changes_neither_loss_nor_gradient(gradient_of, loss_type, splits):
     gradient, losses = gradient_of(loss_type, 1)
-    for micro, filler in ((2, 1), (4, 0)):
+    for micro, filler in splits:
         other, more = gradient_of(loss_type, micro, filler)
         np.testing.assert_allclose(more, losses, rtol=1e-5)
         assert_close(other, gradient, rtol=1e-4, atol=1e-6)
@@ -163,7 +163,7 @@ def test_the_first_step_from_equal_weights_has_the_loss_ln_2(dtype, checkpointin
 def two_losses(model: CausalLM, *, dropout: bool) -> Callable[[int], list[float]]:
     """Returns what gives, for a seed, the losses of two steps that leave the weights where they are."""
     optimizer = optax.set_to_zero()
-    batch = micro_batches(PAIRS, 2)
+    batch = micro_batches(PAIRS, 1)
     like = fresh_state(model, optimizer)
     step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, like, dropout=dropout)
 
@@ -183,7 +183,7 @@ def test_dropout_differs_between_steps_and_repeats_for_the_same_key_only():
     assert one == again
     assert len({*one, *other}) == 4
     # Without it, training sees what evaluation sees.
-    batch = micro_batches(PAIRS, 2)
+    batch = micro_batches(PAIRS, 1)
     evaluate = make_evaluation_step(logprobs_of(model), objective("sigmoid"))
     sums = evaluate(model.params, batch, made_up_reference(batch))
     assert float(sums["pairs"]) == 8

@@ -64,9 +64,9 @@ def test_buffers_of_old_checkpoints_and_a_repeated_tied_head_are_ignored(tmp_pat
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("llama", lambda t: t.pop("model.norm.weight"), r"1 tensors missing \(model.norm.weight\); 0 unexpected"),
-        ("llama", lambda t: t.update(extra=t["model.norm.weight"]), r"0 tensors missing; 1 unexpected \(extra\)"),
-        ("llama", lambda t: [t.pop(n) for n in list(t) if "mlp" in n], r"6 tensors missing \(.*and 1 more\)"),
+        ("llama", lambda t: t.pop("model.norm.weight"), r"config.json: 1 missing \(model.norm.weight\)\."),
+        ("llama", lambda t: t.update(extra=t["model.norm.weight"]), r"config.json: 1 unexpected \(extra\)\."),
+        ("llama", lambda t: [t.pop(n) for n in list(t) if "mlp" in n], r"6 missing \(.*and 1 more\)"),
         (
             "llama",
             lambda t: t.update({"model.norm.weight": np.ones(31, np.float32)}),

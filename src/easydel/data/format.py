@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from easydel.errors import DataError, nearest
+from easydel.errors import DataError, closest
 
 Message = Mapping[str, Any]
 Render = Callable[[list[Message], bool, list[Any] | None, Mapping[str, Any]], str]
@@ -142,7 +142,9 @@ def _field(row: Mapping[str, Any], name: str, number: int) -> str | list[Message
     """The value of a required field: non-empty text, or a non-empty list of messages."""
     if name not in row:
         columns = ", ".join(map(repr, row)) or "none"
-        raise DataError(f"row {number} has no {name!r}. Its columns: {columns}.{nearest(name, row)} Expected: {FORMS}.")
+        similar = closest(name, row)
+        hint = f" Should {similar!r} be called {name!r}?" if similar else ""
+        raise DataError(f"row {number} has no {name!r}. Its columns: {columns}.{hint} Expected: {FORMS}.")
     value = row[name]
     if value is None:
         raise DataError(f"row {number}: {name!r} is None. Fill it in or remove the row.")

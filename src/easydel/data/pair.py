@@ -5,6 +5,7 @@ from typing import NamedTuple
 from easydel.errors import ConfigError, nearest
 
 TRUNCATION_MODES = ("keep_start", "keep_end")
+PROMPT_TOO_LONG = "the prompt alone reaches max_length"
 
 
 class Pair(NamedTuple):
@@ -82,7 +83,7 @@ def truncate(pair: Pair, limits: Limits) -> Cut:
         return Cut(_keep_end(pair, limits.max_length), (*causes, "max_length"))
     room = limits.max_length - len(prompt)
     if room <= 0:
-        return Cut(None, ("the prompt alone reaches max_length",))
+        return Cut(None, (PROMPT_TOO_LONG,))
     return Cut(pair._replace(chosen=chosen[:room], rejected=rejected[:room]), (*causes, "max_length"))
 
 

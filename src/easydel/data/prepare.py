@@ -1,16 +1,16 @@
 """A dataset as pairs: every row read, tokenised and cut to length, with a count of all that was cut or dropped."""
 
-import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from easydel.data.format import to_preference
-from easydel.data.pair import Cut, Limits, Pair, truncate
+from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.tokenize import Joined, Tokenizer, renderer, tokenize
 from easydel.errors import DataError
 
@@ -19,7 +19,6 @@ _ID_COLUMNS = (
     ("prompt_ids", "chosen_ids", "rejected_ids"),
     ("prompt_input_ids", "chosen_input_ids", "rejected_input_ids"),
 )
-_PAIR_COLUMNS = {"weight": 1.0, "margin": 0.0}  # optional numbers of a row, and what a row without one gets
 
 
 class Counts(NamedTuple):
@@ -50,12 +49,10 @@ class Counts(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A dataset ready to be packed. `weight` and `margin` are per source row: index them with `Pair.index`."""
+    """A dataset ready to be packed."""
 
     pairs: list[Pair]
     counts: Counts
-    weight: Float[np.ndarray, "source_rows"] | None  # None where no row has the column
-    margin: Float[np.ndarray, "source_rows"] | None
 
 
 def prepare(
@@ -72,8 +69,9 @@ def prepare(
     """Returns the pairs of a dataset in order, `Pair.index` being the row number, and counts of what was cut.
 
     Rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`) are taken as they are, up to the limits, and
-    need no tokenizer. Optional number columns `weight` and `margin` are returned beside the pairs. `progress`
-    is told the number of rows read so far.
+    need no tokenizer. Columns of other names are ignored. `progress` is told the number of rows read so far.
+
+    Warns of rows whose completions are the same.
 
     Raises:
         DataError: a row that cannot be read, an id of `vocab_size` or more, or no row left.
@@ -81,14 +79,12 @@ def prepare(
     """
     limits = Limits(max_length, max_prompt_length, max_completion_length, truncation_mode)
     limits.check()
+    _check_rows(rows)
     pairs: list[Pair] = []
     truncated, dropped = Counter[str](), Counter[str]()
-    columns: dict[str, list[float | None]] = {name: [] for name in _PAIR_COLUMNS}
     known: dict[int, int] = {}
     number = merged = 0
     for chunk in _chunks(rows):
-        for name, values in columns.items():
-            values += [_scalar(row, name, number + at) for at, row in enumerate(chunk)]
         for joined in _read(chunk, number, tokenizer):
             _check_ids(joined, vocab_size, number)
             pair, causes = _cut(joined, limits, number, known)
@@ -98,11 +94,38 @@ def prepare(
             number += 1
         if progress is not None:
             progress(number)
-    identical = sum(_identical(pair) for pair in pairs)
-    counts = Counts(number, len(pairs), dict(truncated), dict(dropped), merged, identical)
+    identical = [pair.index for pair in pairs if _identical(pair)]
+    counts = Counts(number, len(pairs), dict(truncated), dict(dropped), merged, len(identical))
+    if not number:
+        raise DataError("there are no rows.")
     if not pairs:
-        raise DataError("the dataset has no rows." if not number else f"no row is left to train on: {counts.summary()}")
-    return Prepared(pairs, counts, *(_column(columns[name], name) for name in _PAIR_COLUMNS))
+        raise DataError(f"no row is left: {counts.summary()}{_way_out(dropped, limits)}")
+    if identical:
+        warnings.warn(
+            f"in {len(identical)} of {number} rows chosen and rejected are the same and teach no preference; the "
+            f"first is row {identical[0]}.",
+            stacklevel=4,  # the caller of DPOTrainer
+        )
+    return Prepared(pairs, counts)
+
+
+def _check_rows(rows: Any) -> None:
+    if isinstance(rows, str | Path):
+        raise DataError(
+            f"{str(rows)!r} is the name of a dataset, not its rows: read them with easydel.data.source.load_rows."
+        )
+    if isinstance(rows, Mapping):
+        names = ", ".join(map(repr, rows))
+        raise DataError(f"a dict with the keys {names} is not a list of rows. Of a dict of splits, give one split.")
+
+
+def _way_out(dropped: Iterable[str], limits: Limits) -> str:
+    if PROMPT_TOO_LONG not in dropped:
+        return ""
+    return (
+        f" Raise max_length, now {limits.max_length}; or keep the end of each prompt with max_prompt_length, or of "
+        "prompt and completion together with truncation_mode 'keep_end'."
+    )
 
 
 def _chunks(rows: Iterable[Any]) -> Iterator[list[Mapping[str, Any]]]:
@@ -172,20 +195,3 @@ def _check_ids(joined: Joined, vocab_size: int | None, number: int) -> None:
 
 def _identical(pair: Pair) -> bool:
     return pair.chosen[pair.chosen_context :] == pair.rejected[pair.rejected_context :]
-
-
-def _scalar(row: Mapping[str, Any], name: str, number: int) -> float | None:
-    value = row.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool | str) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
-        raise DataError(f"row {number}: {name!r} is {value!r}; it must be a finite number.")
-    if name == "weight" and value < 0:
-        raise DataError(f"row {number}: 'weight' is {value}; it must not be negative.")
-    return float(value)
-
-
-def _column(values: list[float | None], name: str) -> Float[np.ndarray, "source_rows"] | None:
-    if all(value is None for value in values):
-        return None
-    return np.array([_PAIR_COLUMNS[name] if value is None else value for value in values], np.float32)

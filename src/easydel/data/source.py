@@ -37,8 +37,8 @@ class _Part(NamedTuple):
         return slice(start, count if self.stop is None else _bound(self.stop, count))
 
 
-def load_rows(name: str, split: str = "train") -> Sequence[Row]:
-    """Returns the rows of one split of a dataset.
+def load_rows(name: str, split: str | None = "train") -> Sequence[Row]:
+    """Returns the rows of one split of a dataset; with None, of the only split there is.
 
     `name` is a file, a glob or a folder of .json, .jsonl, .csv (each also .gz) or .parquet files, or a name on
     the Hugging Face hub. `split` may be sliced, `train[:90%]` or `train[100:200]`, and summed,
@@ -46,9 +46,10 @@ def load_rows(name: str, split: str = "train") -> Sequence[Row]:
     split's name belong to it; where no file is named after a split they are all `train`.
 
     Raises:
-        DataError: nothing there, no such split, or a file that cannot be read, with its line.
+        DataError: nothing there, no such split, none named where there are several, or a file that cannot be read,
+            with its line.
     """
-    parts = _parse_split(split)
+    parts = [] if split is None else _parse_split(split)
     path = Path(name).expanduser()
     if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
         raise DataError(
@@ -59,6 +60,10 @@ def load_rows(name: str, split: str = "train") -> Sequence[Row]:
     if files is None:
         return _from_hub(name, split)
     splits = _splits(files) if path.is_dir() else {"train": files}
+    if split is None:
+        if len(splits) > 1:
+            raise DataError(f"{name!r} has the splits {', '.join(map(repr, splits))}: name the one to take.")
+        parts = [_Part(next(iter(splits)), None, None)]
     rows: list[Row] = []
     read: dict[str, list[Row]] = {}
     for part in parts:
@@ -71,7 +76,7 @@ def load_rows(name: str, split: str = "train") -> Sequence[Row]:
             read[part.name] = [row for file in splits[part.name] for row in read_file(file)]
         rows += read[part.name][part.rows(len(read[part.name]))]
     if not rows:
-        raise DataError(f"split {split!r} of {name!r} has no rows.")
+        raise DataError(f"{name!r} has no rows" + (f" in split {split!r}." if split else "."))
     return rows
 
 
@@ -189,7 +194,9 @@ _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
 }
 
 
-def _from_hub(name: str, split: str) -> Sequence[Row]:
+def _from_hub(name: str, split: str | None) -> Sequence[Row]:
+    if split is None:
+        raise DataError(f"there is no file or folder {name!r}, and of a dataset on the hub a split must be named.")
     import datasets
     from datasets.exceptions import DatasetsError
 

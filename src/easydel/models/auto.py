@@ -1,6 +1,7 @@
 """Loads a model from a folder or a Hub id, without torch."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from easydel.errors import ConfigError, WeightsError, nearest
+from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM, Origin
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import Decoder
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
-from easydel.sharding import make_mesh
+from easydel.sharding import make_mesh, sharding_for
 from easydel.weights.load import load_params
 from easydel.weights.safetensors import read_folder
 
@@ -87,11 +89,7 @@ class AutoEasyDeLModelForCausalLM:
 
 
 def _load(folder: Path, name: str, options: _Options) -> CausalLM:
-    source = _read_json(folder / "config.json")
-    try:
-        config = ModelConfig.from_hf(source)
-    except ConfigError as error:
-        raise ConfigError(f"{folder / 'config.json'}: {error}") from None
+    source, config = read_config(folder)
     mesh = make_mesh(options.sharding_axis_dims)
     decoder = Decoder(
         config=config,
@@ -102,16 +100,31 @@ def _load(folder: Path, name: str, options: _Options) -> CausalLM:
         gradient_checkpointing=options.gradient_checkpointing,
         scan_layers=options.scan_layers,
     )
+    param_dtype = _dtype("param_dtype", options.param_dtype)
+    stored = read_folder(folder)
+    require(
+        {f"weights of {name} in {param_dtype}": _weight_bytes(config, mesh, param_dtype)},
+        available_bytes(list(mesh.devices.flat)),
+        way_out="Take a smaller model or param_dtype 'bfloat16', or spread it over more devices (sharding_axis_dims).",
+    )
     params = load_params(
         weight_rows(config),
-        read_folder(folder),
+        stored,
         axis_sizes(config),
         mesh=mesh,
-        dtype=_dtype("param_dtype", options.param_dtype),
+        dtype=param_dtype,
         duplicates=TIED_HEAD if config.tie_word_embeddings else {},
     )
     generation = folder / "generation_config.json"
     return CausalLM(decoder, params, Origin(name, source, _read_json(generation) if generation.is_file() else None))
+
+
+def _weight_bytes(config: ModelConfig, mesh: jax.sharding.Mesh, dtype: np.dtype) -> int:
+    """The bytes that the weights take on all devices together; what is not split is on each."""
+    sizes = axis_sizes(config)
+    shapes = [(row, row.shape(sizes)) for row in weight_rows(config)]
+    on_each = [sharding_for(row.axes, shape, mesh, name=row.name).shard_shape(shape) for row, shape in shapes]
+    return sum(math.prod(shape) for shape in on_each) * mesh.size * dtype.itemsize
 
 
 def _merged(given: _Options, config_kwargs: Mapping[str, Any] | None) -> _Options:
@@ -128,14 +141,10 @@ def _merged(given: _Options, config_kwargs: Mapping[str, Any] | None) -> _Option
 
 def _find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:
     """Returns the local folder, after downloading it when the name is a Hub id."""
-    folder = Path(repo_or_folder).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise WeightsError(f"{folder} is not a model folder: it has no config.json.")
+    folder = local_folder(repo_or_folder)
+    if folder is not None:
         return folder
     name = str(repo_or_folder)
-    if isinstance(repo_or_folder, Path) or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise WeightsError(f"There is no folder {folder}. A Hugging Face Hub id looks like 'owner/name'.")
     import huggingface_hub  # imported here: a local folder needs no network library
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -147,6 +156,40 @@ def _find_folder(repo_or_folder: str | Path, revision: str | None, token: str | 
         raise WeightsError(
             f"{name!r} is neither a folder here nor a model that the Hugging Face Hub gave us: {error}"
         ) from error
+
+
+def local_folder(repo_or_folder: str | Path) -> Path | None:
+    """Returns the folder of that name, or None where the name can be a Hub id.
+
+    Raises:
+        WeightsError: it can only be a path, and no folder is there.
+    """
+    folder, name = Path(repo_or_folder).expanduser(), str(repo_or_folder)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise WeightsError(f"{folder} is a file; a model or tokenizer is a folder, or a Hugging Face Hub id.")
+    is_path = isinstance(repo_or_folder, Path) or name.startswith(("/", ".", "~")) or name.endswith("/")
+    if is_path or name.count("/") > 1:
+        raise WeightsError(f"There is no folder {folder}. A Hugging Face Hub id looks like 'owner/name'.")
+    return None
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
+    """Returns the config.json of a model folder, as it is written and as we understand it.
+
+    Raises:
+        WeightsError: there is none, or it is not JSON.
+        ConfigError: it describes a model that we cannot build.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise WeightsError(f"{folder} is not a model folder: it has no config.json.")
+    source = _read_json(file)
+    try:
+        return source, ModelConfig.from_hf(source)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

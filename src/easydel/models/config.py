@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from easydel.errors import ConfigError, nearest
 
+_N = TypeVar("_N", int, float)
 ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "relu")
 # The settings each kind of rotary scaling must have, besides `rope_theta`.
 ROPE_TYPES = {
@@ -147,29 +148,41 @@ def _common(source: Mapping[str, Any]) -> dict[str, Any]:
     needed = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     missing = [name for name in needed if source.get(name) is None]
     if missing:
-        raise ConfigError(f"config.json of a {source['model_type']} model lacks {', '.join(missing)}.")
-    heads, hidden = int(source["num_attention_heads"]), int(source["hidden_size"])
+        raise ConfigError(f"the configuration of a {source['model_type']} model lacks {', '.join(missing)}.")
+    whole = {name: _number(source, name, int, 0) for name in needed}
+    heads, hidden = whole["num_attention_heads"], whole["hidden_size"]
     if source.get("head_dim") is None and (heads < 1 or hidden % heads):
         raise ConfigError(
             f"hidden_size ({hidden}) must be divisible by num_attention_heads ({heads}) when head_dim is not given."
         )
-    longest = int(source.get("max_position_embeddings") or 2048)
+    longest = _number(source, "max_position_embeddings", int, 2048)
     return {
-        **{name: int(source[name]) for name in needed},
+        **whole,
         "model_type": source["model_type"],
-        "num_key_value_heads": int(source.get("num_key_value_heads") or heads),
-        "head_dim": int(source.get("head_dim") or hidden // heads),
+        "num_key_value_heads": _number(source, "num_key_value_heads", int, heads),
+        "head_dim": _number(source, "head_dim", int, hidden // max(heads, 1)),
         "max_position_embeddings": longest,
         "rope": _rope(source, longest),
         "hidden_act": source.get("hidden_act", "silu"),
-        "rms_norm_eps": float(source.get("rms_norm_eps", 1e-6)),
+        "rms_norm_eps": _number(source, "rms_norm_eps", float, 1e-6),
         "tie_word_embeddings": bool(source.get("tie_word_embeddings", False)),
-        "attention_dropout": float(source.get("attention_dropout") or 0.0),
-        "initializer_range": float(source.get("initializer_range", 0.02)),
+        "attention_dropout": _number(source, "attention_dropout", float, 0.0),
+        "initializer_range": _number(source, "initializer_range", float, 0.02),
         "bos_token_id": source.get("bos_token_id"),
         "eos_token_id": _token_ids(source.get("eos_token_id")),
         "pad_token_id": source.get("pad_token_id"),
     }
+
+
+def _number(source: Mapping[str, Any], name: str, kind: type[_N], default: _N) -> _N:
+    """The number of that name; `default` where there is none or null."""
+    value = source.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or kind(value) != value:
+        noun = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{name} is {value!r}; it must be {noun}.")
+    return kind(value)
 
 
 def _token_ids(value: int | list[int] | None) -> tuple[int, ...]:

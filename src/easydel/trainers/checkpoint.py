@@ -41,7 +41,10 @@ class Checkpointer:
     def __init__(self, folder: Path, *, keep: int | None = None) -> None:
         self.folder = folder.absolute()  # orbax refuses relative paths
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "reference")}
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, item_handlers={**handlers, "progress": ocp.JsonCheckpointHandler()}
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -89,19 +92,13 @@ class Checkpointer:
         Raises:
             ConfigError: it was written by a model or optimizer of another structure.
         """
-        items: dict[str, Any] = {
-            "state": ocp.args.StandardRestore(_abstract(_with_plain_key(like.state))),
-            "progress": ocp.args.JsonRestore(),
-        }
+        wanted = {"state": _abstract(_with_plain_key(like.state))}
         if like.reference is not None:
-            items["reference"] = ocp.args.StandardRestore(_abstract(like.reference))
-        try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (ValueError, KeyError) as error:
-            raise ConfigError(
-                f"the checkpoint {self.path(step)} does not fit this model and optimizer: {error}. "
-                "Continue with the settings it was written with, or train under another model_name."
-            ) from error
+            wanted["reference"] = _abstract(like.reference)
+        self._require_fit(step, wanted)
+        items: dict[str, Any] = {name: ocp.args.StandardRestore(tree) for name, tree in wanted.items()}
+        items["progress"] = ocp.args.JsonRestore()
+        restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         state = TrainState(*restored["state"])
         reference = None if like.reference is None else restored["reference"]
         return Saved(
@@ -109,6 +106,22 @@ class Checkpointer:
             Progress(**restored["progress"]),
             reference,
         )
+
+    def _require_fit(self, step: int, wanted: dict[str, PyTree]) -> None:
+        """Raises ConfigError where the arrays of a checkpoint are not those wanted.
+
+        Asked before anything is read: orbax would leave other reads behind when one array does not fit.
+        """
+        stored = self._manager.item_metadata(step)
+        there, here = _forms({name: stored[name] or {} for name in wanted}), _forms(wanted)
+        differing = [name for name in here | there if here.get(name) != there.get(name)]
+        if differing:
+            name = differing[0]
+            raise ConfigError(
+                f"the checkpoint {self.path(step)} does not fit this model and optimizer: {name} is "
+                f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} here. "
+                "Continue with the settings it was written with, or train under another model_name."
+            )
 
 
 @contextmanager
@@ -121,6 +134,14 @@ def _named_failure(folder: Path) -> Iterator[None]:
             f"a checkpoint could not be written to {folder}: {reason or error}. Those written before are whole; "
             "resume = 'auto' continues the newest."
         ) from error
+
+
+def _forms(tree: PyTree) -> dict[str, str]:
+    """Returns dtype and shape of every array in a tree by its path, however the tree's nodes are made."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
 
 
 def _with_plain_key(state: TrainState) -> TrainState:

@@ -14,8 +14,20 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
     `write` works in a temporary folder beside `folder`, which takes its place by renaming only when `write`
     has returned. Whatever else lay in `folder` (a tokenizer, notes) is moved over; old weights are not.
+
+    Raises:
+        OSError: it could not be written; what was there before still is.
     """
     folder = folder.absolute()
+    try:
+        _replace(folder, write)
+    except OSError as error:
+        raise OSError(
+            f"{folder} could not be written: {error.strerror or error}. What was there before is whole."
+        ) from error
+
+
+def _replace(folder: Path, write: Callable[[Path], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
     try:

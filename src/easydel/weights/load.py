@@ -103,9 +103,10 @@ def _check_names(
         if name not in expected and name not in duplicates and not name.endswith(HARMLESS_SUFFIXES)
     ]
     if missing or unexpected:
+        kinds = {"missing": missing, "unexpected": unexpected}
+        found = "; ".join(f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names)
         raise WeightsError(
-            f"The weights in {where} do not fit its config.json: {len(missing)} tensors missing"
-            f"{_some(missing)}; {len(unexpected)} unexpected{_some(unexpected)}. Is config.json that of this model?"
+            f"The tensors in {where} do not fit its config.json: {found}. Is config.json that of this model?"
         )
     for name, shape in expected.items():
         found = stored[name]
@@ -125,6 +126,4 @@ def _same_bytes(one: Stored, other: Stored) -> bool:
 
 
 def _some(names: Sequence[str], limit: int = 5) -> str:
-    if not names:
-        return ""
-    return f" ({', '.join(names[:limit])}{f' and {len(names) - limit} more' if len(names) > limit else ''})"
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

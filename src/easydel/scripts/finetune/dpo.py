@@ -17,13 +17,12 @@ import easydel
 from easydel.data.source import load_rows
 from easydel.errors import ConfigError, DataError, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
+from easydel.scripts.loading import check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
 from easydel.trainers.run_folder import check_writable
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from easydel.models.auto import CausalLM
 
 # Settings under which the built-in model learns the built-in preferences; flags go over them.
@@ -34,6 +33,7 @@ QUICK_START: Mapping[str, Any] = {
     "scheduler": "linear",
     "warmup_steps": 5,
     "max_length": 128,
+    "evaluation_steps": 25,
     "generation_prompts": 6,
 }
 SUMMARY = ("loss", "rewards/accuracies", "rewards/margins")
@@ -94,12 +94,13 @@ class RunConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status: 2 for an error that the user can put right."""
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises anyway
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             run, config = parse(sys.argv[1:] if argv is None else argv)
             train(run, config)
-        except (ConfigError, DataError, WeightsError) as error:
+        except (ConfigError, DataError, WeightsError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
     return 0
@@ -151,21 +152,35 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     eval_rows = None
     if run.eval_dataset_name or run.eval_dataset_split:
         eval_rows = load_rows(run.eval_dataset_name or run.dataset_name, run.eval_dataset_split)
+    for name in (run.repo_id, run.refrence_model_repo_id):
+        check_model(name)
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
     if run.compilation_cache:
         keep_compiled_programs()
     # A reference that is the model itself needs no second copy.
     reference = run.refrence_model_repo_id
-    trainer = easydel.DPOTrainer(
-        arguments=config,
-        model=load_model(run, config, run.repo_id, run.revision),
-        reference_model=load_model(run, config, reference, None) if reference not in (None, run.repo_id) else None,
-        processing_class=tokenizer,
-        train_dataset=train_rows,
-        eval_dataset=eval_rows,
-    )
+    try:
+        trainer = easydel.DPOTrainer(
+            arguments=config,
+            model=load_model(run, config, run.repo_id, run.revision),
+            reference_model=load_model(run, config, reference, None) if reference not in (None, run.repo_id) else None,
+            processing_class=tokenizer,
+            train_dataset=train_rows,
+            eval_dataset=eval_rows,
+        )
+    except DataError as error:
+        raise DataError(f"{error} Rows count from 0; {sources(run)}.") from error
     result = trainer.train()
     print(summary(result.metrics, config, result.checkpoint_path))
+
+
+def sources(run: RunConfig) -> str:
+    """Returns in words which files the datasets that error messages speak of are."""
+    words = f"train_dataset is split {run.dataset_split} of {run.dataset_name}"
+    if not (run.eval_dataset_name or run.eval_dataset_split):
+        return words
+    name, split = run.eval_dataset_name or run.dataset_name, run.eval_dataset_split
+    return f"{words}, eval_dataset {f'split {split}' if split else 'the only split'} of {name}"
 
 
 def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | None) -> "CausalLM":
@@ -185,30 +200,6 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
         gradient_checkpointing=run.gradient_checkpointing,
         revision=revision,
     )
-
-
-def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase":
-    """Returns the tokenizer in a folder or on the hub.
-
-    Raises:
-        ConfigError: there is none, or it has no token to end a completion with.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, revision=revision or "main", local_files_only=Path(name).is_dir()
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"Cannot load a tokenizer from {name!r} (name another with --processor_repo_id): {error}"
-        ) from error
-    if tokenizer.eos_token_id is None and tokenizer.pad_token_id is None:
-        raise ConfigError(
-            f"The tokenizer of {name!r} has neither an eos_token nor a pad_token, and a completion must end "
-            "with one: set eos_token in its tokenizer_config.json."
-        )
-    return tokenizer
 
 
 def keep_compiled_programs() -> None:

@@ -1,0 +1,55 @@
+"""What a command line looks at before minutes go into loading models: tokenizers, and the folders of models."""
+
+from typing import TYPE_CHECKING
+
+from easydel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+# What transformers raises for a tokenizer that is missing, damaged, or in need of a package.
+_TOKENIZER_ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError)
+
+
+def check_model(name: str | None) -> None:
+    """Raises ConfigError or WeightsError for a folder here that holds no model we can build."""
+    from easydel.models.auto import local_folder, read_config
+
+    folder = None if name is None else local_folder(name)
+    if folder is not None:
+        read_config(folder)
+
+
+def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase":
+    """Returns the tokenizer in a folder or on the hub.
+
+    Raises:
+        ConfigError: there is none, or it has no token to end a completion with.
+        WeightsError: a path that is no folder.
+    """
+    from easydel.models.auto import local_folder
+
+    folder = local_folder(name)
+    if folder is not None and not any((folder / file).is_file() for file in TOKENIZER_FILES):
+        raise ConfigError(
+            f"{name!r} holds no tokenizer, none of {', '.join(TOKENIZER_FILES)}: name another folder or a hub name "
+            "with --processor_repo_id."
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder or name, revision=revision or "main", local_files_only=folder is not None
+        )
+    except _TOKENIZER_ERRORS as error:
+        raise ConfigError(
+            f"Cannot load a tokenizer from {name!r} (name another with --processor_repo_id): "
+            + f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    if tokenizer.eos_token_id is None and tokenizer.pad_token_id is None:
+        raise ConfigError(
+            f"The tokenizer of {name!r} has neither an eos_token nor a pad_token, and a completion must end "
+            "with one: set eos_token in its tokenizer_config.json."
+        )
+    return tokenizer

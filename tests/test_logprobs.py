@@ -1,0 +1,195 @@
+"""Log-probabilities of packed completions against the full logits of each sequence on its own."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easydel.data.pack import Batch, pack, pad
+from easydel.data.pair import Pair
+from easydel.logprobs import completion_logprobs, token_statistics
+from easydel.models.causal_lm import CausalLM
+from easydel.models.decoder import COMPILER_OPTIONS
+from oracles.tiny import VOCAB, tiny_model, tiny_pairs
+
+LENGTH = 16
+
+
+@pytest.fixture(scope="module")
+def model() -> CausalLM:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    """Five pairs; two have been cut by keep_end, so that each side carries the context it kept."""
+    cut = [Pair([], [3, 1, 4, 1, 5], [9, 2, 6], 3, 1), Pair([], [5, 3], [5, 8, 9, 7, 9, 3], 1, 4)]
+    return [*tiny_pairs(3), *cut]
+
+
+class Sequences(NamedTuple):
+    """Both sides of each pair unpacked, chosen before rejected: the ids, and which of them are completion."""
+
+    ids: np.ndarray  # [2 * pairs, LENGTH]
+    mask: np.ndarray
+    completion: np.ndarray
+
+
+def unpacked(pairs: list[Pair]) -> Sequences:
+    ids, mask, completion = (np.zeros((2 * len(pairs), LENGTH), np.int32) for _ in range(3))
+    for number, pair in enumerate(pairs):
+        for side, (own, context) in enumerate(
+            ((pair.chosen, pair.chosen_context), (pair.rejected, pair.rejected_context))
+        ):
+            row, whole = 2 * number + side, [*pair.prompt, *own]
+            ids[row, : len(whole)] = whole
+            mask[row, : len(whole)] = 1
+            completion[row, len(pair.prompt) + context : len(whole)] = 1
+    return Sequences(ids, mask, completion)
+
+
+@pytest.fixture(scope="module")
+def expected(model: CausalLM, pairs: list[Pair]) -> dict[str, np.ndarray]:
+    """The sums per side [pairs, 2], from the logits of the model in float64."""
+    sequences = unpacked(pairs)
+    logits = np.asarray(model(sequences.ids, sequences.mask).logits, np.float64)[:, :-1]
+    target, counts = sequences.ids[:, 1:], sequences.completion[:, 1:]
+    logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    per_token = {
+        "logps": np.take_along_axis(logp, target[..., None], -1)[..., 0],
+        "entropy": -(np.exp(logp) * logp).sum(-1),
+        "mean_logit": logits.mean(-1),
+        "correct": (logits.argmax(-1) == target).astype(float),
+    }
+    return {name: (values * counts).sum(1).reshape(-1, 2) for name, values in per_token.items()}
+
+
+def layout(name: str, pairs: list[Pair]) -> Batch:
+    return {
+        "packed": lambda: pack(pairs),
+        "packed with filler pairs": lambda: pack(pairs, pad_pairs_to=8),
+        "packed on two shards": lambda: pack(pairs, shards=2),
+        "packed unshared": lambda: pack(pairs, share_prompt=False),
+        "padded": lambda: pad(pairs),
+        "padded unshared": lambda: pad(pairs, share_prompt=False),
+    }[name]()
+
+
+LAYOUTS = ("packed", "packed with filler pairs", "packed on two shards", "packed unshared", "padded", "padded unshared")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_gives_each_completion_what_its_sequence_has_alone(model, pairs, expected, name):
+    found = compiled(model, chunk=5, logit_metrics=True)(model.params, layout(name, pairs))
+    for field, values in expected.items():
+        sums = getattr(found, field)
+        assert sums.dtype == jnp.float32
+        np.testing.assert_allclose(sums[: len(pairs)], values, atol=2e-5, err_msg=field)
+        np.testing.assert_array_equal(sums[len(pairs) :], 0, err_msg=field)
+
+
+def compiled(model: CausalLM, **options):
+    return jax.jit(
+        lambda params, batch: completion_logprobs(model.decoder, params, batch, **options),
+        compiler_options=COMPILER_OPTIONS,
+    )
+
+
+def test_the_gradient_is_that_of_the_full_logits(model, pairs):
+    sequences, batch = unpacked(pairs), pack(pairs)
+    weights = jnp.asarray(np.random.default_rng(0).standard_normal((len(pairs), 2)), jnp.float32)
+
+    def fused(params):
+        return jnp.sum(weights * completion_logprobs(model.decoder, params, batch, chunk=5, logit_metrics=True).logps)
+
+    def naive(params):
+        position = np.maximum(sequences.mask.cumsum(1) - 1, 0)
+        hidden = model.decoder(params, sequences.ids, sequences.mask, 0 * sequences.mask, position)
+        logp = jax.nn.log_softmax(model.decoder.logits(params, hidden))[:, :-1]
+        taken = jnp.take_along_axis(logp, sequences.ids[:, 1:, None], axis=-1)[..., 0]
+        return jnp.sum(weights * (taken * sequences.completion[:, 1:]).sum(1).reshape(-1, 2))
+
+    found, wanted = (jax.jit(jax.grad(function))(model.params) for function in (fused, naive))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
+
+
+@pytest.fixture(scope="module")
+def head_inputs() -> tuple[jax.Array, np.ndarray, jax.Array]:
+    """Hidden states of 2 shards of 23 slots, the targets, and a head."""
+    random = np.random.default_rng(3)
+    states, head = (random.standard_normal(shape).astype(np.float32) for shape in ((2, 23, 8), (VOCAB, 8)))
+    return jnp.asarray(states), random.integers(0, VOCAB, (2, 23)).astype(np.int32), jnp.asarray(head)
+
+
+def head_gradient(inputs, chunk: int, weights: np.ndarray):
+    def total(states, head):
+        statistics = token_statistics(states, inputs[1], head, chunk=chunk, logit_metrics=True)
+        return jnp.sum(weights * statistics.logp), statistics
+
+    return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(inputs[0], inputs[2])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 23])
+def test_the_chunk_size_changes_neither_values_nor_gradients(head_inputs, chunk):
+    weights = np.random.default_rng(4).standard_normal((2, 23)).astype(np.float32)
+    whole, other = (head_gradient(head_inputs, size, weights) for size in (1024, chunk))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), whole, other)
+
+
+def test_what_is_for_the_log_has_no_gradient_and_costs_nothing_when_off(head_inputs):
+    states, target, head = head_inputs
+
+    def shown(states):
+        return sum(map(jnp.sum, token_statistics(states, target, head, chunk=7, logit_metrics=True)[1:]))
+
+    np.testing.assert_array_equal(jax.grad(shown)(states), 0)
+    on, off = (token_statistics(states, target, head, chunk=7, logit_metrics=flag) for flag in (True, False))
+    np.testing.assert_array_equal(on.logp, off.logp)
+    assert not any(map(jnp.any, off[1:]))
+
+
+class Table:
+    """A decoder whose hidden state of a token is a row of a table."""
+
+    def __call__(self, params, tokens, segment, branch, position, dropout_key=None):
+        return params["table"].astype(params["head"].dtype)[tokens]
+
+    def head(self, params):
+        return params["head"]
+
+
+def test_bfloat16_states_are_summed_in_float32():
+    # One completion of 600 tokens, each with the log-probability -ln 32: a bfloat16 sum would stop growing at -1024.
+    tokens = [1] * 600
+    batch = pack([Pair([1], tokens, [1, 2], index=0)])
+    params = {"table": jnp.zeros((VOCAB, 4), jnp.bfloat16), "head": jnp.ones((VOCAB, 4), jnp.bfloat16)}
+    found = completion_logprobs(Table(), params, batch, chunk=64)
+    assert found.logps.dtype == jnp.float32
+    np.testing.assert_allclose(found.logps, [[-600 * np.log(VOCAB), -2 * np.log(VOCAB)]], rtol=1e-5)
+
+
+def test_the_logits_of_bfloat16_states_are_accumulated_in_float32(head_inputs):
+    states, target, head = (jnp.asarray(x, jnp.bfloat16) if x.dtype == jnp.float32 else x for x in head_inputs)
+    statistics = token_statistics(states, target, head, chunk=7, logit_metrics=True)
+    logits = np.einsum("sce,ve->scv", np.asarray(states, np.float64), np.asarray(head, np.float64))
+    logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    # The inputs are rounded, nothing after them.
+    np.testing.assert_allclose(statistics.logp, np.take_along_axis(logp, target[..., None], -1)[..., 0], atol=1e-5)
+    assert {values.dtype for values in statistics} == {np.dtype(np.float32)}
+
+
+def test_filler_slots_contribute_nothing_whatever_they_point_at():
+    batch = pack([Pair([1, 2], [3, 4, 5], [6], index=0)], pad_pairs_to=2)
+    random = np.random.default_rng(5)
+    params = {name: jnp.asarray(random.standard_normal((VOCAB, 4)), jnp.float32) for name in ("table", "head")}
+    filler = batch.sequence == 2 * 2
+    assert filler.any()
+    other = batch._replace(target=np.where(filler, 7, batch.target), source=np.where(filler, 4, batch.source))
+
+    def total(params, batch):
+        return jnp.sum(completion_logprobs(Table(), params, batch, chunk=2).logps)
+
+    found, wanted = (jax.value_and_grad(total)(params, each) for each in (other, batch))
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
