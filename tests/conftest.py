@@ -11,6 +11,10 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pyte
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import pytest
+from jaxtyping import install_import_hook
+
+# The shapes in the signatures of the maths are checked wherever a test goes through it.
+install_import_hook(["easydel.losses", "easydel.trainers.metrics", "easydel.trainers.step"], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ def compute(golden: Golden, case: dict[str, Any], batch: Batch) -> dict[str, flo
         logprobs, objective, golden.policy.params, batch, reference
     )
     flat_out, flat_reference, lengths = jax.tree.map(
-        lambda x: x.reshape(-1, *x.shape[2:]), (out, reference, batch.lengths)
+        lambda x: jnp.asarray(x).reshape(-1, *x.shape[2:]), (out, reference, batch.lengths)
     )
     sums = pair_sums(flat_out, flat_reference, lengths, losses, beta=options["beta"])
     found = means(add({}, sums), logit_metrics=True)

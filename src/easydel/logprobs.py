@@ -4,7 +4,7 @@ The head is most of the cost of a small model and all of the memory of a large v
 that predict a completion token are gathered, and only one chunk of their logits exists at a time, forward and backward.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from easydel.data.pack import Batch
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """What is asked of a model: hidden states after the final norm, and the matrix that turns them into logits."""
 

@@ -23,7 +23,8 @@ from easydel.errors import ConfigError, nearest
 
 PerSide = Float[Array, "pairs 2"]
 PerPair = Float[Array, "pairs"]
-PreferenceLoss = Callable[[PerSide, PerSide, Int[Array, "pairs 2"]], PerPair]
+Lengths = Int[Array, "pairs 2"]
+PreferenceLoss = Callable[[PerSide, PerSide, Lengths], PerPair]
 
 
 def log_ratio_margin(policy: PerSide, reference: PerSide) -> PerPair:
@@ -37,24 +38,26 @@ def log_ratio_margin(policy: PerSide, reference: PerSide) -> PerPair:
     return ratio[:, 0] - ratio[:, 1]
 
 
-def sigmoid_loss(policy, reference, lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
+def sigmoid_loss(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
+) -> PerPair:
     """Returns `-(1-e) logsig(b d) - e logsig(-b d)`: DPO (Rafailov et al. 2023, eq. 7); with e > 0 it is cDPO.
 
     e is the probability that a label is flipped; the loss is then smallest at b d = log((1-e)/e), not at infinity.
 
     >>> equal = jnp.zeros((1, 2))
-    >>> round(float(sigmoid_loss(equal, equal, None, beta=0.1)[0]), 6)  # ln 2
+    >>> round(float(sigmoid_loss(equal, equal, jnp.ones((1, 2), int), beta=0.1)[0]), 6)  # ln 2
     0.693147
     """
     return _smoothed_logistic(beta * log_ratio_margin(policy, reference), label_smoothing)
 
 
-def hinge(policy, reference, lengths, *, beta: float) -> PerPair:
+def hinge(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `relu(1 - b d)`: SLiC (Zhao et al. 2023) with the normalisation of RSO (Liu et al. 2023, eq. 5)."""
     return relu(1.0 - beta * log_ratio_margin(policy, reference))
 
 
-def ipo(policy, reference, lengths, *, beta: float) -> PerPair:
+def ipo(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `(d_mean - 1/(2b))^2`: IPO (Azar et al. 2023, eq. 17, where b is called tau).
 
     d_mean takes each side's log-ratio per token, so that the target 1/(2b) means the same for answers of any length.
@@ -63,7 +66,9 @@ def ipo(policy, reference, lengths, *, beta: float) -> PerPair:
     return (mean_ratio[:, 0] - mean_ratio[:, 1] - 1.0 / (2.0 * beta)) ** 2
 
 
-def robust(policy, reference, lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
+def robust(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
+) -> PerPair:
     """Returns `(-(1-e) logsig(b d) + e logsig(-b d)) / (1-2e)`: robust DPO (Chowdhury et al. 2024, eq. 12).
 
     Its mean over labels flipped with probability e < 1/2 is the DPO loss of the clean labels.
@@ -73,7 +78,7 @@ def robust(policy, reference, lengths, *, beta: float, label_smoothing: float = 
     return ((1.0 - label_smoothing) * clean - label_smoothing * flipped) / (1.0 - 2.0 * label_smoothing)
 
 
-def exo_pair(policy, reference, lengths, *, beta: float, label_smoothing: float) -> PerPair:
+def exo_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float) -> PerPair:
     """Returns `KL(q || p)` with q = (sig(b d), sig(-b d)) and p = (1-e, e): EXO (Ji et al. 2024, eq. 16), e > 0."""
     scaled = beta * log_ratio_margin(policy, reference)
     towards_chosen = log_sigmoid(scaled) - jnp.log1p(-label_smoothing)
@@ -81,7 +86,7 @@ def exo_pair(policy, reference, lengths, *, beta: float, label_smoothing: float)
     return sigmoid(scaled) * towards_chosen + sigmoid(-scaled) * towards_rejected
 
 
-def nca_pair(policy, reference, lengths, *, beta: float) -> PerPair:
+def nca_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `-logsig(b c) - logsig(-b c)/2 - logsig(-b r)/2` with the log-ratios c and r of the two sides.
 
     NCA (Chen et al. 2024, "Noise contrastive alignment", the pairwise form): it also keeps the chosen answer likely.
@@ -90,7 +95,7 @@ def nca_pair(policy, reference, lengths, *, beta: float) -> PerPair:
     return -log_sigmoid(reward[:, 0]) - 0.5 * (log_sigmoid(-reward[:, 0]) + log_sigmoid(-reward[:, 1]))
 
 
-def aot(policy, reference, lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
+def aot(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
     """Returns the loss of paired AOT (Melnyk et al. 2024, alg. 1): the logistic loss between *sorted* margins.
 
     D = sort(lp_c - lp_r) - sort(lr_c - lr_r), both sorted over the global batch: the policy's margins should dominate
@@ -101,7 +106,9 @@ def aot(policy, reference, lengths, *, beta: float, label_smoothing: float = 0.0
     )
 
 
-def aot_unpaired(policy, reference, lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
+def aot_unpaired(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
+) -> PerPair:
     """Returns the loss of unpaired AOT (Melnyk et al. 2024): D = sort(c) - sort(r) of the two sides' log-ratios."""
     ratio = policy - reference
     return _sorted_logistic(ratio[:, 0], ratio[:, 1], lengths, beta, label_smoothing)
@@ -111,7 +118,7 @@ def _smoothed_logistic(scaled: PerPair, label_smoothing: float) -> PerPair:
     return -(1.0 - label_smoothing) * log_sigmoid(scaled) - label_smoothing * log_sigmoid(-scaled)
 
 
-def _sorted_logistic(upper: PerPair, lower: PerPair, lengths, beta: float, label_smoothing: float) -> PerPair:
+def _sorted_logistic(upper: PerPair, lower: PerPair, lengths: Lengths, beta: float, label_smoothing: float) -> PerPair:
     """Returns the logistic loss of `sort(upper) - sort(lower)`, each value at the pair whose `upper` has its rank.
 
     Filler pairs are pushed behind all real ones in both orders, so that they meet only each other.
@@ -149,7 +156,7 @@ def select_loss(loss_type: str | Callable[..., PerPair], **options: float) -> Pr
     """Returns the loss named `loss_type`, or the given function, with those of `options` that it asks for bound.
 
     >>> loss = select_loss("hinge", beta=0.5, label_smoothing=0.0)
-    >>> float(loss(jnp.array([[1.0, 0.0]]), jnp.zeros((1, 2)), jnp.ones((1, 2)))[0])
+    >>> float(loss(jnp.array([[1.0, 0.0]]), jnp.zeros((1, 2)), jnp.ones((1, 2), int))[0])
     0.5
 
     Raises:

@@ -73,15 +73,16 @@ def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *,
     computed = jnp.finfo(model.decoder.dtype).bits // 8
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)
     at_the_head = min(head_chunk * row_shards(model.decoder.mesh), tokens)  # every shard has a chunk of its own
+    copies = model.decoder.mesh.shape["dp"]  # the other axes split the weights, this one repeats them
     needs = {
-        "weights": weights * width,
-        "optimizer": weights * 4 * _MOMENTS[config.optimizer],
-        "gradients": weights * width * (1 if config.gradient_accumulation_steps == 1 else 2),
+        "weights": copies * weights * width,
+        "optimizer": copies * weights * 4 * _MOMENTS[config.optimizer],
+        "gradients": copies * weights * width * (1 if config.gradient_accumulation_steps == 1 else 2),
         "activations": tokens * model.config.hidden_size * model.config.num_hidden_layers * computed,
         "logits": 3 * at_the_head * model.config.vocab_size * 4,
     }
     if config.sync_ref_model:
-        needs["reference"] = weights * width  # a moving reference is a copy; any other is already in memory
+        needs["reference"] = copies * weights * width  # a moving reference is a copy; any other is already in memory
     require(
         needs,
         available_bytes(list(model.decoder.mesh.devices.flat)),

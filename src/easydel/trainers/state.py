@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 
 class TrainState(NamedTuple):
@@ -15,7 +15,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]  # optimizer updates done
     params: PyTree[Float[Array, "..."]]  # the trained weights, float32 masters by default
     opt_state: optax.OptState
-    key: PRNGKeyArray  # never changes: step t uses fold_in(key, t), so a resumed run draws the same numbers
+    key: Key[Array, ""]  # never changes: step t uses fold_in(key, t), so a resumed run draws the same numbers
 
 
 def initial_state(params: PyTree, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:

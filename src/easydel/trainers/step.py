@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from easydel.data.pack import Batch
 from easydel.logprobs import CompletionLogprobs, Decoder, completion_logprobs
@@ -110,7 +110,7 @@ def loss_and_gradient(
     params: PyTree,
     batch: Batch,
     reference: ReferenceLogps,
-    dropout_keys: PRNGKeyArray | None = None,
+    dropout_keys: Key[Array, "micro"] | None = None,
 ) -> tuple[PyTree, CompletionLogprobs, Float[Array, "all_pairs"]]:
     """Returns the gradient of the mean loss over all real pairs, the log-probabilities [micro pairs 2], the losses.
 
@@ -144,7 +144,7 @@ def loss_and_gradient(
     return gradient, out, losses.reshape(-1)
 
 
-def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: PRNGKeyArray | None, extra: Array):
+def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None, extra: Array):
     """Returns the gradient of `sum_m function(params, batch[m], keys[m], extra[m])` and the stacked second results."""
     gradient_of = jax.grad(function, has_aux=True)
     if batch.tokens.shape[0] == 1:
@@ -159,7 +159,7 @@ def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: PRNGKeyA
     return jax.lax.scan(add_one, jax.tree.map(jnp.zeros_like, params), (batch, keys, extra))
 
 
-def _each(logprobs: LogprobsOf, params: PyTree, batch: Batch, keys: PRNGKeyArray | None) -> CompletionLogprobs:
+def _each(logprobs: LogprobsOf, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None) -> CompletionLogprobs:
     """Returns the log-probabilities of every micro-batch, one after another, stacked on a leading axis."""
     if batch.tokens.shape[0] == 1:
         out = logprobs(params, *jax.tree.map(lambda x: x[0], (batch, keys)))
@@ -172,5 +172,5 @@ def _flat(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
-def _dropout_keys(state: TrainState, *, micro: int) -> PRNGKeyArray:
+def _dropout_keys(state: TrainState, *, micro: int) -> Key[Array, "micro"]:
     return jax.random.split(jax.random.fold_in(state.key, state.step), micro)
