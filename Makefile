@@ -16,7 +16,7 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -m "not oracle"
+	$(BIN)/pytest -m "not oracle" --numprocesses auto --maxprocesses 4
 
 # Compares with torch and transformers.
 oracle: $(VENV)/.oracle
