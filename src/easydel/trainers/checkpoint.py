@@ -113,7 +113,7 @@ class Checkpointer:
         Asked before anything is read: orbax would leave other reads behind when one array does not fit.
         """
         stored = self._manager.item_metadata(step)
-        there, here = _forms({name: stored[name] or {} for name in wanted}), _forms(wanted)
+        there, here = _forms({name: stored.get(name) or {} for name in wanted}), _forms(wanted)
         differing = [name for name in here | there if here.get(name) != there.get(name)]
         if differing:
             name = differing[0]

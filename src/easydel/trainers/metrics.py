@@ -7,6 +7,7 @@ over pairs or tokens, and `means` divides once.
 import time
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -112,7 +113,8 @@ class Window:
         self._shared.append(prefix_shared_fraction(batch))
 
     def pause(self) -> None:
-        """Stops the clock while something else than training goes on."""
+        """Stops the clock, once the steps so far are done, while something else than training goes on."""
+        jax.block_until_ready(self._sums)
         self._seconds += time.perf_counter() - self._since
 
     def resume(self) -> None:

@@ -140,8 +140,9 @@ def test_the_summary_shows_training_beside_evaluation_and_where_things_are():
         ["loss", "0.5000", "0.6250"],
         ["rewards/accuracies", "-", "-"],
         ["rewards/margins", "0.2500", "-"],
+        ["logps/accuracies", "-", "-"],
         [],
-        ["run", str(Path("runs/x"))],
+        ["report", str(Path("runs/x/report.html"))],
         ["checkpoint", str(Path("runs/x/checkpoints/3"))],
         ["model", str(Path("runs/x/model"))],
     ]

@@ -36,7 +36,7 @@ QUICK_START: Mapping[str, Any] = {
     "evaluation_steps": 25,
     "generation_prompts": 6,
 }
-SUMMARY = ("loss", "rewards/accuracies", "rewards/margins")
+SUMMARY = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,7 +227,7 @@ def summary(metrics: Mapping[str, float], config: DPOConfig, checkpoint_path: Pa
     for name in SUMMARY:
         values = [metrics.get(name), metrics.get(f"eval_{name}")]
         rows.append(f"{name:<20}" + "".join(f"{'-' if value is None else f'{value:.4f}':>12}" for value in values))
-    places = {"run": config.run_folder, "checkpoint": checkpoint_path}
+    places = {"report": config.run_folder / "report.html", "checkpoint": checkpoint_path}
     if config.do_last_save:
         places["model"] = config.run_folder / "model"
     return "\n".join([*rows, "", *(f"{what:<12}{place}" for what, place in places.items() if place)])
