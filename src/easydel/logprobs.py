@@ -77,15 +77,23 @@ def completion_logprobs(
     statistics = token_statistics(
         states, jnp.asarray(batch.target), decoder.head(params), chunk=chunk, logit_metrics=logit_metrics
     )
-    pairs = batch.lengths.shape[0]
-    sequence = batch.sequence.reshape(-1)
+    sums = (sum_per_side(x, jnp.asarray(batch.sequence), pairs=batch.lengths.shape[0]) for x in statistics)
+    return CompletionLogprobs(*sums)
 
-    def sum_per_side(per_token: Float[Array, "shards slots"]) -> Float[Array, "pairs 2"]:
-        # Filler slots carry the number 2 * pairs: one segment too many, dropped here.
-        sums = jax.ops.segment_sum(per_token.reshape(-1), sequence, num_segments=2 * pairs + 1)
-        return sums[:-1].reshape(pairs, 2)
 
-    return CompletionLogprobs(*map(sum_per_side, statistics))
+def sum_per_side(
+    per_token: Float[Array, "shards slots"], sequence: Int[Array, "shards slots"], *, pairs: int
+) -> Float[Array, "pairs 2"]:
+    """Returns the sum over the slots of each (pair, side); `sequence` is 2 * pair + side, 2 * pairs for filler.
+
+    Slots are added in blocks of 64 and then the blocks: one running float32 sum over thousands of tokens would round at
+    each of them, and a reward is the small difference of two such sums.
+    """
+    flat, segment = per_token.reshape(-1), sequence.reshape(-1)
+    block = jnp.arange(flat.size) // 64
+    segments, blocks = 2 * pairs + 1, -(-flat.size // 64)
+    sums = jax.ops.segment_sum(flat, block * segments + segment, num_segments=blocks * segments)
+    return sums.reshape(blocks, segments).sum(axis=0)[:-1].reshape(pairs, 2)
 
 
 def token_statistics(

@@ -50,8 +50,8 @@ def model() -> CausalLM:
     return tiny_model(config=ONE_LAYER)
 
 
-def fresh_state(model: CausalLM, optimizer: optax.GradientTransformation) -> TrainState:
-    return initial_state(jax.tree.map(jnp.copy, model.params), optimizer, 0, model.decoder.mesh)
+def fresh_state(model: CausalLM, optimizer: optax.GradientTransformation, *, seed: int = 0) -> TrainState:
+    return initial_state(jax.tree.map(jnp.copy, model.params), optimizer, seed, model.decoder.mesh)
 
 
 def assert_close(found: PyTree, expected: PyTree, **tolerance: float) -> None:
@@ -168,7 +168,7 @@ def two_losses(model: CausalLM, *, dropout: bool) -> Callable[[int], list[float]
     step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, like, dropout=dropout)
 
     def losses(seed: int) -> list[float]:
-        state = fresh_state(model, optimizer)._replace(key=jax.random.key(seed))
+        state = fresh_state(model, optimizer, seed=seed)
         state, first = step(state, batch, made_up_reference(batch))
         _, second = step(state, batch, made_up_reference(batch))
         return [float(first["loss"]), float(second["loss"])]

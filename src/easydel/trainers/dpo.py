@@ -101,7 +101,7 @@ class DPOTrainer:
                 self._logprobs, self._objective, optimizer, saved.state, dropout=not config.disable_dropout
             )
             done = int(saved.state.step)
-            rewind(folder.path, done)
+            rewind(folder.path, done if done else -1)  # a run that starts looks at step 0 anew
             wandb_config = config.to_dict() if config.use_wandb else None
             with MetricsLog(
                 folder.path,

@@ -93,18 +93,23 @@ def brief(metrics: Metrics) -> str:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Returns the logged objects of a run, oldest first; a line that a kill cut off is left out."""
-    file = folder / "metrics.jsonl"
+    """Returns the logged objects of a run, oldest first."""
+    return read_lines(folder / "metrics.jsonl")
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Returns the objects in a file of JSON lines, none if there is no file; a line that a kill cut off is left out."""
     if not file.exists():
         return []
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Removes what was logged after `step`, so that a resumed run does not log the same steps twice."""
-    kept = [entry for entry in read_metrics(folder) if entry["step"] <= step]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+    """Removes metrics and samples of later steps, so that a resumed run does not write the same steps twice."""
+    for file in (folder / "metrics.jsonl", folder / "samples.jsonl"):
+        if file.exists():
+            kept = [entry for entry in read_lines(file) if entry["step"] <= step]
+            file.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept), encoding="utf-8")
 
 
 def _plain(value: float) -> float | int | None:

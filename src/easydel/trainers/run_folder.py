@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from easydel.errors import ConfigError
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
+from easydel.trainers.log import read_lines
 
 # Settings that change what a run shows or keeps, not what it computes: they may differ when a run is continued.
 FREE_ON_RESUME = frozenset(
@@ -92,8 +93,7 @@ def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
     """Returns the sample answers of a run, oldest first."""
-    file = folder / "samples.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    return read_lines(folder / "samples.jsonl")
 
 
 def _count() -> Iterable[int]:

@@ -36,6 +36,11 @@ def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None)
             f"the reference model has {reference.config.vocab_size} token ids and the policy "
             f"{model.config.vocab_size}: their log-probabilities cannot be compared. Take models of one family."
         )
+    if reference.decoder.mesh != model.decoder.mesh:
+        raise ConfigError(
+            f"the reference model lies on a mesh of {dict(reference.decoder.mesh.shape)} and the policy on one of "
+            f"{dict(model.decoder.mesh.shape)}: load both with the same sharding_axis_dims."
+        )
     if config.sync_ref_model and reference.config != model.config:
         raise ConfigError(
             "sync_ref_model = True mixes the weights of policy and reference, but their configurations differ: "

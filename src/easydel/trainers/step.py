@@ -156,7 +156,9 @@ def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: Key[Arra
         gradient, aux = gradient_of(params, *inputs)
         return jax.tree.map(jnp.add, total, gradient), aux
 
-    return jax.lax.scan(add_one, jax.tree.map(jnp.zeros_like, params), (batch, keys, extra))
+    # float32 whatever the weights are: small gradients added in bfloat16 are lost.
+    zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), params)
+    return jax.lax.scan(add_one, zeros, (batch, keys, extra))
 
 
 def _each(logprobs: LogprobsOf, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None) -> CompletionLogprobs:
