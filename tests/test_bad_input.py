@@ -208,7 +208,7 @@ def add_tokens(folder: Path) -> None:
         ),
         (lambda f: [(f / n).unlink() for n in TOKENIZER_FILES if (f / n).exists()], "holds no tokenizer, none of"),
         (lambda f: (f / "tokenizer.json").write_text("{}"), "Cannot load a tokenizer from"),
-        (change_json("tokenizer_config.json", eos_token=None), "has neither an eos_token nor a pad_token"),
+        (change_json("tokenizer_config.json", eos_token=None), "damaged: the tokenizer has no eos_token"),
         (change_json("tokenizer_config.json", eos_token=None, pad_token="<s>"), "the tokenizer has no eos_token"),
         (add_tokens, "the tokenizer has 74 ids, but the model's embedding has 48 rows"),
     ],
@@ -294,11 +294,29 @@ def test_a_save_that_fails_leaves_the_previous_folder_whole(model, tmp_path):
     assert os.listdir(tmp_path) == ["out"]
 
 
+def test_a_tokenizer_that_cannot_be_saved_leaves_the_previous_folder_whole(model, tmp_path, monkeypatch):
+    tuner = trainer(model, [GOOD])
+    tuner.save_pretrained(tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert "tokenizer.json" in before
+
+    def fail(folder: str) -> None:
+        (Path(folder) / "tokenizer.json").write_text("half")
+        raise TypeError("not JSON")
+
+    monkeypatch.setattr(tuner.processing_class, "save_pretrained", fail)
+    for name in ("out", "new"):
+        with pytest.raises(TypeError, match="not JSON"):
+            tuner.save_pretrained(tmp_path / name)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert os.listdir(tmp_path) == ["out"]
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(tmp_path):
     def saved(step: int, size: int) -> Saved:
         weights = {"w": jnp.asarray(np.random.default_rng(0).random(size), jnp.float32)}
         state = TrainState(jnp.asarray(step), weights, (), jax.random.key(0))
-        return Saved(state, Progress(0, step, 0, ""), None)
+        return Saved(state, Progress(0, step, 0, "", ""), None)
 
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(saved(1, 1000))

@@ -275,6 +275,19 @@ def test_a_function_that_requires_an_option_there_is_not_says_which_there_are():
     assert bound(partial(greedy, temperature=1.0))(*pairs(POLICY, REFERENCE)).shape == (4,)
 
 
+def test_an_option_may_be_asked_for_without_a_star():
+    def own(policy, reference, lengths, beta=9.0):
+        return jnp.full(policy.shape[0], beta)
+
+    values = select_loss(own, beta=0.2, label_smoothing=0.1)(*pairs(POLICY, REFERENCE))
+    np.testing.assert_allclose(values, 0.2)
+
+
+def test_a_function_that_does_not_take_what_every_loss_gets_is_refused():
+    with pytest.raises(ConfigError, match=r"must take \(policy, reference, lengths\) first"):
+        select_loss(lambda policy, reference: policy, beta=0.1)
+
+
 def test_an_unknown_loss_names_the_nearest_and_all_there_are():
     with pytest.raises(ConfigError, match=r"'hinges' is unknown. Did you mean 'hinge'\? It is one of: sigmoid, hinge"):
         bound("hinges")

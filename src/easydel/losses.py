@@ -170,15 +170,16 @@ def select_loss(loss_type: str | Callable[..., PerPair], **options: float) -> Pr
         function = LOSSES[loss_type]
     else:
         function = loss_type
-    keywords = {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    missing = [n for n, p in keywords.items() if p.default is p.empty and n not in options]
+    parameters = list(inspect.signature(function).parameters.values())
+    by_position = [p for p in parameters[:3] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    shown = getattr(function, "__name__", str(function))
+    if len(by_position) < 3:
+        raise ConfigError(f"the loss function {shown!r} must take (policy, reference, lengths) first.")
+    wanted = {p.name: p for p in parameters[3:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    missing = [name for name, p in wanted.items() if p.default is p.empty and name not in options]
     if missing:
         raise ConfigError(
-            f"the loss function {getattr(function, '__name__', function)!r} requires {missing[0]!r}, which is not an "
-            f"option here. It may ask for: {', '.join(options)}; give any other keyword a default."
+            f"the loss function {shown!r} requires {missing[0]!r}, which is not an option here. "
+            f"It may ask for: {', '.join(options)}; give any other parameter a default."
         )
-    return partial(function, **{name: value for name, value in options.items() if name in keywords})
+    return partial(function, **{name: value for name, value in options.items() if name in wanted})

@@ -13,7 +13,7 @@ from easydel.errors import ConfigError
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
 from easydel.trainers.state import TrainState
 
-PROGRESS = Progress(epoch=1, batch=3, num_tokens=12345678901, data="0123456789abcdef")
+PROGRESS = Progress(epoch=1, batch=3, num_tokens=12345678901, data="0123456789abcdef", reference="")
 
 
 def some_state(step: int = 3, *, seed: int = 0, width: int = 5) -> TrainState:
@@ -37,7 +37,7 @@ def like(saved: Saved) -> Saved:
     """The same shapes with other values, as a fresh run has them."""
     zeros = jax.tree.map(jnp.zeros_like, (saved.state.params, saved.state.opt_state, saved.reference))
     state = TrainState(jnp.int32(0), zeros[0], zeros[1], jax.random.key(0))
-    return Saved(state, Progress(0, 0, 0, ""), zeros[2])
+    return Saved(state, Progress(0, 0, 0, "", ""), zeros[2])
 
 
 @pytest.mark.parametrize("synced", [False, True], ids=["no reference", "synced reference"])

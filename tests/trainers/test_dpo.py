@@ -326,6 +326,73 @@ def test_weights_can_be_trained_in_another_dtype(tmp_path: Path) -> None:
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(result.model.params)} == {"bfloat16"}
 
 
+def test_resuming_from_another_starting_model_is_refused(tmp_path: Path) -> None:
+    trainer(tmp_path, max_training_steps=1).train()
+    other = ed.DPOTrainer(
+        arguments=config(tmp_path, max_training_steps=1, resume="auto"),
+        model=tiny_model(seed=7),
+        train_dataset=id_rows(12),
+    )
+    with pytest.raises(ed.ConfigError, match="its reference had other weights"):
+        other.train()
+
+
+def test_resuming_past_the_end_is_refused(tmp_path: Path) -> None:
+    trainer(tmp_path, max_training_steps=2).train()
+    with pytest.raises(ed.ConfigError, match=r"step 2 .* past the 1 steps"):
+        trainer(tmp_path, max_training_steps=1, resume="auto").train()
+
+
+def test_the_first_loss_is_known_also_when_the_policy_is_rounded_to_bfloat16(tmp_path: Path) -> None:
+    run = trainer(tmp_path, rows=4, param_dtype="bfloat16", max_training_steps=1, do_last_save=False)
+    run.train()
+    assert logged(tmp_path, "loss")[0] == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_the_loss_of_held_out_pairs_that_are_compared_does_not_depend_on_their_batches(tmp_path: Path) -> None:
+    losses = []
+    for size in (2, 5):
+        run = ed.DPOTrainer(
+            arguments=config(tmp_path, eval_batch_size=size, loss_type="aot_unpaired"),
+            model=tiny_model(),
+            reference_model=tiny_model(seed=1),
+            eval_dataset=id_rows(5),
+        )
+        losses.append(run.evaluate()["eval_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["evaluation_steps", "generation_prompts"])
+def test_a_setting_of_evaluation_without_held_out_rows_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ed.ConfigError, match=f"{name} = 3 needs held-out rows"):
+        trainer(tmp_path, **{name: 3})
+
+
+def test_a_warm_up_longer_than_the_run_is_worth_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="warmup_steps = 50 is not over in a run of 3 steps"):
+        trainer(tmp_path, warmup_steps=50)
+
+
+def test_rows_longer_than_the_model_was_made_for_are_worth_a_warning(tmp_path: Path) -> None:
+    long = [{"prompt_ids": [2] * 60, "chosen_ids": [3] * 10, "rejected_ids": [4] * 5}]
+    with pytest.warns(UserWarning, match=r"70 tokens, but the model was made for 64"):
+        ed.DPOTrainer(arguments=config(tmp_path, max_length=None), model=tiny_model(), train_dataset=long)
+
+
+def test_a_skipped_step_does_not_move_the_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(tmp_path, scheduler="linear", do_last_save=False)
+    first_only = iter([True, False, False])
+    known = run.reference.logprobs
+
+    def broken_first(batch: Any) -> Any:
+        return known(batch) * (jnp.nan if next(first_only) else 1.0)
+
+    monkeypatch.setattr(run.reference, "logprobs", broken_first)
+    run.train()
+    assert logged(tmp_path, "skipped_steps") == [1, 0, 0]
+    np.testing.assert_allclose(logged(tmp_path, "learning_rate")[1:], [1e-2, 1e-2 * 2 / 3], rtol=1e-6)
+
+
 def test_a_trainer_needs_rows_of_some_kind(tmp_path: Path) -> None:
     with pytest.raises(ed.ConfigError, match="train_dataset="):
         ed.DPOTrainer(arguments=config(tmp_path), model=tiny_model())

@@ -1,5 +1,7 @@
 """The arithmetic of a step, and the peaks it is compared with."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import jax
@@ -43,7 +45,21 @@ def test_the_peak_is_that_of_all_devices_and_unknown_for_a_cpu():
     assert peak_flops(jax.devices()) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "peak"), [("TPU v5", 459e12), ("TPU v5p", 459e12), ("TPU v5 lite", 197e12), ("TPU v5e", 197e12)]
+)
+def test_the_two_tpus_of_the_fifth_generation_are_told_apart_under_both_of_their_names(kind, peak):
+    assert peak_flops([SimpleNamespace(device_kind=kind)]) == peak
+
+
 def test_memory_is_what_the_fullest_device_or_the_process_has_used():
     devices = [SimpleNamespace(memory_stats=lambda used=used: {"peak_bytes_in_use": used}) for used in (3, 7)]
     assert peak_memory(devices) == 7
-    assert 50e6 < peak_memory(jax.devices()) < 100e9
+    silent = SimpleNamespace(memory_stats=lambda: {"bytes_limit": 9})
+    for others in (jax.devices(), [silent, *devices]):
+        assert 50e6 < peak_memory(others) < 100e9
+
+
+def test_the_trainer_needs_nothing_that_windows_does_not_have():
+    code = "import sys; sys.modules['resource'] = None; import easydel.trainers.dpo"
+    subprocess.run([sys.executable, "-c", code], check=True)

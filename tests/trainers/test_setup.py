@@ -133,7 +133,7 @@ def test_models_that_fit_each_other_are_accepted(model):
     [
         ({"reference_free": True}, {}, "reference_free = True .* but a reference_model was given"),
         ({}, {"vocab_size": 40}, "the reference model has 40 token ids and the policy 32"),
-        ({"sync_ref_model": True}, {"num_hidden_layers": 1}, "their configurations differ"),
+        ({"sync_ref_model": True}, {"num_hidden_layers": 1}, "their shapes differ"),
     ],
 )
 def test_models_that_contradict_each_other_are_refused(model, settings, changes, message):
@@ -152,8 +152,8 @@ class Tokenizer(SimpleNamespace):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"eos_token": None, "pad_token": None, "size": 10}, "neither an eos_token nor a pad_token"),
-        ({"eos_token": "</s>", "pad_token": None, "size": 33}, "has 33 ids, but the model's embedding has 32 rows"),
+        ({"eos_token": None, "chat_template": None, "size": 10}, "no eos_token, so a completion could not end"),
+        ({"eos_token": "</s>", "chat_template": None, "size": 33}, "has 33 ids, but the model's embedding has 32 rows"),
     ],
 )
 def test_a_tokenizer_that_does_not_fit_is_refused(values, message):
@@ -163,5 +163,5 @@ def test_a_tokenizer_that_does_not_fit_is_refused(values, message):
 
 def test_a_tokenizer_that_fits_or_none_at_all_is_accepted():
     check_tokenizer(None, tiny_config())
-    check_tokenizer(Tokenizer(eos_token="</s>", pad_token=None, size=32), tiny_config())
-    check_tokenizer(Tokenizer(eos_token=None, pad_token="<pad>", size=20), tiny_config())
+    check_tokenizer(Tokenizer(eos_token="</s>", chat_template=None, size=32), tiny_config())
+    check_tokenizer(Tokenizer(eos_token=None, chat_template="{{ messages }}", size=20), tiny_config())

@@ -185,7 +185,7 @@ def test_dropout_differs_between_steps_and_repeats_for_the_same_key_only():
     # Without it, training sees what evaluation sees.
     batch = micro_batches(PAIRS, 1)
     evaluate = make_evaluation_step(logprobs_of(model), objective("sigmoid"))
-    sums = evaluate(model.params, batch, made_up_reference(batch))
+    sums, _ = evaluate(model.params, batch, made_up_reference(batch))
     assert float(sums["pairs"]) == 8
     assert two_losses(model, dropout=False)(1) == [float(sums["loss"])] * 2
     assert float(sums["loss"]) not in one

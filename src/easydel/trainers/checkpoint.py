@@ -25,6 +25,7 @@ class Progress(NamedTuple):
     batch: int  # of the next batch within its epoch
     num_tokens: int  # trained on so far
     data: str  # fingerprint of the training pairs
+    reference: str  # fingerprint of the weights of a reference that does not move; "" for any other
 
 
 class Saved(NamedTuple):

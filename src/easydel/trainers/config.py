@@ -108,7 +108,7 @@ class DPOConfig:
     )
     learning_rate: float = option(1e-6, "highest learning rate", above=0)
     learning_rate_end: float | None = option(
-        None, "learning rate at the last step of linear and cosine; none is 0", at_least=0
+        None, "learning rate towards which linear and cosine fall; none is 0", at_least=0
     )
     scheduler: Literal["none", "constant", "linear", "cosine"] = option(
         "none", "learning rate after the warm-up; none and constant both keep it"
@@ -135,7 +135,7 @@ class DPOConfig:
     # Evaluation
     evaluation_steps: int | None = option(
         None,
-        "evaluate every so many steps, and at the end; none is at the end only",
+        "evaluate every so many steps, before the first and after the last; none is these two only",
         group="evaluation",
         at_least=1,
     )

@@ -21,11 +21,20 @@ from easydel.trainers.evaluation import evaluate
 from easydel.trainers.flops import peak_flops, peak_memory, step_flops
 from easydel.trainers.log import MetricsLog, read_metrics, rewind
 from easydel.trainers.metrics import Window, unshared_tokens
+from easydel.trainers.optimizer import updates_done
 from easydel.trainers.reference import Reference
 from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, append_samples, open_run_folder, read_samples
 from easydel.trainers.samples import answer_prompts, side_by_side
-from easydel.trainers.setup import check_memory, check_models, check_tokenizer, on_mesh
+from easydel.trainers.setup import (
+    cast,
+    check_evaluation,
+    check_memory,
+    check_models,
+    check_run,
+    check_tokenizer,
+    on_mesh,
+)
 from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.step import Objective, TrainStep, make_evaluation_step, make_logprobs, make_train_step
 
@@ -69,6 +78,7 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
+        check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
         self.model = model
         self.processing_class = processing_class
@@ -80,7 +90,9 @@ class DPOTrainer:
         self._length_cost = 1 / (6 * model.config.hidden_size)
         self._loader = None if self.train_data is None else self._make_loader(self.train_data)
         self._chunk = 1024 if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
+        self._eval_loader = None if self.eval_data is None else self._make_eval_loader(self.eval_data)
         if self._loader is not None:
+            check_run(arguments, model, self._loader, self.total_steps)
             check_memory(arguments, model, self._loader.plan, head_chunk=self._chunk)
         self._make_steps(reference_model)
 
@@ -96,7 +108,9 @@ class DPOTrainer:
         with Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
             schedule = schedule_of(config, self.total_steps)
             optimizer = optimizer_of(config, schedule, self.model)
-            saved = starting_point(config, self.model, optimizer, self.reference, data.pairs, folder, checkpointer)
+            saved = starting_point(
+                config, self.model, optimizer, self.reference, data.pairs, folder, checkpointer, self.total_steps
+            )
             step = make_train_step(
                 self._logprobs, self._objective, optimizer, saved.state, dropout=not config.disable_dropout
             )
@@ -116,9 +130,9 @@ class DPOTrainer:
             checkpointer.wait()
             newest = checkpointer.latest()
             path = None if newest is None else checkpointer.path(newest)
+        self._write_report(folder.path)
         if config.do_last_save:
             self.save_pretrained(folder.path / "model")
-        self._write_report(folder.path)
         return TrainResult(self.model, metrics, path)
 
     def evaluate(self, dataset: Rows | None = None) -> dict[str, float]:
@@ -127,16 +141,18 @@ class DPOTrainer:
         Args:
             dataset: rows to evaluate on; None takes `eval_dataset`.
         """
-        data = self.eval_data if dataset is None else self._prepare(dataset, "dataset")
-        if data is None:
+        loader = self._eval_loader
+        if dataset is not None:
+            loader = self._make_eval_loader(self._prepare(dataset, "dataset"))
+        if loader is None:
             raise ConfigError("evaluate() needs rows: give it a dataset, or the trainer an eval_dataset=.")
-        return self._evaluate(data, self.model.params)
+        return self._evaluate(loader, self.model.params)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes the current model and the tokenizer as a Hugging Face folder, which appears when it is complete."""
-        self.model.save_pretrained(folder)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(str(folder))
+        tokenizer = self.processing_class
+        also = None if tokenizer is None else lambda target: tokenizer.save_pretrained(str(target))
+        self.model.save_pretrained(folder, also=also)
 
     @property
     def total_steps(self) -> int:
@@ -173,6 +189,16 @@ class DPOTrainer:
             length_cost=self._length_cost,
         )
 
+    def _make_eval_loader(self, data: Prepared) -> Loader:
+        config = self.arguments
+        return make_loader(
+            data.pairs,
+            total_batch_size=config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps,
+            shuffle=False,
+            shards=row_shards(self.model.decoder.mesh),
+            length_cost=self._length_cost,
+        )
+
     def _make_steps(self, reference_model: CausalLM | None) -> None:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""
         config = self.arguments
@@ -180,10 +206,12 @@ class DPOTrainer:
         self._objective = Objective(loss, looks_across_pairs(config.loss_type), config.beta)
         self._logprobs = make_logprobs(self.model.decoder, chunk=self._chunk, logit_metrics=config.log_logit_metrics)
         self._evaluation_step = make_evaluation_step(self._logprobs, self._objective)
-        source = self.model if reference_model is None else reference_model
+        source, params = self.model, cast(self.model.params, config.param_dtype)  # what the policy is trained from
+        if reference_model is not None:
+            source, params = reference_model, reference_model.params
         self.reference = Reference(
             None if config.reference_free else source.decoder,
-            None if config.reference_free else source.params,
+            None if config.reference_free else params,
             chunk=self._chunk,
             sync_steps=config.ref_model_sync_steps if config.sync_ref_model else None,
             mixup_alpha=config.ref_model_mixup_alpha,
@@ -228,7 +256,7 @@ class DPOTrainer:
                 if step % config.log_steps == 0 or step == total:
                     metrics = window.metrics(logit_metrics=config.log_logit_metrics, peak_flops=peak) | {
                         "memory": peak_memory(devices),
-                        "learning_rate": float(jnp.asarray(schedule(step - 1))),
+                        "learning_rate": float(jnp.asarray(schedule(max(updates_done(state.opt_state) - 1, 0)))),
                         "epoch": step / loader.steps_per_epoch,
                         "num_tokens": progress.num_tokens,
                     }
@@ -248,15 +276,15 @@ class DPOTrainer:
     def _look(self, params: Any, step: int, folder: Path, log: MetricsLog) -> dict[str, float]:
         """Evaluates on the held-out rows, before the first step, when due and after the last, and logs the result."""
         config = self.arguments
-        if self.eval_data is None:
+        if self._eval_loader is None:
             return {}
-        metrics = self._evaluate(self.eval_data, params)
+        metrics = self._evaluate(self._eval_loader, params)
         log.write(step, metrics)
-        if config.generation_prompts and self.processing_class is not None and step in (0, self.total_steps):
+        if config.generation_prompts and step in (0, self.total_steps):
             answers = answer_prompts(
                 dataclasses.replace(self.model, params=params),
                 self.processing_class,
-                self.eval_data.pairs[: config.generation_prompts],
+                self._eval_loader.pairs[: config.generation_prompts],
                 step=step,
                 max_new_tokens=config.generation_max_new_tokens,
             )
@@ -265,17 +293,15 @@ class DPOTrainer:
                 log.say(side_by_side(read_samples(folder)))
         return metrics
 
-    def _evaluate(self, data: Prepared, params: Any) -> dict[str, float]:
-        config = self.arguments
+    def _evaluate(self, loader: Loader, params: Any) -> dict[str, float]:
         return evaluate(
             self._evaluation_step,
+            self._objective,
             params,
             self.reference,
-            data.pairs,
-            batch_size=config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps,
-            most_batches=config.max_evaluation_steps,
-            length_cost=self._length_cost,
-            logit_metrics=config.log_logit_metrics,
+            loader,
+            most_batches=self.arguments.max_evaluation_steps,
+            logit_metrics=self.arguments.log_logit_metrics,
             mesh=self.model.decoder.mesh,
         )
 
@@ -289,6 +315,10 @@ class DPOTrainer:
             log.say(f"held out: {self.eval_data.counts.summary()}")
         if folder.moved is not None:
             log.say(f"An earlier run in {folder.path} was moved to {folder.moved}.")
+        if config.resume == "auto" and not done:
+            log.say(
+                "There is no checkpoint to continue from, so the run starts at its beginning; save_steps makes some."
+            )
         start = f"continuing after step {done} of" if done else "training for"
         log.say(f"{start} {self.total_steps} steps of {config.total_batch_size} pairs, in {folder.path}")
 

@@ -1,6 +1,5 @@
 """How much arithmetic a step is, by formula, and how much the devices could do: what `mfu` is made of."""
 
-import resource
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,8 @@ import numpy as np
 from easydel.data.pack import Batch
 from easydel.models.config import ModelConfig
 
-# Dense bfloat16 peaks in FLOP/s by the name jax gives a device, from the makers' data sheets.
+# Dense bfloat16 peaks in FLOP/s by how the name begins that jax gives a device, from the makers' data sheets. The first
+# that fits counts: v5p is also called just "TPU v5", so the other fifth generation comes before it.
 _PEAKS = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100": 989e12,
@@ -18,8 +18,10 @@ _PEAKS = {
     "NVIDIA B200": 2250e12,
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
-    "TPU v5p": 459e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
     "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
 }
 
 
@@ -44,9 +46,17 @@ def peak_flops(devices: Sequence[Any]) -> float | None:
 
 
 def peak_memory(devices: Sequence[Any]) -> int:
-    """Returns the most bytes in use so far: of the fullest device, or on CPU of the process."""
+    """Returns the most bytes in use so far: of the fullest device, or of the process where devices do not tell.
+
+    That is so on CPU, and with some allocators. Windows does not tell either: 0.
+    """
     stats = [device.memory_stats() for device in devices]
-    if all(stats):
-        return max(s["peak_bytes_in_use"] for s in stats)
+    known = [s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s]
+    if len(known) == len(stats):
+        return max(known)
+    if sys.platform == "win32":
+        return 0
+    import resource  # there is none on Windows
+
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

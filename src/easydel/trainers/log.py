@@ -109,7 +109,9 @@ def rewind(folder: Path, step: int) -> None:
     for file in (folder / "metrics.jsonl", folder / "samples.jsonl"):
         if file.exists():
             kept = [entry for entry in read_lines(file) if entry["step"] <= step]
-            file.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept), encoding="utf-8")
+            fresh = file.with_suffix(".part")
+            fresh.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept), encoding="utf-8")
+            fresh.replace(file)  # a kill leaves the old file or the new one
 
 
 def _plain(value: float) -> float | int | None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from easydel.data.pack import Batch, prefix_shared_fraction
+from easydel.data.pack import Batch
 from easydel.logprobs import CompletionLogprobs
 
 Sums = dict[str, Float[Array, ""]]
@@ -80,7 +80,7 @@ def pair_sums(
 
 def add(total: Mapping[str, float], sums: Mapping[str, Array]) -> dict[str, float]:
     """Returns `total + sums`, as Python floats on the host; an empty total is zero."""
-    return {name: total.get(name, 0.0) + float(value) for name, value in sums.items()}
+    return {name: total.get(name, 0.0) + float(value) for name, value in jax.device_get(dict(sums)).items()}
 
 
 def means(total: Mapping[str, float], *, logit_metrics: bool) -> dict[str, float]:
@@ -98,7 +98,6 @@ class Window:
     def __init__(self) -> None:
         self._sums: list[Sums] = []
         self._row_positions = self._row_tokens = self._num_tokens = 0
-        self._shared: list[float] = []
         self._flops = 0.0
         self._seconds = 0.0
         self._since = time.perf_counter()
@@ -110,7 +109,6 @@ class Window:
         self._row_positions += batch.segment.size
         self._row_tokens += int((batch.segment > 0).sum())
         self._num_tokens += unshared_tokens(batch)
-        self._shared.append(prefix_shared_fraction(batch))
 
     def pause(self) -> None:
         """Stops the clock, once the steps so far are done, while something else than training goes on."""
@@ -143,7 +141,7 @@ class Window:
                 "tokens_per_second": self._num_tokens / seconds,
                 "flops_per_second": self._flops / seconds,
                 "padding_fraction": 1.0 - self._row_tokens / self._row_positions,
-                "prefix_shared_fraction": sum(self._shared) / steps,
+                "prefix_shared_fraction": 1.0 - self._row_tokens / self._num_tokens,
             }
         )
 

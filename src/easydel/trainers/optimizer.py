@@ -86,6 +86,18 @@ def make_optimizer(
     return _in_float32(optax.chain(*parts, make[name](), *decay, optax.scale_by_learning_rate(schedule)))
 
 
+def updates_done(opt_state: optax.OptState) -> int:
+    """Returns the updates an optimizer of `make_optimizer` has applied: where its schedule stands.
+
+    A step that was skipped because its gradient was not finite is none of them.
+    """
+
+    def of_schedule(path: tuple, value: Any) -> bool:
+        return any(getattr(key, "tuple_name", "") == "ScaleByScheduleState" for key in path)
+
+    return int(optax.tree.get(opt_state, "count", filtering=of_schedule))
+
+
 def is_decayed(params: PyTree) -> PyTree[bool]:
     """Returns which weights decay: all but norms and biases."""
 

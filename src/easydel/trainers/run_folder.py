@@ -56,14 +56,15 @@ def open_run_folder(config: DPOConfig) -> RunFolder:
     try:
         earlier = path.exists() and any(path.iterdir())
         moved = None
-        if earlier and config.resume == "never":
-            moved = next(p for n in _count() if not (p := path.with_name(f"{path.name}.{n}")).exists())
-            path.rename(moved)
         continues = earlier and config.resume == "auto" and (path / "config.yaml").exists()
         if continues:
             _require_same(config, path / "config.yaml")
+        elif earlier:
+            moved = next(p for n in _count() if not (p := path.with_name(f"{path.name}.{n}")).exists())
+            path.rename(moved)
         path.mkdir(parents=True, exist_ok=True)
-        config.to_yaml(path / "config.yaml")
+        config.to_yaml(path / "config.part")
+        (path / "config.part").replace(path / "config.yaml")  # a kill leaves the old file or the new one
     except OSError as error:
         raise _unusable(path, error.strerror or error) from error
     return RunFolder(path, bool(continues), moved)

@@ -13,12 +13,14 @@ def answer_prompts(
     model: CausalLM, tokenizer: Any, pairs: Sequence[Pair], *, step: int, max_new_tokens: int
 ) -> list[dict[str, Any]]:
     """Returns the model's greedy answer to the prompt of each pair: `{"step", "prompt", "answer"}`, as text."""
-    longest = max(len(pair.prompt) for pair in pairs)
+    # Where the sides of a pair keep different parts of a prompt, that of the chosen one is answered.
+    prompts = [pair.prompt or pair.chosen[: pair.chosen_context] for pair in pairs]
+    longest = max(map(len, prompts))
     tokens = np.zeros((len(pairs), longest), np.int32)
     mask = np.zeros_like(tokens)
-    for row, pair in enumerate(pairs):
-        tokens[row, longest - len(pair.prompt) :] = pair.prompt
-        mask[row, longest - len(pair.prompt) :] = 1
+    for row, prompt in enumerate(prompts):
+        tokens[row, longest - len(prompt) :] = prompt
+        mask[row, longest - len(prompt) :] = 1
     eos = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
     out = model.generate(tokens, mask, max_new_tokens=max_new_tokens, eos_token_id=eos)
 
@@ -26,8 +28,8 @@ def answer_prompts(
         return tokenizer.decode(ids, skip_special_tokens=True)
 
     return [
-        {"step": step, "prompt": text(pair.prompt), "answer": text(out[row, longest:].tolist())}
-        for row, pair in enumerate(pairs)
+        {"step": step, "prompt": text(prompt), "answer": text(out[row, longest:].tolist())}
+        for row, prompt in enumerate(prompts)
     ]
 
 

@@ -1,6 +1,7 @@
 """What is settled before the first step: models that fit each other, memory that is there, weights in their place."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from easydel.data.loader import Loader
 from easydel.data.pack import Batch, Shape
 from easydel.data.pair import Pair
+from easydel.data.tokenize import check_ending
 from easydel.errors import ConfigError
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
@@ -36,31 +39,63 @@ def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None)
             f"the reference model has {reference.config.vocab_size} token ids and the policy "
             f"{model.config.vocab_size}: their log-probabilities cannot be compared. Take models of one family."
         )
-    if reference.decoder.mesh != model.decoder.mesh:
+    if set(reference.decoder.mesh.devices.flat) != set(model.decoder.mesh.devices.flat):
         raise ConfigError(
-            f"the reference model lies on a mesh of {dict(reference.decoder.mesh.shape)} and the policy on one of "
-            f"{dict(model.decoder.mesh.shape)}: load both with the same sharding_axis_dims."
+            f"the reference model lies on {reference.decoder.mesh.size} devices and the policy on "
+            f"{model.decoder.mesh.size}: load both with the same sharding_axis_dims."
         )
-    if config.sync_ref_model and reference.config != model.config:
+    if config.sync_ref_model and weight_shapes(reference) != weight_shapes(model):
         raise ConfigError(
-            "sync_ref_model = True mixes the weights of policy and reference, but their configurations differ: "
+            "sync_ref_model = True mixes the weights of policy and reference, but their shapes differ: "
             "take a reference of the same architecture, or leave sync_ref_model off."
         )
+
+
+def weight_shapes(model: CausalLM) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight by its place in the tree."""
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(model.params)}
 
 
 def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
     """Raises ConfigError for a tokenizer that cannot end an answer, or that has ids the model has no embedding for."""
     if tokenizer is None:
         return
-    if tokenizer.eos_token is None and tokenizer.pad_token is None:
-        raise ConfigError(
-            "the tokenizer has neither an eos_token nor a pad_token, so an answer could not be ended. "
-            "Set tokenizer.eos_token to the token that ends an answer."
-        )
+    check_ending(tokenizer)
     if len(tokenizer) > model.vocab_size:
         raise ConfigError(
             f"the tokenizer has {len(tokenizer)} ids, but the model's embedding has {model.vocab_size} rows. "
             "Take the tokenizer that belongs to the model."
+        )
+
+
+def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) -> None:
+    """Raises ConfigError for settings of evaluation that nothing could come of."""
+    for name in ("evaluation_steps", "generation_prompts"):
+        value = getattr(config, name)
+        if value and not has_rows:
+            raise ConfigError(f"{name} = {value} needs held-out rows: give eval_dataset=, or leave {name} out.")
+    if config.generation_prompts and not has_tokenizer:
+        raise ConfigError(
+            f"generation_prompts = {config.generation_prompts} needs a tokenizer to show the answers as text: give "
+            "processing_class=, or leave generation_prompts out."
+        )
+
+
+def check_run(config: DPOConfig, model: CausalLM, loader: Loader, total_steps: int) -> None:
+    """Warns about what will work, but hardly as it was meant: a warm-up without end, positions never seen."""
+    if config.warmup_steps >= total_steps > 1:
+        warnings.warn(
+            f"warmup_steps = {config.warmup_steps} is not over in a run of {total_steps} steps: the learning rate "
+            f"never reaches {config.learning_rate}.",
+            stacklevel=3,
+        )
+    known = model.config.max_position_embeddings
+    longest = max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in loader.pairs)
+    if longest > known:
+        warnings.warn(
+            f"the longest row has {longest} tokens, but the model was made for {known} (max_position_embeddings): set "
+            f"max_length = {known} unless you know that it reads further.",
+            stacklevel=3,
         )
 
 
@@ -97,6 +132,11 @@ def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *,
     return needs
 
 
+def cast(params: PyTree, dtype: str | None) -> PyTree:
+    """Returns the weights in `dtype`, those that have it already as they are; None changes nothing."""
+    return params if dtype is None else jax.tree.map(lambda x: x.astype(dtype), params)
+
+
 def trained_copy(params: PyTree, dtype: str | None) -> PyTree:
     """Returns the weights to train, in `dtype` (None keeps theirs): always a copy, as the step consumes its state."""
     return jax.tree.map(lambda x: jnp.array(x, dtype=dtype or x.dtype, copy=True), params)
@@ -113,6 +153,19 @@ def fingerprint(pairs: Sequence[Pair]) -> str:
             [pair.chosen_context, pair.rejected_context, pair.index],
         ):
             digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def weights_fingerprint(params: PyTree) -> str:
+    """Returns 16 hex digits that tell one set of weights from another, whatever devices they lie on.
+
+    It reads two vectors of each array, its first and one from the middle, bit for bit: training changes all of them.
+    """
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        leading = leaf.shape[:-1]
+        for place in ((0,) * len(leading), tuple(size // 2 for size in leading)):
+            digest.update(np.asarray(leaf[place]).tobytes())
     return digest.hexdigest()[:16]
 
 

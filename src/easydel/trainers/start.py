@@ -11,7 +11,7 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.optimizer import make_optimizer, make_schedule
 from easydel.trainers.reference import Reference
 from easydel.trainers.run_folder import RunFolder
-from easydel.trainers.setup import fingerprint, trained_copy
+from easydel.trainers.setup import fingerprint, trained_copy, weights_fingerprint
 from easydel.trainers.state import initial_state
 
 
@@ -48,24 +48,39 @@ def starting_point(
     pairs: list[Pair],
     folder: RunFolder,
     checkpointer: Checkpointer,
+    total_steps: int,
 ) -> Saved:
     """Returns the state to train on from; the weights of a reference that moves are put back where they were.
 
     Raises:
-        ConfigError: the run to continue was trained on other pairs, or by a model of another structure.
+        ConfigError: the run to continue had other pairs, another reference, or a model of another structure, or has
+            gone past the last step already.
     """
     params = trained_copy(model.params, config.param_dtype)
     state = initial_state(params, optimizer, config.seed, model.decoder.mesh)
     moving = reference.params if config.sync_ref_model else None
-    fresh = Saved(state, Progress(0, 0, 0, fingerprint(pairs)), moving)
+    still = reference.params is not None and moving is None
+    weights = weights_fingerprint(reference.params) if still else ""
+    fresh = Saved(state, Progress(0, 0, 0, fingerprint(pairs), weights), moving)
     newest = checkpointer.latest() if folder.continues else None
     if newest is None:
         return fresh
+    if newest > total_steps:
+        raise ConfigError(
+            f"resume = 'auto' found a checkpoint of step {newest} in {folder.path}, past the {total_steps} steps "
+            "that the run has now: raise max_training_steps or num_train_epochs, or set resume = 'never'."
+        )
     saved = checkpointer.restore(newest, fresh)
     if saved.progress.data != fresh.progress.data:
         raise ConfigError(
             f"resume = 'auto' cannot continue the run in {folder.path}: its training pairs were others (fingerprint "
             f"{saved.progress.data}, now {fresh.progress.data}). Give it the same data and tokenizer, choose another "
+            "model_name, or set resume = 'never' to start again."
+        )
+    if saved.progress.reference != weights:
+        raise ConfigError(
+            f"resume = 'auto' cannot continue the run in {folder.path}: its reference had other weights. Give it "
+            "the model (and reference_model, if there was one) it started with, not the one it trained; choose another "
             "model_name, or set resume = 'never' to start again."
         )
     if moving is not None:

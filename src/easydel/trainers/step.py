@@ -16,13 +16,14 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from easydel.data.pack import Batch
 from easydel.logprobs import CompletionLogprobs, Decoder, completion_logprobs
-from easydel.losses import PreferenceLoss
+from easydel.losses import PerSide, PreferenceLoss
 from easydel.models.decoder import COMPILER_OPTIONS
 from easydel.trainers.metrics import Sums, pair_sums
 from easydel.trainers.state import TrainState, shardings
 
 ReferenceLogps = Float[Array, "micro pairs 2"]
 LogprobsOf = Callable[[PyTree, Batch, Array | None], CompletionLogprobs]
+EvaluationStep = Callable[[PyTree, Batch, ReferenceLogps], tuple[Sums, PerSide]]
 TrainStep = Callable[[TrainState, Batch, ReferenceLogps], tuple[TrainState, Sums]]
 
 
@@ -83,13 +84,13 @@ def make_train_step(
     )
 
 
-def make_evaluation_step(logprobs: LogprobsOf, objective: Objective) -> Callable[[PyTree, Batch, ReferenceLogps], Sums]:
-    """Returns the compiled `(params, batch, reference) -> sums` of the same loss without an update or dropout."""
+def make_evaluation_step(logprobs: LogprobsOf, objective: Objective) -> EvaluationStep:
+    """Returns the compiled `(params, batch, reference) -> (sums, log-probabilities)`: no update, no dropout."""
 
-    def evaluation_step(params: PyTree, batch: Batch, reference: ReferenceLogps) -> Sums:
+    def evaluation_step(params: PyTree, batch: Batch, reference: ReferenceLogps) -> tuple[Sums, PerSide]:
         out, flat_reference, lengths = _flat((_each(logprobs, params, batch, None), reference, batch.lengths))
         losses = objective.loss(out.logps, flat_reference, lengths)
-        return pair_sums(out, flat_reference, lengths, losses, beta=objective.beta)
+        return pair_sums(out, flat_reference, lengths, losses, beta=objective.beta), out.logps
 
     return jax.jit(evaluation_step, compiler_options=COMPILER_OPTIONS)
 
