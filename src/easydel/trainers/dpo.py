@@ -86,9 +86,11 @@ class DPOTrainer:
         check_tokenizer(processing_class, model.config)
         self.train_data = None if train_dataset is None else self._prepare(train_dataset, "train_dataset")
         self.eval_data = None if eval_dataset is None else self._prepare(eval_dataset, "eval_dataset")
-        # On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row.
-        self._length_cost = 1 / (6 * model.config.hidden_size)
-        self._loader = None if self.train_data is None else self._make_loader(self.train_data)
+        self._loader = None
+        if self.train_data is not None:
+            size, parts = arguments.total_batch_size, arguments.gradient_accumulation_steps
+            shuffle = arguments.shuffle_train_dataset
+            self._loader = self._make_loader(self.train_data, size, parts, shuffle=shuffle)
         self._chunk = 1024 if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
         self._eval_loader = None if self.eval_data is None else self._make_eval_loader(self.eval_data)
         if self._loader is not None:
@@ -177,27 +179,22 @@ class DPOTrainer:
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
 
-    def _make_loader(self, data: Prepared) -> Loader:
-        config = self.arguments
+    def _make_loader(self, data: Prepared, batch_size: int, parts: int = 1, *, shuffle: bool = False) -> Loader:
         return make_loader(
             data.pairs,
-            total_batch_size=config.total_batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-            seed=config.seed,
-            shuffle=config.shuffle_train_dataset,
+            total_batch_size=batch_size,
+            gradient_accumulation_steps=parts,
+            seed=self.arguments.seed,
+            shuffle=shuffle,
             shards=row_shards(self.model.decoder.mesh),
-            length_cost=self._length_cost,
+            # On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row.
+            length_cost=1 / (6 * self.model.config.hidden_size),
         )
 
     def _make_eval_loader(self, data: Prepared) -> Loader:
         config = self.arguments
-        return make_loader(
-            data.pairs,
-            total_batch_size=config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps,
-            shuffle=False,
-            shards=row_shards(self.model.decoder.mesh),
-            length_cost=self._length_cost,
-        )
+        parts = config.total_batch_size // config.gradient_accumulation_steps
+        return self._make_loader(data, config.eval_batch_size or parts)
 
     def _make_steps(self, reference_model: CausalLM | None) -> None:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""
@@ -229,8 +226,6 @@ class DPOTrainer:
     ) -> dict[str, float]:
         """Trains from `saved` to the last step, leaves the trained model in `self.model`, returns the last metrics."""
         config, mesh, total = self.arguments, self.model.decoder.mesh, self.total_steps
-        devices = list(mesh.devices.flat)
-        peak = peak_flops(devices)
         state, progress = saved.state, saved.progress
         step = int(state.step)
         last = {name: value for entry in read_metrics(folder) for name, value in entry.items() if name != "step"}
@@ -254,9 +249,9 @@ class DPOTrainer:
                 )
                 log.advance()
                 if step % config.log_steps == 0 or step == total:
-                    metrics = window.metrics(logit_metrics=config.log_logit_metrics, peak_flops=peak) | {
-                        "memory": peak_memory(devices),
-                        "learning_rate": float(jnp.asarray(schedule(max(updates_done(state.opt_state) - 1, 0)))),
+                    rate = float(jnp.asarray(schedule(max(updates_done(state.opt_state) - 1, 0))))
+                    metrics = self._summed_up(window) | {
+                        "learning_rate": rate,
                         "epoch": step / loader.steps_per_epoch,
                         "num_tokens": progress.num_tokens,
                     }
@@ -272,6 +267,13 @@ class DPOTrainer:
                     checkpointer.save(Saved(state, progress, moving))
         self.model = dataclasses.replace(self.model, params=state.params)
         return last
+
+    def _summed_up(self, window: Window) -> dict[str, float]:
+        devices = list(self.model.decoder.mesh.devices.flat)
+        logit_metrics = self.arguments.log_logit_metrics
+        return window.metrics(logit_metrics=logit_metrics, peak_flops=peak_flops(devices)) | {
+            "memory": peak_memory(devices)
+        }
 
     def _look(self, params: Any, step: int, folder: Path, log: MetricsLog) -> dict[str, float]:
         """Evaluates on the held-out rows, before the first step, when due and after the last, and logs the result."""
