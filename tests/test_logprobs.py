@@ -1,5 +1,6 @@
 """Log-probabilities of packed completions against the full logits of each sequence on its own."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -7,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from easydel.attention import MECHANISMS
 from easydel.data.pack import Batch, pack, pad
 from easydel.data.pair import Pair
 from easydel.logprobs import completion_logprobs, token_statistics
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import COMPILER_OPTIONS
+from oracles.products import precisions
 from oracles.tiny import VOCAB, tiny_model, tiny_pairs
 
 LENGTH = 16
@@ -150,8 +153,28 @@ def test_what_is_for_the_log_has_no_gradient_and_costs_nothing_when_off(head_inp
     assert not any(map(jnp.any, off[1:]))
 
 
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("checkpointing", ["", "nothing_saveable"])
+def test_the_precision_asked_for_is_that_of_every_product_forward_and_backward(pairs, mechanism, checkpointing):
+    model, batch = tiny_model(gradient_checkpointing=checkpointing), pack(pairs)
+    highest = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
+    for precision, expected in (("highest", highest), (None, None)):
+        decoder = dataclasses.replace(model.decoder, precision=precision, attn_mechanism=mechanism)
+
+        def total(params, decoder=decoder):
+            return jnp.sum(completion_logprobs(decoder, params, batch, chunk=5).logps)
+
+        # In each layer, traced once: four projections, scores, mixture and three of the MLP. Then the head.
+        assert precisions(total, model.params) == [expected] * (4 + 2 + 3 + 1)
+        backward = precisions(jax.grad(total), model.params)
+        assert len(backward) >= 3 * 10  # each factor of a product has one of its own
+        assert set(backward) == {expected}
+
+
 class Table:
     """A decoder whose hidden state of a token is a row of a table."""
+
+    precision = None
 
     def __call__(self, params, tokens, segment, branch, position, dropout_key=None):
         return params["table"].astype(params["head"].dtype)[tokens]

@@ -37,14 +37,18 @@ def test_cpu_devices_share_what_the_container_leaves(container):
     assert memory.available_bytes(jax.devices("cpu")) == 1 * GIB
 
 
+def device_of(gib):
+    return SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": gib * GIB, "bytes_in_use": GIB})
+
+
 def test_accelerators_add_up_what_each_has_left():
-    device = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 5 * GIB, "bytes_in_use": GIB})
-    assert memory.available_bytes([device, device]) == 8 * GIB
+    assert memory.available_bytes([device_of(5), device_of(5)]) == 8 * GIB
 
 
 def test_a_device_that_says_nothing_is_not_guessed_about():
-    device = SimpleNamespace(platform="tpu", memory_stats=lambda: None)
-    assert memory.available_bytes([device]) is None
+    for stats in (None, {}, {"bytes_in_use": GIB}):
+        devices = [SimpleNamespace(platform="gpu", memory_stats=lambda stats=stats: stats), device_of(5)]
+        assert memory.available_bytes(devices) is None
 
 
 @pytest.mark.parametrize("dims", [(1, 1, 1, 1, 1), (2, 1, 1, 1, 1), (1, 4, 1, 2, 1), (2, 2, 1, 1, 1)])

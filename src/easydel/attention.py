@@ -9,8 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from easydel.errors import ConfigError, nearest
 
 Dropout = tuple[Key[Array, ""], float]  # the key and the rate in (0, 1)
-# A layer's attention, with the layout of the rows already in it: (query, key, value, dropout) -> mixed
-# values.
+# A layer's attention, with the layout of the rows already in it: (query, key, value, dropout) -> mixed values.
 LayerAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], jax.Array]
 
 BLOCK = 128  # queries of `blockwise` at a time

@@ -1,7 +1,7 @@
 """Errors a user can act on: each says what is wrong, where, the value, the limit and the way out."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ConfigError(ValueError):
@@ -31,3 +31,12 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def closest(name: str, choices: Iterable[str]) -> str | None:
     """Returns the choice closest to a misspelt name, or None when none is close."""
     return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)), None)
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """Returns the first `limit` names and how many there are besides.
+
+    >>> some(["a", "b", "c"], limit=2)
+    'a, b and 1 more'
+    """
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -17,6 +17,9 @@ from easydel.data.pack import Batch
 class Decoder(Protocol):
     """What is asked of a model: hidden states after the final norm, and the matrix that turns them into logits."""
 
+    @property
+    def precision(self) -> str | None: ...  # of the product with that matrix, as in `jax.lax.Precision`
+
     def __call__(
         self,
         params: PyTree,
@@ -75,7 +78,12 @@ def completion_logprobs(
     positions = hidden.reshape(shards, -1, hidden.shape[-1])
     states = jnp.take_along_axis(positions, batch.source[:, :, None], axis=1)
     statistics = token_statistics(
-        states, jnp.asarray(batch.target), decoder.head(params), chunk=chunk, logit_metrics=logit_metrics
+        states,
+        jnp.asarray(batch.target),
+        decoder.head(params),
+        chunk=chunk,
+        logit_metrics=logit_metrics,
+        precision=decoder.precision,
     )
     sums = (sum_per_side(x, jnp.asarray(batch.sequence), pairs=batch.lengths.shape[0]) for x in statistics)
     return CompletionLogprobs(*sums)
@@ -103,6 +111,7 @@ def token_statistics(
     *,
     chunk: int,
     logit_metrics: bool,
+    precision: str | None = None,
 ) -> TokenStatistics:
     """Returns the log-probability of each target token, computed `chunk` slots at a time.
 
@@ -119,7 +128,7 @@ def token_statistics(
 
     @jax.checkpoint
     def one_chunk(states: Float[Array, "shards chunk embed"], target: Int[Array, "shards chunk"]) -> TokenStatistics:
-        logits = jnp.einsum("sce,ve->scv", states, head, preferred_element_type=jnp.float32)
+        logits = jnp.einsum("sce,ve->scv", states, head, precision=precision, preferred_element_type=jnp.float32)
         log_partition = jax.nn.logsumexp(logits, axis=-1)
         chosen_logit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
         logp = chosen_logit - log_partition

@@ -8,8 +8,6 @@ from easydel.data.pack import (
     Shape,
     pack,
     pad,
-    padding_fraction,
-    prefix_shared_fraction,
     sizes,
     stack,
 )
@@ -150,14 +148,6 @@ def test_a_micro_batch_may_hold_fillers_only():
     assert not batch.segment.any()
     assert (batch.sequence == 6).all()
     assert batch.index.tolist() == [-1, -1, -1]
-
-
-def test_fractions_of_padding_and_of_shared_prompt():
-    """Row of 8 with 5 tokens: 3/8 is padding. Unshared the pair has 2 * 2 + 2 + 1 = 7 tokens, sharing saves 2."""
-    batch = pack([Pair([1, 2], [3, 4], [5])], shape=Shape(1, 8, 4))
-    assert padding_fraction(batch) == 3 / 8
-    assert prefix_shared_fraction(batch) == pytest.approx(2 / 7)
-    assert padding_fraction(stack([batch, batch])) == 3 / 8
 
 
 def test_sizes_count_tokens_in_the_row_and_completion_slots():

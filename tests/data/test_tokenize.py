@@ -111,6 +111,14 @@ def test_a_conversation_that_the_template_refuses_names_the_row():
         to_preference(conversation(), 4, renderer(tiny_tokenizer(chat_template=template), 4))
 
 
+def test_content_that_the_template_cannot_join_names_the_row():
+    parts = [{"type": "text", "text": "hi"}]
+    row = conversation(prompt=[{"role": "user", "content": parts}])
+    template = "{% for m in messages %}{{ m.role + m.content }}{% endfor %}"
+    with pytest.raises(DataError, match="row 4: the chat template refuses the conversation: can only concatenate"):
+        to_preference(row, 4, renderer(tiny_tokenizer(chat_template=template), 4))
+
+
 def test_template_arguments_that_are_ours_are_refused():
     row = conversation(chat_template_kwargs={"tokenize": True})
     with pytest.raises(DataError, match="row 4: 'chat_template_kwargs' may not set tokenize"):

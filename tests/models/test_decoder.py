@@ -162,6 +162,7 @@ def test_fresh_parameters_follow_the_configuration():
         ({"gradient_checkpointing": "nothing_savable"}, "Did you mean 'nothing_saveable'"),
         ({"gradient_checkpointing": "save_only_these_names"}, "is not supported"),
         ({"precision": "hihgest"}, "Did you mean 'highest'"),
+        ({"precision": 3}, "precision 3 is not supported. Supported: None, default, high, highest"),
         ({"attn_mechanism": "vanila"}, "Did you mean 'vanilla'"),
         ({"dtype": "float17"}, "dtype 'float17' is not supported. Supported: float32"),
         ({"config_kwargs": {"attn_mechanisms": "vanilla"}}, "Did you mean 'attn_mechanism'"),

@@ -1,13 +1,18 @@
 """Generation: stopping, padding, sampling. That greedy tokens are right is held in `test_decoder.py`."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 
 from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
+from easydel.models.generate import Sampling, _generate
 from easydel.sharding import make_mesh
 from oracles.cases import CASES, TOKENS
+from oracles.products import precisions
 
 PROMPT = TOKENS[:, :5]
 
@@ -71,6 +76,31 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_it(model):
     assert set(drawn) == set(order[:2].tolist())
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("highest", jax.lax.Precision.HIGHEST), (None, None)])
+def test_the_precision_asked_for_is_that_of_every_product_of_prompt_and_new_tokens(model, precision, expected):
+    precise = dataclasses.replace(model, decoder=dataclasses.replace(model.decoder, precision=precision))
+    found = precisions(lambda params: generated(precise, params), model.params)
+    assert found == [expected and (expected, expected)] * 20  # nine of a layer and the head, before the loop and in it
+
+
+def generated(model, params):
+    sampling = Sampling(4, 0.0, 1.0, 0, seed=0, pad=0)
+    ids = PROMPT.astype(np.int32)
+    return _generate.__wrapped__(
+        model.decoder, 16, False, params, ids, np.ones_like(ids), np.zeros(0, np.int32), sampling
+    )
+
+
+@pytest.mark.parametrize("pad", [-1, 48, None])
+def test_a_padding_id_outside_the_vocabulary_is_not_one(model, pad):
+    """Some old conversions write -1 for no padding; the end-of-sequence id takes its place."""
+    config = dataclasses.replace(model.config, pad_token_id=pad)
+    other = dataclasses.replace(model, decoder=dataclasses.replace(model.decoder, config=config))
+    prompts = np.r_[PROMPT, TOKENS[:, 8:13]]
+    end = int(other.generate(prompts, max_new_tokens=1)[0, 5])
+    assert (other.generate(prompts, max_new_tokens=4, eos_token_id=end)[0, 5:] == end).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -78,6 +108,7 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_it(model):
         ({"temperature": -1.0}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_k": -1}, "top_k"),
+        ({"pad_token_id": -1}, r"pad_token_id \(-1\) must be in the vocabulary, 0 to 47"),
         ({"attention_mask": np.zeros((1, 5))}, "no real token"),
     ],
 )

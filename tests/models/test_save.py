@@ -89,6 +89,24 @@ def test_an_error_while_saving_leaves_the_previous_folder_whole(tmp_path):
     assert entries(tmp_path) == ["out"]
 
 
+def test_what_is_saved_also_appears_together_with_the_model_or_not_at_all(tmp_path):
+    model = load(write_model(tmp_path / "in", CASES["llama-gqa"]))
+
+    def also(folder):
+        assert folder != tmp_path / "out"
+        (folder / "tokenizer.json").write_text("{}")
+
+    def fail(folder):
+        (folder / "tokenizer.json").write_text("half")
+        raise ValueError("not a tokenizer")
+
+    with pytest.raises(ValueError, match="not a tokenizer"):
+        model.save_pretrained(tmp_path / "out", also=fail)
+    assert entries(tmp_path) == ["in"]
+    model.save_pretrained(tmp_path / "out", also=also)
+    assert entries(tmp_path / "out") == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
 def test_a_real_model_tells_its_story(shared, tmp_path):
     model = load(shared / "models" / "stories260k")
     model.save_pretrained(tmp_path / "out")

@@ -16,7 +16,7 @@ from easydel.data.pair import Pair
 from easydel.data.shapes import Shape, natural_shape, place, round_length, round_slots, slots_needed
 from easydel.errors import DataError
 
-__all__ = ["Batch", "Shape", "pack", "pad", "padding_fraction", "prefix_shared_fraction", "sizes", "stack"]
+__all__ = ["Batch", "Shape", "pack", "pad", "sizes", "stack"]
 
 
 class Batch(NamedTuple):
@@ -114,21 +114,6 @@ def pad(
 def stack(batches: Sequence[Batch]) -> Batch:
     """Returns micro-batches of one shape as a single batch with a leading `micro` axis."""
     return Batch(*(np.stack(field) for field in zip(*batches, strict=True)))
-
-
-def padding_fraction(batch: Batch) -> float:
-    """Returns the part of all row positions that hold padding."""
-    return float(np.mean(batch.segment == 0))
-
-
-def prefix_shared_fraction(batch: Batch) -> float:
-    """Returns the part of the tokens of unshared rows `[P C] [P R]` that sharing the prompt saved.
-
-    0 where every side carries its own context.
-    """
-    prompt = int(np.sum((batch.branch == 0) & (batch.segment > 0)))
-    total = int(np.sum(batch.segment > 0))
-    return prompt / (total + prompt) if total else 0.0
 
 
 def _items(pairs: Sequence[Pair], share_prompt: bool) -> list[_Item]:

@@ -2,8 +2,9 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,12 +65,11 @@ def prepare(
     max_completion_length: int | None = None,
     truncation_mode: str = "keep_start",
     vocab_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Returns the pairs of a dataset in order, `Pair.index` being the row number, and counts of what was cut.
 
     Rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`) are taken as they are, up to the limits, and
-    need no tokenizer. Columns of other names are ignored. `progress` is told the number of rows read so far.
+    need no tokenizer. Columns of other names are ignored.
 
     Warns of rows whose completions are the same.
 
@@ -92,8 +92,6 @@ def prepare(
             pairs += [] if pair is None else [pair]
             merged += joined.merged
             number += 1
-        if progress is not None:
-            progress(number)
     identical = [pair.index for pair in pairs if _identical(pair)]
     counts = Counts(number, len(pairs), dict(truncated), dict(dropped), merged, len(identical))
     if not number:
@@ -164,12 +162,17 @@ def _given_ids(row: Mapping[str, Any], number: int) -> Joined | None:
     sides = []
     for name in names:
         ids = row[name].tolist() if isinstance(row[name], np.ndarray) else row[name]
-        if not isinstance(ids, list | tuple) or any(type(i) is not int for i in ids):
+        if not isinstance(ids, list | tuple) or not _are_whole(ids):
             raise DataError(f"row {number}: {name!r} must be a list of whole numbers, the ids of its tokens.")
         if not ids:
             raise DataError(f"row {number}: {name!r} is empty; it needs at least one token.")
-        sides.append(list(ids))
+        sides.append(list(map(int, ids)))
     return Joined(*sides)
+
+
+def _are_whole(values: Sequence[Any]) -> bool:
+    """Whether all are whole numbers, of Python or numpy; a truth value is none."""
+    return all(issubclass(kind, Integral) and kind is not bool for kind in set(map(type, values)))
 
 
 def _cut(joined: Joined, limits: Limits, number: int, known: dict[int, int]) -> Cut:

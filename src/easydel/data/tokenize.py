@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from easydel.data.format import Message, Preference, Render
-from easydel.errors import DataError
+from easydel.errors import ConfigError, DataError
+
+NO_EOS = (
+    "the tokenizer has no eos_token, so a completion could not end: set tokenizer.eos_token, or eos_token in its "
+    "tokenizer_config.json, to the token that ends an answer."
+)
 
 
 class Tokenizer(Protocol):
@@ -43,6 +48,12 @@ class Joined(NamedTuple):
     chosen: list[int]
     rejected: list[int]
     merged: bool = False
+
+
+def check_ending(tokenizer: Tokenizer) -> None:
+    """Raises ConfigError for a tokenizer that can end no completion; a chat template may write an end of its own."""
+    if not tokenizer.eos_token and not tokenizer.chat_template:
+        raise ConfigError(NO_EOS)
 
 
 def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Joined]:
@@ -84,7 +95,7 @@ def renderer(tokenizer: Tokenizer, number: int) -> Render:
             return tokenizer.apply_chat_template(
                 messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **options
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError) as error:  # a template may do with a message what it cannot
             raise DataError(f"row {number}: the chat template refuses the conversation: {error}") from error
 
     return render
@@ -96,7 +107,7 @@ def _texts(preference: Preference, tokenizer: Tokenizer) -> tuple[str, str, str]
         return prompt, chosen, rejected
     eos = tokenizer.eos_token
     if not eos:
-        raise DataError("the tokenizer has no eos_token, so a completion could not end. Set tokenizer.eos_token.")
+        raise DataError(NO_EOS)
     return prompt, chosen.removesuffix(eos) + eos, rejected.removesuffix(eos) + eos
 
 

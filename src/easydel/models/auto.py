@@ -16,7 +16,7 @@ from easydel.errors import ConfigError, WeightsError, nearest
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM, Origin
 from easydel.models.config import ModelConfig
-from easydel.models.decoder import Decoder
+from easydel.models.decoder import PRECISIONS, Decoder
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
 from easydel.sharding import make_mesh, sharding_for
 from easydel.weights.load import load_params
@@ -216,4 +216,6 @@ def _dtype(field: str, value: DTypeLike) -> np.dtype:
 def _precision(value: str | jax.lax.Precision | None) -> str | None:
     if isinstance(value, jax.lax.Precision):
         return value.name.lower()
-    return value.lower() if isinstance(value, str) else None
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"precision {value!r} is not supported. Supported: None, {', '.join(PRECISIONS)}.")
+    return value and value.lower()

@@ -1,6 +1,6 @@
 """A causal language model as a value: a decoder, its parameters, and where they came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -118,7 +118,8 @@ class CausalLM:
             top_k: sample from this many most likely tokens; 0 takes all.
             seed: equal seeds give equal samples.
             eos_token_id: one id or several; None takes those of generation_config.json, else of config.json.
-            pad_token_id: None takes that of the configuration, else the first end-of-sequence id, else 0.
+            pad_token_id: None takes that of the configuration, else the first end-of-sequence id, else 0; those outside
+                the vocabulary do not count, as old conversions write -1 for none.
 
         Raises:
             ConfigError: settings out of range, a row without any token, or ids outside the vocabulary.
@@ -127,12 +128,21 @@ class CausalLM:
         if eos_token_id is None:
             eos_token_id = (self.origin.generation or {}).get("eos_token_id", self.config.eos_token_id)
         eos = () if eos_token_id is None else tuple(np.atleast_1d(np.asarray(eos_token_id, int)).tolist())
-        pad = next((int(i) for i in (pad_token_id, self.config.pad_token_id, *eos) if i is not None), 0)
+        vocabulary = self.config.vocab_size
+        if pad_token_id is not None and not 0 <= pad_token_id < vocabulary:
+            raise ConfigError(f"pad_token_id ({pad_token_id}) must be in the vocabulary, 0 to {vocabulary - 1}.")
+        pads = (pad_token_id, self.config.pad_token_id, *eos)
+        pad = next((int(i) for i in pads if i is not None and 0 <= i < vocabulary), 0)
         sampling = Sampling(max_new_tokens, float(temperature or 0), float(top_p), top_k, seed, pad)
         return generate_tokens(self.decoder, self.params, tokens, mask, sampling, eos)
 
     def save_pretrained(
-        self, folder: str | Path, *, dtype: DTypeLike | None = None, max_shard_size: int = 5_000_000_000
+        self,
+        folder: str | Path,
+        *,
+        dtype: DTypeLike | None = None,
+        max_shard_size: int = 5_000_000_000,
+        also: Callable[[Path], None] | None = None,
     ) -> None:
         """Writes a folder that `transformers` loads: config.json, weights, generation_config.json if there was one.
 
@@ -142,6 +152,8 @@ class CausalLM:
         Args:
             dtype: of the written weights; None writes the parameters bit for bit.
             max_shard_size: bytes above which the weights are split into several files with an index.
+            also: writes more files, such as those of the tokenizer, into the folder that it is given; they appear
+                together with the model.
         """
         rows, sizes = weight_rows(self.config), axis_sizes(self.config)
         written = None if dtype is None else np.dtype(dtype)
@@ -149,6 +161,8 @@ class CausalLM:
         kept = written or np.dtype(self.params["embedding"].dtype)
 
         def write(target: Path) -> None:
+            if also is not None:
+                also(target)
             write_json(target / "config.json", _patched(self.origin.config, str(kept)))
             if self.origin.generation is not None:
                 write_json(target / "generation_config.json", self.origin.generation)

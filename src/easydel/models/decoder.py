@@ -1,8 +1,8 @@
 """The decoder: token ids in, hidden states out. One function serves every family, told apart by `ModelConfig`."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -45,7 +45,8 @@ class Decoder:
 
     Attributes:
         dtype: what the computation runs in; weights are cast to it where they are used.
-        precision: of matrix products, as in `jax.lax.Precision`: None, 'default', 'high' or 'highest'.
+        precision: of all matrix products, as in `jax.lax.Precision`: 'default', 'high' or 'highest'; None leaves it
+            to `jax_default_matmul_precision`.
         attn_mechanism: a name of `easydel.attention.MECHANISMS`, or 'auto'.
         gradient_checkpointing: '' keeps every intermediate result of a layer for the backward pass; else the
             name of a policy in `jax.checkpoint_policies`.
@@ -129,8 +130,7 @@ class Decoder:
 
         if self.gradient_checkpointing:
             policy = getattr(jax.checkpoint_policies, self.gradient_checkpointing)
-            # Inside a loop the layers are apart anyway, and the barrier against merging them would only cost
-            # time.
+            # Inside a loop the layers are apart anyway: the barrier against merging them would only cost time.
             step = jax.checkpoint(step, policy=policy, prevent_cse=self._unrolled)
         x = constrain(
             params["embedding"][tokens].astype(self.dtype),
@@ -138,7 +138,10 @@ class Decoder:
             self.mesh,
             name="tokens",
         )
-        x, kept = jax.lax.scan(step, x, (params["layers"], cache, keys), unroll=self._layers if self._unrolled else 1)
+        # A context and not an argument, so that it holds in every mechanism of attention; gradients keep it.
+        with nullcontext() if self.precision is None else jax.default_matmul_precision(self.precision):
+            unroll = self._layers if self._unrolled else 1
+            x, kept = jax.lax.scan(step, x, (params["layers"], cache, keys), unroll=unroll)
         return rms_norm(x, params["norm"], self.config.rms_norm_eps), kept
 
     def _layer(
@@ -149,15 +152,14 @@ class Decoder:
         attention: KeepingAttention,
         dropout: Dropout | None,
     ) -> tuple[jax.Array, Any]:
-        project = partial(linear, precision=self.precision)
         normed = rms_norm(x, layer["attention_norm"], self.config.rms_norm_eps)
-        query = rotate(project("rle,ehd->rlhd", normed, layer["query"]), *angles)
-        key = rotate(project("rle,ehd->rlhd", normed, layer["key"]), *angles)
-        value = project("rle,ehd->rlhd", normed, layer["value"])
+        query = rotate(linear("rle,ehd->rlhd", normed, layer["query"]), *angles)
+        key = rotate(linear("rle,ehd->rlhd", normed, layer["key"]), *angles)
+        value = linear("rle,ehd->rlhd", normed, layer["value"])
         mixed, kept = attention(query, key, value, dropout)
-        x = x + project("rlhd,hde->rle", mixed, layer["output"])
+        x = x + linear("rlhd,hde->rle", mixed, layer["output"])
         normed = rms_norm(x, layer["mlp_norm"], self.config.rms_norm_eps)
-        x = x + gated_mlp(normed, layer, activation=self.config.hidden_act, precision=self.precision)
+        x = x + gated_mlp(normed, layer, activation=self.config.hidden_act)
         return constrain(x, ("rows", "length", "residual"), self.mesh), kept
 
     @property

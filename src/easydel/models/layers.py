@@ -22,17 +22,17 @@ def rms_norm(x: Float[Array, "... embed"], weight: Float[Array, "embed"], epsilo
     return (normed * weight.astype(jnp.float32)).astype(x.dtype)
 
 
-def linear(pattern: str, x: jax.Array, weights: Mapping[str, Any], *, precision: str | None) -> jax.Array:
+def linear(pattern: str, x: jax.Array, weights: Mapping[str, Any]) -> jax.Array:
     """Returns einsum(pattern, x, kernel) plus the bias if there is one; weights are cast to the dtype of `x`."""
-    out = jnp.einsum(pattern, x, weights["kernel"].astype(x.dtype), precision=precision)
+    out = jnp.einsum(pattern, x, weights["kernel"].astype(x.dtype))
     return out + weights["bias"].astype(x.dtype) if "bias" in weights else out
 
 
 def gated_mlp(
-    x: Float[Array, "rows length embed"], layer: Mapping[str, Any], *, activation: str, precision: str | None
+    x: Float[Array, "rows length embed"], layer: Mapping[str, Any], *, activation: str
 ) -> Float[Array, "rows length embed"]:
     """Returns down(activation(gate(x)) * up(x))."""
-    gate = linear("rle,em->rlm", x, layer["gate"], precision=precision).astype(jnp.float32)
-    up = linear("rle,em->rlm", x, layer["up"], precision=precision).astype(jnp.float32)
+    gate = linear("rle,em->rlm", x, layer["gate"]).astype(jnp.float32)
+    up = linear("rle,em->rlm", x, layer["up"]).astype(jnp.float32)
     inner = (ACTIVATION_FUNCTIONS[activation](gate) * up).astype(x.dtype)
-    return linear("rlm,me->rle", inner, layer["down"], precision=precision)
+    return linear("rlm,me->rle", inner, layer["down"])

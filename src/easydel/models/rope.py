@@ -21,8 +21,8 @@ def rotary(
 
     Only `dynamic` scaling looks at more than the position: past `max_position_embeddings` its frequencies
     depend on the length of the sequence. `transformers` takes the longest of the batch. Here each segment
-    takes its own (with
-    a pair: the longer branch), so that log-probabilities do not depend on which pairs share a batch or a row.
+    takes its own (with a pair: the longer branch), so that log-probabilities do not depend on which pairs share a batch
+    or a row.
     """
     rope = config.rope
     if rope.rope_type == "dynamic":

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from easydel.data.tokenize import check_ending
 from easydel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase"
             f"Cannot load a tokenizer from {name!r} (name another with --processor_repo_id): "
             + f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
-    if tokenizer.eos_token_id is None and tokenizer.pad_token_id is None:
-        raise ConfigError(
-            f"The tokenizer of {name!r} has neither an eos_token nor a pad_token, and a completion must end "
-            "with one: set eos_token in its tokenizer_config.json."
-        )
+    try:
+        check_ending(tokenizer)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
     return tokenizer

@@ -13,7 +13,8 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Makes `folder` hold what `write` puts into an empty folder, and keeps files that are not the model's.
 
     `write` works in a temporary folder beside `folder`, which takes its place by renaming only when `write`
-    has returned. Whatever else lay in `folder` (a tokenizer, notes) is moved over; old weights are not.
+    has returned. Everything is flushed to disk before. Whatever else lay in `folder` (a tokenizer, notes)
+    is moved over; old weights are not.
 
     Raises:
         OSError: it could not be written; what was there before still is.
@@ -33,7 +34,8 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> None:
     try:
         write(fresh)
         fresh.chmod(0o777 & ~_umask())  # mkdtemp makes folders that only their owner may enter
-        _sync(fresh)
+        for written in (*fresh.rglob("*"), fresh):
+            _sync(written)
         if folder.is_dir():
             _swap(folder, fresh)
         else:
@@ -68,8 +70,9 @@ def _umask() -> int:
     return mask
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Returns when the contents of a file or folder are on disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from easydel.errors import WeightsError
+from easydel.errors import WeightsError, some
 from easydel.sharding import sharding_for
 from easydel.weights.safetensors import Spec, Stored
 from easydel.weights.table import Row, Sizes, get, nest
@@ -104,7 +104,7 @@ def _check_names(
     ]
     if missing or unexpected:
         kinds = {"missing": missing, "unexpected": unexpected}
-        found = "; ".join(f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names)
+        found = "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
         raise WeightsError(
             f"The tensors in {where} do not fit its config.json: {found}. Is config.json that of this model?"
         )
@@ -123,7 +123,3 @@ def _check_names(
 
 def _same_bytes(one: Stored, other: Stored) -> bool:
     return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(np.array_equal(one.data, other.data))
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -5,7 +5,6 @@ files that only their owner may read, and cannot hand out a slice of a bfloat16 
 """
 
 import json
-import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from math import prod
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from easydel.errors import WeightsError
+from easydel.errors import WeightsError, some
 
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
@@ -124,7 +123,7 @@ def write_files(
     """Writes tensors to `model.safetensors`, or to shards of at most `max_shard_size` bytes and their index.
 
     `values` gives every tensor of `specs`, in that order; each is written and dropped before the next is
-    asked for. Files are flushed to disk and readable as the process's umask allows.
+    asked for. Files are readable as the process's umask allows.
     """
     shards = _split(specs, max_shard_size)
     count = len(shards)
@@ -139,11 +138,8 @@ def write_files(
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Writes a JSON object, flushed to disk."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Writes a JSON object."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_shards(folder: Path) -> dict[str, Stored]:
@@ -163,7 +159,7 @@ def _read_shards(folder: Path) -> dict[str, Stored]:
         stored = read_file(folder / shard)
         lacking = sorted(name for name, file in weight_map.items() if file == shard and name not in stored)
         if lacking:
-            raise WeightsError(f"{folder / shard} lacks {_some(lacking)}, which {INDEX_NAME} says it holds.")
+            raise WeightsError(f"{folder / shard} lacks {some(lacking)}, which {INDEX_NAME} says it holds.")
         tensors |= stored
     return tensors
 
@@ -223,9 +219,3 @@ def _write_file(path: Path, specs: Mapping[str, Spec], values: Iterator[tuple[st
             if (given, array.dtype, array.shape) != (name, spec.dtype, spec.shape):
                 raise WeightsError(f"Writing {name} {spec}: got {given} {array.dtype} {array.shape}.")
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

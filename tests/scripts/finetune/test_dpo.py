@@ -94,6 +94,10 @@ def test_sharding_axis_may_begin_with_a_dash():
     ("argv", "message"),
     [
         (["--bta", "0.2"], "error: unknown flag --bta. Did you mean --beta?"),
+        (["--repo_id", ""], "error: --repo_id is empty: is a shell variable not set?"),
+        (["--repo_id", "", "--dataset_name", ""], "error: --repo_id is empty"),
+        ([*SOMETHING, "--dataset-name="], "error: --dataset_name is empty"),
+        ([*SOMETHING, "--reference_model_repo_id", ""], "error: --refrence_model_repo_id is empty"),
         (["--repo_id", "x"], "error: --repo_id x needs --dataset_name too"),
         (["--dataset_name", "x"], "error: --dataset_name x needs --repo_id too"),
         ([*SOMETHING, "--beta", "0"], "error: beta = 0.0 must be above 0."),
@@ -164,7 +168,12 @@ class FakeTrainer:
 def loads(monkeypatch, tmp_path):
     """Replaces loading and training; gives the names that were loaded, in order, and two data files."""
     names = []
-    monkeypatch.setattr(dpo, "load_model", lambda run, config, name, revision: names.append(name) or name)
+
+    def load_model(run, config, name, revision):
+        names.append(f"{name} at {revision}" if revision else name)
+        return names[-1]
+
+    monkeypatch.setattr(dpo, "load_model", load_model)
     monkeypatch.setattr(dpo, "load_tokenizer", lambda name, revision: names.append(f"tokenizer {name}"))
     monkeypatch.setattr(easydel, "DPOTrainer", FakeTrainer, raising=False)
     for name, prompt in (("train", "a"), ("eval", "b")):
@@ -179,6 +188,14 @@ def test_a_reference_that_is_the_model_itself_is_not_loaded_twice(loads):
     assert loads.names == ["tokenizer model", "model"]
     assert FakeTrainer.made["reference_model"] is None
     assert FakeTrainer.made["eval_dataset"] is None
+
+
+def test_a_reference_that_is_the_model_at_another_revision_is_loaded(loads):
+    common = ["--repo_id", "model", "--dataset_name", loads.train, "--no_compilation_cache"]
+    assert dpo.main([*common, "--revision", "v2", "--refrence_model_repo_id", "model"]) == 0
+    assert loads.names == ["tokenizer model", "model at v2", "model"]
+    assert FakeTrainer.made["model"] == "model at v2"
+    assert FakeTrainer.made["reference_model"] == "model"
 
 
 def test_reference_tokenizer_and_evaluation_data_of_their_own_are_loaded(loads, capsys):

@@ -36,6 +36,17 @@ QUICK_START: Mapping[str, Any] = {
     "evaluation_steps": 25,
     "generation_prompts": 6,
 }
+# Options that name something: an empty value is a shell variable that was not set, not a wish.
+NAMES = (
+    "repo_id",
+    "revision",
+    "processor_repo_id",
+    "refrence_model_repo_id",
+    "dataset_name",
+    "dataset_split",
+    "eval_dataset_name",
+    "eval_dataset_split",
+)
 SUMMARY = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies")
 
 
@@ -126,6 +137,9 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
         version=f"easydel-dpo {easydel.__version__}",
         aliases={"reference_model_repo_id": "refrence_model_repo_id"},
     )
+    for name in NAMES:
+        if name in values and not str(values[name]).strip():
+            raise ConfigError(f"--{name} is empty: is a shell variable not set? Give it a value, or leave it out.")
     if not values.keys() & {"repo_id", "dataset_name"}:
         from easydel import quickstart
 
@@ -157,13 +171,14 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
     if run.compilation_cache:
         keep_compiled_programs()
-    # A reference that is the model itself needs no second copy.
     reference = run.refrence_model_repo_id
+    # A reference that is the model itself needs no second copy. `revision` is that of repo_id alone.
+    is_model = reference == run.repo_id and run.revision is None
     try:
         trainer = easydel.DPOTrainer(
             arguments=config,
             model=load_model(run, config, run.repo_id, run.revision),
-            reference_model=load_model(run, config, reference, None) if reference not in (None, run.repo_id) else None,
+            reference_model=None if reference is None or is_model else load_model(run, config, reference, None),
             processing_class=tokenizer,
             train_dataset=train_rows,
             eval_dataset=eval_rows,
