@@ -283,10 +283,12 @@ class DPOTrainer:
         metrics = self._evaluate(self._eval_loader, params)
         log.write(step, metrics)
         if config.generation_prompts and step in (0, self.total_steps):
+            pairs = self._eval_loader.pairs
+            apart = max(len(pairs) // config.generation_prompts, 1)  # neighbours in a file are often alike
             answers = answer_prompts(
                 dataclasses.replace(self.model, params=params),
                 self.processing_class,
-                self._eval_loader.pairs[: config.generation_prompts],
+                pairs[::apart][: config.generation_prompts],
                 step=step,
                 max_new_tokens=config.generation_max_new_tokens,
             )
