@@ -30,6 +30,8 @@ CASES = [
         "nca_pair/beta0.5",
         "robust",
     ),
+    *("sigmoid_norm", "sigmoid_norm/beta5", "bco_pair", "sppo_hard", "apo_zero", "apo_down", "apo_down/beta0.5"),
+    "discopop",
     *("aot", "aot/beta0.5", "aot_unpaired", "aot_unpaired/beta0.5", "robust/ls0.2", "aot/ls0.2", "aot_unpaired/ls0.2"),
 ]
 
@@ -61,7 +63,7 @@ def golden(shared: Path) -> Golden:
 
 def compute(golden: Golden, case: dict[str, Any], batch: Batch) -> dict[str, float]:
     """Returns loss, grad_norm and metrics of one case through the training path."""
-    options = {name: case["config"][name] for name in ("beta", "label_smoothing")}
+    options = {name: case["config"][name] for name in ("beta", "label_smoothing", "discopop_tau")}
     loss_type = case["config"]["loss_types"][0]
     objective = Objective(select_loss(loss_type, **options), looks_across_pairs(loss_type), options["beta"])
     logprobs = make_logprobs(golden.policy.decoder, chunk=8, logit_metrics=True)
@@ -77,14 +79,22 @@ def compute(golden: Golden, case: dict[str, Any], batch: Batch) -> dict[str, flo
     return found | {"grad_norm": float(optax.tree.norm(gradient)), "num_tokens": unshared_tokens(batch)}
 
 
+def float32_noise(metric: str, beta: float) -> float:
+    """What float32 leaves of numbers that cancel, in the known answers too; loss and gradient norm have none of it."""
+    if metric.startswith("rewards/"):
+        return 8e-6 * beta  # differences of sums of about 30, each known to 2e-6
+    return 2e-7 if metric.startswith("logits/") else 0.0
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_loss_gives_the_known_answer_through_packing_logprobs_and_gradient(golden: Golden, name: str) -> None:
     case = next(case for case in golden.answers["cases"] if case["name"] == name)
     found = compute(golden, case, stack([pack(golden.pairs)]))
     expected = {"loss": case["loss"], "grad_norm": case["grad_norm"], **case["metrics"]}
     for metric, value in expected.items():
-        # Means of many logits cancel: what is left of float32 there is about 1e-7 absolute.
-        assert found[metric] == pytest.approx(value, rel=1e-5, abs=2e-7), metric
+        assert found[metric] == pytest.approx(value, rel=1e-5, abs=float32_noise(metric, case["config"]["beta"])), (
+            metric
+        )
 
 
 def test_the_cases_are_all_those_of_the_losses_there_are(golden: Golden) -> None:

@@ -22,6 +22,10 @@ def log_sigmoid(x):
     return -np.log1p(np.exp(-x))
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 def logistic(x, e):
     return -(1 - e) * log_sigmoid(x) - e * log_sigmoid(-x)
 
@@ -45,6 +49,12 @@ def expected(name: str) -> np.ndarray:
         "robust": (-(1 - e) * log_sigmoid(b * d) + e * log_sigmoid(-b * d)) / (1 - 2 * e),
         "exo_pair": expected_exo(b * d, e),
         "nca_pair": -log_sigmoid(b * chosen) - 0.5 * log_sigmoid(-b * chosen) - 0.5 * log_sigmoid(-b * rejected),
+        "sigmoid_norm": -log_sigmoid(b * per_token),
+        "bco_pair": -log_sigmoid(b * chosen) - log_sigmoid(-b * rejected),
+        "sppo_hard": (chosen - 0.5 / b) ** 2 + (rejected + 0.5 / b) ** 2,
+        "apo_zero": 1 - sigmoid(b * chosen) + sigmoid(b * rejected),
+        "apo_down": sigmoid(b * chosen) + 1 - sigmoid(b * d),
+        "discopop": -log_sigmoid(b * d) * (1 - sigmoid(b * d / 0.05)) + np.exp(-b * d) * sigmoid(b * d / 0.05),
         "aot": expected_transport(policy_margin, reference_margin),
         "aot_unpaired": expected_transport(chosen, rejected),
         "aot_pair": expected_transport(chosen, rejected),
@@ -94,6 +104,12 @@ def test_equal_weights_give_the_known_value_of_the_first_step(beta):
         "robust": math.log(2),
         "exo_pair": -0.5 * (math.log(1 - e) + math.log(e)) - math.log(2),
         "nca_pair": 2 * math.log(2),
+        "sigmoid_norm": math.log(2),
+        "bco_pair": 2 * math.log(2),
+        "sppo_hard": 0.5 / beta**2,
+        "apo_zero": 1.0,
+        "apo_down": 1.0,
+        "discopop": 0.5 * math.log(2) + 0.5,
         "aot": math.log(2),
         "aot_unpaired": math.log(2),
         "aot_pair": math.log(2),
@@ -289,7 +305,9 @@ def test_a_function_that_does_not_take_what_every_loss_gets_is_refused():
 
 
 def test_an_unknown_loss_names_the_nearest_and_all_there_are():
-    with pytest.raises(ConfigError, match=r"'hinges' is unknown. Did you mean 'hinge'\? It is one of: sigmoid, hinge"):
+    with pytest.raises(
+        ConfigError, match=r"'hinges' is unknown. Did you mean 'hinge'\? It is one of: sigmoid, sigmoid_norm, hinge"
+    ):
         bound("hinges")
 
 

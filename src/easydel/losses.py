@@ -38,6 +38,12 @@ def log_ratio_margin(policy: PerSide, reference: PerSide) -> PerPair:
     return ratio[:, 0] - ratio[:, 1]
 
 
+def mean_log_ratio_margin(policy: PerSide, reference: PerSide, lengths: Lengths) -> PerPair:
+    """Returns d with each side's log-ratio divided by its number of tokens."""
+    ratio = (policy - reference) / jnp.maximum(lengths, 1)
+    return ratio[:, 0] - ratio[:, 1]
+
+
 def sigmoid_loss(
     policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
 ) -> PerPair:
@@ -52,6 +58,11 @@ def sigmoid_loss(
     return _smoothed_logistic(beta * log_ratio_margin(policy, reference), label_smoothing)
 
 
+def sigmoid_norm(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+    """Returns `-logsig(b d_mean)`, d_mean taking each side's log-ratio per token: length-normalised DPO (Tulu 3)."""
+    return -log_sigmoid(beta * mean_log_ratio_margin(policy, reference, lengths))
+
+
 def hinge(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `relu(1 - b d)`: SLiC (Zhao et al. 2023) with the normalisation of RSO (Liu et al. 2023, eq. 5)."""
     return relu(1.0 - beta * log_ratio_margin(policy, reference))
@@ -62,8 +73,7 @@ def ipo(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -
 
     d_mean takes each side's log-ratio per token, so that the target 1/(2b) means the same for answers of any length.
     """
-    mean_ratio = (policy - reference) / jnp.maximum(lengths, 1)
-    return (mean_ratio[:, 0] - mean_ratio[:, 1] - 1.0 / (2.0 * beta)) ** 2
+    return (mean_log_ratio_margin(policy, reference, lengths) - 1.0 / (2.0 * beta)) ** 2
 
 
 def robust(
@@ -93,6 +103,46 @@ def nca_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: flo
     """
     reward = beta * (policy - reference)
     return -log_sigmoid(reward[:, 0]) - 0.5 * (log_sigmoid(-reward[:, 0]) + log_sigmoid(-reward[:, 1]))
+
+
+def bco_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+    """Returns `-logsig(b c) - logsig(-b r)`: BCO on pairs (Jung et al. 2024), with its reward shift at 0."""
+    reward = beta * (policy - reference)
+    return -log_sigmoid(reward[:, 0]) - log_sigmoid(-reward[:, 1])
+
+
+def sppo_hard(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+    """Returns `(c - 1/(2b))^2 + (r + 1/(2b))^2`: SPPO (Wu et al. 2024, eq. 4.7) when the label is certain."""
+    ratio = policy - reference
+    return (ratio[:, 0] - 0.5 / beta) ** 2 + (ratio[:, 1] + 0.5 / beta) ** 2
+
+
+def apo_zero(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+    """Returns `1 - sig(b c) + sig(b r)`: APO-zero (D'Oosterlinck et al. 2024, eq. 7).
+
+    For chosen answers better than what the model says by itself: they get likelier and the rejected ones less so.
+    """
+    reward = beta * (policy - reference)
+    return 1.0 - sigmoid(reward[:, 0]) + sigmoid(reward[:, 1])
+
+
+def apo_down(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+    """Returns `sig(b c) + 1 - sig(b d)`: APO-down (D'Oosterlinck et al. 2024, eq. 8).
+
+    For chosen answers worse than what the model says by itself: both get less likely, the rejected ones more so.
+    """
+    reward = beta * (policy - reference)
+    return sigmoid(reward[:, 0]) + 1.0 - sigmoid(reward[:, 0] - reward[:, 1])
+
+
+def discopop(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, discopop_tau: float = 0.05
+) -> PerPair:
+    """Returns `-logsig(L) (1 - m) + exp(-L) m`, L = b d, m = sig(L / tau): DiscoPOP (Lu et al. 2024, eq. 5)."""
+    scaled = beta * log_ratio_margin(policy, reference)
+    # As one exponent: far below zero exp(-L) overflows although m makes the product vanish.
+    exponential = jnp.exp(log_sigmoid(scaled / discopop_tau) - scaled)
+    return -log_sigmoid(scaled) * sigmoid(-scaled / discopop_tau) + exponential
 
 
 def aot(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
@@ -133,11 +183,17 @@ def _sorted_logistic(upper: PerPair, lower: PerPair, lengths: Lengths, beta: flo
 
 LOSSES: Mapping[str, Callable[..., PerPair]] = {
     "sigmoid": sigmoid_loss,
+    "sigmoid_norm": sigmoid_norm,
     "hinge": hinge,
     "ipo": ipo,
     "robust": robust,
     "exo_pair": exo_pair,
     "nca_pair": nca_pair,
+    "bco_pair": bco_pair,
+    "sppo_hard": sppo_hard,
+    "apo_zero": apo_zero,
+    "apo_down": apo_down,
+    "discopop": discopop,
     "aot": aot,
     "aot_unpaired": aot_unpaired,
     "aot_pair": aot_unpaired,  # the name it had first

@@ -76,7 +76,7 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"save_steps": "often"}, "save_steps = 'often' must be a whole number or none"),
         ({"use_wandb": 1}, "use_wandb = 1 must be true or false; this is int."),
         ({"model_name": 3}, "model_name = 3 must be text"),
-        ({"loss_type": "sigmiod"}, "is not one of 'sigmoid', 'hinge',"),
+        ({"loss_type": "sigmiod"}, "is not one of 'sigmoid', 'sigmoid_norm', 'hinge',"),
         ({"loss_type": "sigmiod"}, "Did you mean 'sigmoid'?"),
         ({"loss_type": ["sigmoid"]}, "loss_type = ['sigmoid'] is not one of"),
         ({"loss_type": "mine.losses:wpo"}, "A function cannot be read from text: import it in Python and pass it as"),
@@ -86,6 +86,7 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"label_smoothing": 0.5}, "label_smoothing = 0.5 must be at least 0 and below 0.5."),
         ({"loss_type": "exo_pair"}, "must be above 0 for loss_type 'exo_pair'"),
         ({"loss_type": "ipo", "label_smoothing": 0.1}, "has no meaning for loss_type 'ipo'"),
+        ({"discopop_tau": 0.1}, "discopop_tau = 0.1 has no meaning for loss_type 'sigmoid'"),
         ({"ref_model_mixup_alpha": 1.5}, "must be at least 0 and at most 1"),
         ({"reference_free": True, "sync_ref_model": True}, "sync_ref_model = True needs a reference"),
         (

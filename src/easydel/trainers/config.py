@@ -11,11 +11,17 @@ from easydel.trainers.fields import check_fields, option, read_yaml, reject_unkn
 # The names of `easydel.losses.LOSSES`, which cannot be imported without jax; a test holds the two together.
 LOSS_TYPES = (
     "sigmoid",
+    "sigmoid_norm",
     "hinge",
     "ipo",
     "robust",
     "exo_pair",
     "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "apo_zero",
+    "apo_down",
+    "discopop",
     "aot",
     "aot_pair",
     "aot_unpaired",
@@ -27,8 +33,8 @@ UNUSED_BY_OPTIMIZER = {
     "muon": ("adam_epsilon",),
     "rmsprop": ("adam_beta1",),
 }
-# The losses that have no label smoothing in their definition.
-UNSMOOTHED_LOSSES = ("hinge", "ipo", "nca_pair")
+# The losses that have label smoothing in their definition.
+SMOOTHED_LOSSES = ("sigmoid", "robust", "exo_pair", "aot", "aot_pair", "aot_unpaired")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,7 @@ class DPOConfig:
     label_smoothing: float = option(
         0.0, "share of preference labels taken to be wrong; exo_pair needs more than 0", at_least=0, below=0.5
     )
+    discopop_tau: float = option(0.05, "temperature at which discopop blends its two losses", above=0)
 
     # Reference
     reference_free: bool = option(False, "train without a reference: its log-probabilities are 0", group="reference")
@@ -209,10 +216,16 @@ def _check_loss(config: DPOConfig) -> None:
         raise ConfigError(
             "label_smoothing = 0.0 must be above 0 for loss_type 'exo_pair', which takes its logarithm: try 0.001."
         )
-    if loss in UNSMOOTHED_LOSSES and smoothing > 0:
+    if isinstance(loss, str) and loss not in SMOOTHED_LOSSES and smoothing > 0:
         raise ConfigError(
             f"label_smoothing = {smoothing} has no meaning for loss_type {loss!r}: "
             "set it to 0, or take 'sigmoid' or 'robust'."
+        )
+    default = next(field.default for field in dataclasses.fields(config) if field.name == "discopop_tau")
+    if isinstance(loss, str) and loss != "discopop" and config.discopop_tau != default:
+        raise ConfigError(
+            f"discopop_tau = {config.discopop_tau} has no meaning for loss_type {loss!r}: "
+            "take loss_type 'discopop', or leave it out."
         )
     if config.reference_free and config.sync_ref_model:
         raise ConfigError(

@@ -199,7 +199,8 @@ class DPOTrainer:
     def _make_steps(self, reference_model: CausalLM | None) -> None:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""
         config = self.arguments
-        loss = select_loss(config.loss_type, beta=config.beta, label_smoothing=config.label_smoothing)
+        options = {name: getattr(config, name) for name in ("beta", "label_smoothing", "discopop_tau")}
+        loss = select_loss(config.loss_type, **options)
         self._objective = Objective(loss, looks_across_pairs(config.loss_type), config.beta)
         self._logprobs = make_logprobs(self.model.decoder, chunk=self._chunk, logit_metrics=config.log_logit_metrics)
         self._evaluation_step = make_evaluation_step(self._logprobs, self._objective)
