@@ -121,7 +121,7 @@ def test_a_file_is_named_with_its_line(complaint, tmp_path, name, lines, message
     ("flags", "message"),
     [
         ("--max_lenght 5", "unknown flag --max_lenght. Did you mean --max_length?"),
-        ("--loss_type sigmiod", "loss_type = 'sigmiod' is not one of 'sigmoid', 'hinge',"),
+        ("--loss_type sigmiod", "loss_type = 'sigmiod' is not one of 'sigmoid',"),
         ("--loss_type my.losses:wpo", "A function cannot be read from text: import it in Python"),
         ("--optimizer adam", "Did you mean 'adamw'?"),
         ("--attn_mechanism vanila", "attn_mechanism 'vanila' is not supported. Did you mean 'vanilla'? Supported:"),

@@ -76,7 +76,7 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"save_steps": "often"}, "save_steps = 'often' must be a whole number or none"),
         ({"use_wandb": 1}, "use_wandb = 1 must be true or false; this is int."),
         ({"model_name": 3}, "model_name = 3 must be text"),
-        ({"loss_type": "sigmiod"}, "is not one of 'sigmoid', 'sigmoid_norm', 'hinge',"),
+        ({"loss_type": "sigmiod"}, "is not one of 'sigmoid',"),
         ({"loss_type": "sigmiod"}, "Did you mean 'sigmoid'?"),
         ({"loss_type": ["sigmoid"]}, "loss_type = ['sigmoid'] is not one of"),
         ({"loss_type": "mine.losses:wpo"}, "A function cannot be read from text: import it in Python and pass it as"),
