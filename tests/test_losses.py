@@ -305,9 +305,7 @@ def test_a_function_that_does_not_take_what_every_loss_gets_is_refused():
 
 
 def test_an_unknown_loss_names_the_nearest_and_all_there_are():
-    with pytest.raises(
-        ConfigError, match=r"'hinges' is unknown. Did you mean 'hinge'\? It is one of: sigmoid,"
-    ):
+    with pytest.raises(ConfigError, match=r"'hinges' is unknown. Did you mean 'hinge'\? It is one of: sigmoid,"):
         bound("hinges")
 
 
