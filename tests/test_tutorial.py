@@ -1,6 +1,7 @@
 """The DPO tutorial, line by line, with a local model and local files in place of names on the hub."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,27 +16,9 @@ import easydel as ed
 from easydel.quickstart import model_folder, train_file
 from easydel.trainers import DPOConfig
 from easydel.trainers.log import read_metrics
+from oracles.tutorial import COMMAND
 
 MODEL = str(model_folder())
-# The tutorial's own command, flag by flag; names on the hub are replaced where the test runs it.
-COMMAND = """
-  --repo_id meta-llama/Llama-3.1-8B-Instruct
-  --dataset_name trl-lib/ultrafeedback_binarized
-  --dataset_split train[:90%]
-  --refrence_model_repo_id meta-llama/Llama-3.1-8B-Instruct
-  --attn_mechanism vanilla
-  --beta 0.08
-  --loss_type sigmoid
-  --max_length 2048
-  --max_prompt_length 1024
-  --total_batch_size 16
-  --learning_rate 1e-6
-  --log_steps 50
-  --num_train_epochs 3
-  --do_last_save
-  --save_steps 1000
-  --use_wandb
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +127,7 @@ def test_the_command_runs_as_written(tmp_path: Path) -> None:
         "trl-lib/ultrafeedback_binarized", str(few)
     )
     done = subprocess.run(
-        [sys.executable, "-m", "easydel.scripts.finetune.dpo", *words.split()],
+        [sys.executable, "-m", "easydel.scripts.finetune.dpo", *shlex.split(words)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

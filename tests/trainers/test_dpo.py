@@ -14,23 +14,18 @@ import pytest
 
 import easydel as ed
 from easydel.models.causal_lm import CausalLM
-from easydel.models.config import ModelConfig
 from easydel.sharding import make_mesh
 from easydel.trainers.log import read_metrics
+from oracles.tiny import ONE_DEVICE, tiny_config
 
-ONE_DEVICE = (1, 1, 1, 1, 1)
-TINY = ModelConfig(
-    model_type="llama",
-    architecture="LlamaForCausalLM",
+TINY = tiny_config(
     vocab_size=64,
-    hidden_size=16,
     intermediate_size=32,
     num_hidden_layers=1,
     num_attention_heads=2,
     num_key_value_heads=1,
-    head_dim=8,
-    max_position_embeddings=64,
-    eos_token_id=(1,),
+    initializer_range=0.02,
+    eos_token_id=1,
 )
 
 

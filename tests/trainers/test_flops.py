@@ -10,22 +10,11 @@ import pytest
 from easydel.data.pack import pack, stack
 from easydel.data.pair import Pair
 from easydel.models.causal_lm import CausalLM
-from easydel.models.config import ModelConfig
 from easydel.sharding import make_mesh
 from easydel.trainers.flops import peak_flops, peak_memory, step_flops
+from oracles.tiny import tiny_config
 
-CONFIG = ModelConfig(
-    model_type="llama",
-    architecture="LlamaForCausalLM",
-    vocab_size=32,
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    head_dim=4,
-    max_position_embeddings=64,
-)
+CONFIG = tiny_config()
 
 
 def test_a_step_is_six_flop_per_matrix_weight_and_token_and_two_more_for_the_reference():

@@ -221,8 +221,7 @@ def _check_loss(config: DPOConfig) -> None:
             f"label_smoothing = {smoothing} has no meaning for loss_type {loss!r}: "
             "set it to 0, or take 'sigmoid' or 'robust'."
         )
-    default = next(field.default for field in dataclasses.fields(config) if field.name == "discopop_tau")
-    if isinstance(loss, str) and loss != "discopop" and config.discopop_tau != default:
+    if isinstance(loss, str) and loss != "discopop" and config.discopop_tau != DPOConfig.discopop_tau:
         raise ConfigError(
             f"discopop_tau = {config.discopop_tau} has no meaning for loss_type {loss!r}: "
             "take loss_type 'discopop', or leave it out."
