@@ -1,7 +1,6 @@
 """Whole runs: what the trainer follows, writes, continues and refuses."""
 
 import dataclasses
-import gzip
 import json
 import math
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import easydel as ed
+from easydel.data.source import load_rows
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import make_mesh
 from easydel.trainers.log import read_metrics
@@ -72,8 +72,7 @@ def test_ten_steps_on_a_real_model_follow_trl(shared: Path, tmp_path: Path) -> N
     from transformers import AutoTokenizer
 
     expected = json.loads((shared / "golden" / "trl_trajectory_stories260k.json").read_text())
-    with gzip.open(shared / "data" / "alpaca_pairs.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(next(file)) for _ in range(80)]
+    rows = load_rows(str(shared / "data" / "alpaca_pairs.jsonl.gz"), split="train[:80]")
     folder = shared / "models" / "stories260k"
     model, reference = (
         ed.AutoEasyDeLModelForCausalLM.from_pretrained(folder, dtype=jnp.float32, sharding_axis_dims=ONE_DEVICE)
@@ -106,6 +105,20 @@ def test_the_first_loss_from_equal_weights_is_known(tmp_path: Path, dtype: str, 
     model = tiny_model(dtype=jnp.dtype(dtype))
     ed.DPOTrainer(arguments=arguments, model=model, train_dataset=id_rows(4)).train()
     assert logged(tmp_path, "loss")[0] == pytest.approx(first, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_first_loss_of_a_real_model_is_ln_2(shared: Path, tmp_path: Path, dtype: str) -> None:
+    """Answers of a thousand nats: the margin is a difference of sums that float32 holds to 1e-4 only."""
+    from transformers import AutoTokenizer
+
+    folder = shared / "models" / "stories260k"
+    rows = load_rows(str(shared / "data" / "alpaca_pairs.jsonl.gz"), split="train[:8]")
+    model = ed.AutoEasyDeLModelForCausalLM.from_pretrained(folder, dtype=dtype, sharding_axis_dims=ONE_DEVICE)
+    settings = config(tmp_path, max_length=512, total_batch_size=8, max_training_steps=1, log_steps=1)
+    ed.DPOTrainer(settings, model, None, AutoTokenizer.from_pretrained(folder), rows).train()
+    assert logged(tmp_path, "loss") == [pytest.approx(math.log(2), abs=1e-6)]
+    assert logged(tmp_path, "rewards/margins") == [0.0]
 
 
 def test_training_prefers_the_chosen_answers_and_leaves_the_given_model_alone(tmp_path: Path) -> None:

@@ -23,9 +23,13 @@ Params = Mapping[str, Any]
 # Attention of one layer that may also return something to keep, such as the keys and values of a cache.
 KeepingAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], tuple[jax.Array, Any]]
 
-# For every `jax.jit` around a decoder. Otherwise XLA may leave out a rounding to bfloat16, and leaves out others in a
-# forward pass than in one with gradients: policy and reference of equal weights would disagree at the first step.
-COMPILER_OPTIONS: dict[str, str | bool] = {"xla_allow_excess_precision": False}
+# For every `jax.jit` around a decoder, so that a forward pass rounds alike with and without gradients; otherwise policy
+# and reference of equal weights would disagree at the first step. XLA may leave out a rounding to bfloat16, and on CPU it
+# hands those sums whose terms nobody else reads to a library (YNN) that has an `exp` of its own.
+COMPILER_OPTIONS: dict[str, str | bool] = {
+    "xla_allow_excess_precision": False,
+    "xla_cpu_experimental_ynn_fusion_type": "",
+}
 
 PRECISIONS = ("default", "high", "highest")
 # Those policies of `jax.checkpoint_policies` that are policies, not functions that make one.
