@@ -85,7 +85,18 @@ def test_lengths_and_index_describe_the_pairs_in_order_and_then_fillers(pairs, l
     assert batch.lengths.ravel().tolist() == counted.tolist()
     assert batch.index.tolist() == [pair.index for pair in pairs] + [-1] * fillers
     assert not batch.lengths[len(pairs) :].any()
-    assert all(field.dtype == np.int32 for field in batch)
+    assert batch.weight.tolist() == [1.0] * len(pairs) + [0.0] * fillers
+    floats = ("weight", "margin")
+    assert all(field.dtype == (np.float32 if name in floats else np.int32) for name, field in batch._asdict().items())
+
+
+@given(pairs=some_pairs(), layout=LAYOUTS, shards=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_the_slots_of_a_completion_are_numbered_from_its_first_token(pairs, layout, shards):
+    batch = lay_out(pairs, layout, shards)
+    for number, lengths in enumerate(batch.lengths.tolist()):
+        for side, length in enumerate(lengths):
+            assert sorted(batch.offset[batch.sequence == 2 * number + side].tolist()) == list(range(length))
 
 
 @given(pairs=some_pairs(), shards=st.integers(1, 4))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from easydel.data.pair import Pair
 from easydel.data.shapes import Shape, natural_shape, place, round_length, round_slots, slots_needed
@@ -20,7 +20,7 @@ __all__ = ["Batch", "Shape", "pack", "pad", "sizes", "stack"]
 
 
 class Batch(NamedTuple):
-    """One micro-batch of pairs, or several with a leading `micro` axis on every field (`stack`). All int32."""
+    """One micro-batch of pairs, or several with a leading `micro` axis on every field (`stack`). int32, float32."""
 
     tokens: Int[np.ndarray, "*micro rows length"]  # 0 where padding
     segment: Int[np.ndarray, "*micro rows length"]  # 1.. which pair within the row, 0 = padding
@@ -29,9 +29,12 @@ class Batch(NamedTuple):
     source: Int[np.ndarray, "*micro shards slots"]  # flat index, within the shard's rows, of the predecessor
     target: Int[np.ndarray, "*micro shards slots"]  # the token predicted there
     sequence: Int[np.ndarray, "*micro shards slots"]  # 2 * pair + side; 2 * pairs for a filler slot
+    offset: Int[np.ndarray, "*micro shards slots"]  # how many tokens of the same completion come before; 0 for filler
     lengths: Int[np.ndarray, "*micro pairs 2"]  # completion tokens of chosen, rejected; 0 for a filler pair
     # row number in the source; -1 for a filler pair. (Hides tuple.index, which nobody needs on a batch.)
     index: Int[np.ndarray, "*micro pairs"]  # pyright: ignore[reportIncompatibleMethodOverride]
+    weight: Float[np.ndarray, "*micro pairs"]  # of the pair's loss; 0 for a filler pair
+    margin: Float[np.ndarray, "*micro pairs"]  # asked for between the rewards of chosen and rejected
 
 
 class _Item(NamedTuple):
@@ -146,7 +149,7 @@ def _build(
     if len(pairs) > count:
         raise DataError(f"{len(pairs)} pairs do not fit a pairs axis of {count}.")
     tokens, segment, branch, position = (np.zeros((shape.rows, shape.length), np.int32) for _ in range(4))
-    source, target = (np.zeros((shards, shape.slots), np.int32) for _ in range(2))
+    source, target, offset = (np.zeros((shards, shape.slots), np.int32) for _ in range(3))
     sequence = np.full((shards, shape.slots), 2 * count, np.int32)
     used = [0] * shards
     for row, members in enumerate(placed):
@@ -168,11 +171,13 @@ def _build(
                 source[shard, slots] = local * shape.length + predecessor[context:]
                 target[shard, slots] = ids[context:]
                 sequence[shard, slots] = 2 * items[member].pair + side
+                offset[shard, slots] = np.arange(len(ids) - context)
                 used[shard] = slots.stop
             segment[row, start:end] = number
     lengths = np.zeros((count, 2), np.int32)
     index = np.full(count, -1, np.int32)
+    weight, margin = np.zeros(count, np.float32), np.zeros(count, np.float32)
     for number, pair in enumerate(pairs):
         lengths[number] = len(pair.chosen) - pair.chosen_context, len(pair.rejected) - pair.rejected_context
-        index[number] = pair.index
-    return Batch(tokens, segment, branch, position, source, target, sequence, lengths, index)
+        index[number], weight[number], margin[number] = pair.index, pair.weight, pair.margin
+    return Batch(tokens, segment, branch, position, source, target, sequence, offset, lengths, index, weight, margin)

@@ -22,6 +22,8 @@ class Pair(NamedTuple):
     rejected_context: int = 0
     # number of the row in the source. (Hides tuple.index, which nobody needs on a pair.)
     index: int = -1  # pyright: ignore[reportIncompatibleMethodOverride]
+    weight: float = 1.0  # multiplies the pair's loss
+    margin: float = 0.0  # by how much, in rewards, the chosen answer should win; see `easydel.losses.sigmoid_loss`
 
 
 class Limits(NamedTuple):
@@ -64,8 +66,8 @@ def truncate(pair: Pair, limits: Limits) -> Cut:
     parts of the prompt; of a completion that fills `max_length` the first token left serves as context.
 
     >>> limits = Limits(max_length=3, truncation_mode="keep_end")
-    >>> truncate(Pair([1, 2, 3], [4], [5, 6]), limits).pair
-    Pair(prompt=[], chosen=[2, 3, 4], rejected=[3, 5, 6], chosen_context=2, rejected_context=1, index=-1)
+    >>> truncate(Pair([1, 2, 3], [4], [5, 6]), limits).pair[:5]
+    ([], [2, 3, 4], [3, 5, 6], 2, 1)
     """
     causes = []
     prompt, chosen, rejected = pair.prompt, pair.chosen, pair.rejected

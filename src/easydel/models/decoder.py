@@ -24,7 +24,7 @@ Params = Mapping[str, Any]
 KeepingAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], tuple[jax.Array, Any]]
 
 # For every `jax.jit` around a decoder, so that a forward pass rounds alike with and without gradients; otherwise policy
-# and reference of equal weights would disagree at the first step. XLA may leave out a rounding to bfloat16, and on CPU it
+# and reference of equal weights would disagree at the first step. XLA may leave out a rounding to bfloat16; on CPU it
 # hands those sums whose terms nobody else reads to a library (YNN) that has an `exp` of its own.
 COMPILER_OPTIONS: dict[str, str | bool] = {
     "xla_allow_excess_precision": False,

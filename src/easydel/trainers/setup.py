@@ -153,6 +153,7 @@ def fingerprint(pairs: Sequence[Pair]) -> str:
             [pair.chosen_context, pair.rejected_context, pair.index],
         ):
             digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
+        digest.update(np.asarray([pair.weight, pair.margin], np.float64).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -173,6 +174,6 @@ def on_mesh(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
     whole = NamedSharding(mesh, PartitionSpec())
-    per_pair = ("lengths", "index")
+    per_pair = ("lengths", "index", "weight", "margin")
     shardings = [whole if name in per_pair else by_row for name in Batch._fields]
     return jax.tree.unflatten(jax.tree.structure(batch), jax.device_put(list(batch), shardings))
