@@ -33,6 +33,7 @@ PAIR = Pair([1, 2], [3, 4], [5], index=0)
         [PAIR._replace(prompt=[1, 3])],
         [PAIR._replace(prompt=[1], chosen=[2, 3, 4])],  # the same ids, cut elsewhere
         [PAIR._replace(chosen=[5], rejected=[3, 4])],
+        [PAIR._replace(weight=0.5)],
         [PAIR._replace(index=1)],
         [PAIR._replace(chosen_context=1)],
         [PAIR, PAIR],
@@ -60,13 +61,13 @@ def test_a_batch_is_split_by_rows_and_keeps_its_values(dims):
     shards = dims[0] * dims[1]
     batch = micro_batches(tiny_pairs(16), 2, filler=1)
     # One slot row per shard, as packing for this mesh gives.
-    batch = batch._replace(**{name: np.repeat(getattr(batch, name), shards, 1) for name in ("source", "target")})
-    batch = batch._replace(sequence=np.repeat(batch.sequence, shards, 1))
+    per_slot = ("source", "target", "sequence", "offset")
+    batch = batch._replace(**{name: np.repeat(getattr(batch, name), shards, 1) for name in per_slot})
     placed = on_mesh(batch, mesh)
     assert isinstance(placed, Batch)
     jax.tree.map(np.testing.assert_array_equal, placed, batch)
     for name, array in placed._asdict().items():
-        parts = 1 if name in ("lengths", "index") else shards
+        parts = 1 if name in ("lengths", "index", "weight", "margin") else shards
         assert array.addressable_shards[0].data.shape[1] * parts == array.shape[1], name
         assert array.addressable_shards[0].data.shape[0] == 2, name  # every device has every micro-batch
 
