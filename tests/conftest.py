@@ -1,6 +1,8 @@
 """What every test gets: eight CPU devices, set before jax starts, and the way to the data outside the repository."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -10,11 +12,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+# What a run keeps for the next one must not come from another test, nor land in the home of who runs the tests.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="easydel-tests-")
+
 import pytest
 from jaxtyping import install_import_hook
 
 # The shapes in the signatures of the maths are checked wherever a test goes through it.
-install_import_hook(["easydel.losses", "easydel.trainers.metrics", "easydel.trainers.step"], "beartype.beartype")
+CHECKED = ["easydel.losses", *(f"easydel.trainers.{name}" for name in ("metrics", "objective", "step"))]
+install_import_hook(CHECKED, "beartype.beartype")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

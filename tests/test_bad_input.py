@@ -92,6 +92,12 @@ def trainer(folder: Path, rows: Any, **settings: Any) -> DPOTrainer:
         (IDS | {"chosen_ids": [7, 48]}, "row 1: chosen holds the token id 48, but the model knows 48 tokens, 0 to 47"),
         (IDS | {"chosen_ids": [-1]}, "row 1: chosen holds the token id -1; ids start at 0"),
         (IDS | {"prompt_ids": "1 2"}, "row 1: 'prompt_ids' must be a list of whole numbers"),
+        (GOOD | {"weight": -1}, r"row 1: 'weight' is -1 \(int\); it must be a finite number of at least 0, or None"),
+        (IDS | {"margin": "big"}, r"row 1: 'margin' is 'big'; it must be a finite number, or None for 0\.0"),
+        (
+            {"conversations": [{"from": "bing", "value": "sky"}], "chosen": "blue", "rejected": "red"},
+            "row 1: 'conversations' message 0: the role 'bing' is not one of 'human', 'user', 'gpt'",
+        ),
     ],
 )
 def test_a_row_is_named_with_its_field_and_its_dataset(complaint, tmp_path, row, message):
@@ -240,7 +246,7 @@ def test_too_little_memory_for_training_is_found_before_it_begins(complaint, mon
 @pytest.mark.parametrize("place", ["taken", "taken/below"])
 def test_a_run_folder_that_cannot_be_made_is_found_before_anything_is_loaded(complaint, tmp_path, monkeypatch, place):
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr(dpo, "load_rows", lambda *rest: pytest.fail("data were read"))
+    monkeypatch.setattr(dpo, "load_training", lambda *rest: pytest.fail("data were read"))
     message = complaint("--save_directory", str(tmp_path / place))
     assert re.search(r"the run folder .* cannot be used: .*taken is not a folder\. Set save_directory to", message)
 
@@ -253,16 +259,14 @@ def test_prompts_that_all_reach_max_length_are_an_error(complaint, tmp_path):
 
 
 def test_some_prompts_that_reach_max_length_are_dropped_and_counted(model):
-    data = trainer(model, [GOOD, GOOD | {"prompt": "a long prompt"}], max_length=10).train_data
-    assert data is not None
-    assert data.counts.summary() == "1 of 2 rows kept. Dropped: 1 (the prompt alone reaches max_length)."
+    counts = trainer(model, [GOOD, GOOD | {"prompt": "a long prompt"}], max_length=10).counts["train"]
+    assert counts.summary() == "1 of 2 rows kept. Dropped: 1 (the prompt alone reaches max_length)."
 
 
 def test_equal_completions_are_warned_of_and_counted(model):
     with pytest.warns(UserWarning, match="in 1 of 2 rows chosen and rejected are the same.*; the first is row 1"):
-        data = trainer(model, [GOOD, GOOD | {"rejected": "blue"}]).train_data
-    assert data is not None
-    assert data.counts.identical == 1
+        counts = trainer(model, [GOOD, GOOD | {"rejected": "blue"}]).counts["train"]
+    assert counts.identical == 1
 
 
 @pytest.mark.filterwarnings("always")  # as a user's Python does; the other tests make errors of warnings
@@ -314,13 +318,15 @@ CHECKPOINTS_ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
-from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
-from easydel.trainers.state import TrainState
+from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
+from easydel.trainers.state import RewardMean, TrainState
 from oracles.disk import full_disk
 
 def saved(step, size):
     weights = {"w": jnp.asarray(np.random.default_rng(0).random(size), jnp.float32)}
-    return Saved(TrainState(jnp.asarray(step), weights, (), jax.random.key(0)), Progress(0, step, 0, "", ""), None)
+    rewards = RewardMean(jnp.zeros(()), jnp.zeros(()))
+    state = TrainState(jnp.asarray(step), weights, (), jax.random.key(0), rewards)
+    return Saved(state, Progress(0, step, 0, "", ""), None)
 
 folder = Path(sys.argv[1])
 with Checkpointer(folder) as checkpointer:
@@ -334,7 +340,7 @@ with Checkpointer(folder) as checkpointer:
             print("raised:", error)
 with Checkpointer(folder) as checkpointer:
     print("latest:", checkpointer.latest())
-    print("batch:", checkpointer.restore(1, saved(5, 1000)).progress.batch)
+    print("batch:", checkpointer.restore(1, form_of(saved(5, 1000))).progress.batch)
 """
 
 

@@ -65,7 +65,9 @@ def expected(model: CausalLM, pairs: list[Pair]) -> dict[str, np.ndarray]:
         "entropy": -(np.exp(logp) * logp).sum(-1),
         "mean_logit": logits.mean(-1),
         "correct": (logits.argmax(-1) == target).astype(float),
+        "collision": np.log((np.exp(logp) ** 2).sum(-1)),
     }
+    per_token["full_logps"] = per_token["logps"]
     return {name: (values * counts).sum(1).reshape(-1, 2) for name, values in per_token.items()}
 
 
@@ -85,12 +87,31 @@ LAYOUTS = ("packed", "packed with filler pairs", "packed on two shards", "packed
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_gives_each_completion_what_its_sequence_has_alone(model, pairs, expected, name):
-    found = compiled(model, chunk=5, logit_metrics=True)(model.params, layout(name, pairs))
+    found = compiled(model, chunk=5, logit_metrics=True, collision=True)(model.params, layout(name, pairs))
     for field, values in expected.items():
         sums = getattr(found, field)
         assert sums.dtype == jnp.float32
         np.testing.assert_allclose(sums[: len(pairs)], values, atol=2e-5, err_msg=field)
         np.testing.assert_array_equal(sums[len(pairs) :], 0, err_msg=field)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_ld_alpha_weighs_the_tokens_beyond_the_length_of_the_shorter_answer(model, pairs, name):
+    sequences, alpha = unpacked(pairs), 0.3
+    logits = np.asarray(model(sequences.ids, sequences.mask).logits, np.float64)[:, :-1]
+    logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    per_token = np.take_along_axis(logp, sequences.ids[:, 1:, None], -1)[..., 0]
+    wanted = np.zeros((len(pairs), 2))
+    for pair in range(len(pairs)):
+        sides = [per_token[2 * pair + side][sequences.completion[2 * pair + side, 1:] == 1] for side in (0, 1)]
+        shared = min(map(len, sides))
+        wanted[pair] = [side[:shared].sum() + alpha * side[shared:].sum() for side in sides]
+    batch = layout(name, pairs)
+    found = compiled(model, chunk=5, ld_alpha=alpha)(model.params, batch)
+    np.testing.assert_allclose(found.logps[: len(pairs)], wanted, atol=2e-5)
+    assert not np.allclose(found.logps, found.full_logps)
+    whole = compiled(model, chunk=5, ld_alpha=1.0)(model.params, batch)
+    np.testing.assert_array_equal(whole.logps, whole.full_logps)
 
 
 def compiled(model: CausalLM, **options):

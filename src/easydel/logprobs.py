@@ -4,6 +4,7 @@ The head is most of the cost of a small model and all of the memory of a large v
 that predict a completion token are gathered, and only one chunk of their logits exists at a time, forward and backward.
 """
 
+from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -34,21 +35,24 @@ class Decoder(Protocol):
 
 
 class TokenStatistics(NamedTuple):
-    """One value per completion slot; everything but `logp` is for the log and carries no gradient."""
+    """One value per completion slot; everything but `logp` carries no gradient, and is 0 where it was not asked for."""
 
     logp: Float[Array, "shards slots"]
     entropy: Float[Array, "shards slots"]  # nats
     mean_logit: Float[Array, "shards slots"]  # over the vocabulary
     correct: Float[Array, "shards slots"]  # 1 where the target is the most likely token
+    collision: Float[Array, "shards slots"]  # log sum_v p_v^2
 
 
 class CompletionLogprobs(NamedTuple):
     """Sums over the tokens of each completion, float32; filler pairs have 0 everywhere."""
 
-    logps: Float[Array, "pairs 2"]
+    logps: Float[Array, "pairs 2"]  # with `ld_alpha`
+    full_logps: Float[Array, "pairs 2"]  # every token counted fully
     entropy: Float[Array, "pairs 2"]
     mean_logit: Float[Array, "pairs 2"]
     correct: Float[Array, "pairs 2"]
+    collision: Float[Array, "pairs 2"]
 
 
 def completion_logprobs(
@@ -58,6 +62,8 @@ def completion_logprobs(
     *,
     chunk: int = 1024,
     logit_metrics: bool = False,
+    collision: bool = False,
+    ld_alpha: float | None = None,
     dropout_key: Array | None = None,
 ) -> CompletionLogprobs:
     """Returns `log p(completion | prompt)` for both sides of every pair of a packed batch, and what the log shows.
@@ -70,38 +76,80 @@ def completion_logprobs(
         batch: see `easydel.data.pack.Batch`.
         chunk: hidden states that meet the head at a time; `chunk * vocab` float32 logits are alive at once.
         logit_metrics: compute entropy, mean logit and accuracy too; they are 0 otherwise.
+        collision: compute `log sum_v p_v^2` of each token too.
+        ld_alpha: weight of the tokens beyond the shorter answer's length (LD-DPO, Liu et al. 2024); None is 1.
         dropout_key: turns the model's dropout on.
     """
+    statistics = completion_statistics(
+        decoder,
+        params,
+        batch,
+        chunk=chunk,
+        logit_metrics=logit_metrics,
+        collision=collision,
+        dropout_key=dropout_key,
+    )
+    full, entropy, mean_logit, correct, collisions = (sum_per_side(x, batch) for x in statistics)
+    logps = full if ld_alpha is None else sum_per_side(statistics.logp, batch, ld_alpha=ld_alpha)
+    return CompletionLogprobs(logps, full, entropy, mean_logit, correct, collisions)
+
+
+def completion_statistics(
+    decoder: Decoder,
+    params: PyTree,
+    batch: Batch,
+    *,
+    chunk: int = 1024,
+    logit_metrics: bool = False,
+    collision: bool = False,
+    dropout_key: Array | None = None,
+) -> TokenStatistics:
+    """Returns what `completion_logprobs` sums, for each completion slot of the batch; filler slots have no meaning."""
     tokens, segment, branch, position = map(jnp.asarray, batch[:4])
     hidden = decoder(params, tokens, segment, branch, position, dropout_key)
     shards = batch.source.shape[0]
     positions = hidden.reshape(shards, -1, hidden.shape[-1])
     states = jnp.take_along_axis(positions, batch.source[:, :, None], axis=1)
-    statistics = token_statistics(
+    return token_statistics(
         states,
         jnp.asarray(batch.target),
         decoder.head(params),
         chunk=chunk,
         logit_metrics=logit_metrics,
+        collision=collision,
         precision=decoder.precision,
     )
-    sums = (sum_per_side(x, jnp.asarray(batch.sequence), pairs=batch.lengths.shape[0]) for x in statistics)
-    return CompletionLogprobs(*sums)
 
 
 def sum_per_side(
-    per_token: Float[Array, "shards slots"], sequence: Int[Array, "shards slots"], *, pairs: int
+    per_token: Float[Array, "shards slots"], batch: Batch, *, ld_alpha: float | None = None
 ) -> Float[Array, "pairs 2"]:
-    """Returns the sum over the slots of each (pair, side); `sequence` is 2 * pair + side, 2 * pairs for filler.
+    """Returns the sum over the slots of each completion of the batch.
+
+    With `ld_alpha` the tokens of an answer beyond the length of the shorter one count `ld_alpha` times:
+    `sum_{t <= s} + ld_alpha * sum_{t > s}`, s = min(|y_c|, |y_r|) (LD-DPO, Liu et al. 2024).
 
     Slots are added in blocks of 64 and then the blocks: one running float32 sum over thousands of tokens would round at
     each of them, and a reward is the small difference of two such sums.
     """
-    flat, segment = per_token.reshape(-1), sequence.reshape(-1)
+    pairs = batch.lengths.shape[0]
+    flat, segment = per_token.reshape(-1), jnp.asarray(batch.sequence).reshape(-1)
+    if ld_alpha is not None:
+        shared = jnp.append(jnp.min(batch.lengths, axis=1), 0)[segment // 2]
+        flat = jnp.where(batch.offset.reshape(-1) < shared, flat, ld_alpha * flat)
     block = jnp.arange(flat.size) // 64
     segments, blocks = 2 * pairs + 1, -(-flat.size // 64)
     sums = jax.ops.segment_sum(flat, block * segments + segment, num_segments=blocks * segments)
     return sums.reshape(blocks, segments).sum(axis=0)[:-1].reshape(pairs, 2)
+
+
+class _Head(NamedTuple):
+    """How the head is computed: static, part of what is compiled."""
+
+    chunk: int
+    logit_metrics: bool
+    collision: bool
+    precision: str | None
 
 
 def token_statistics(
@@ -110,41 +158,91 @@ def token_statistics(
     head: Float[Array, "vocab embed"],
     *,
     chunk: int,
-    logit_metrics: bool,
+    logit_metrics: bool = False,
+    collision: bool = False,
     precision: str | None = None,
 ) -> TokenStatistics:
-    """Returns the log-probability of each target token, computed `chunk` slots at a time.
+    """Returns the log-probability of each target token, computed at most `chunk` slots at a time.
 
-    The matmul takes operands in the dtype of `states` and accumulates in float32; softmax and sums are float32.
+    The matmuls take operands in the dtype of `states` and accumulate in float32; softmax and sums are float32.
     The backward pass recomputes each chunk's logits instead of keeping them.
     """
-    shards, slots, embed = states.shape
-    chunk = min(chunk, slots)
-    chunks = -(-slots // chunk)
-    filler = chunks * chunk - slots
-    states = jnp.pad(states, ((0, 0), (0, filler), (0, 0))).reshape(shards, chunks, chunk, embed)
-    target = jnp.pad(target, ((0, 0), (0, filler))).reshape(shards, chunks, chunk)
-    head = head.astype(states.dtype)
+    slots = states.shape[1]
+    chunks = -(-slots // min(chunk, slots))
+    even = -(-slots // chunks)  # chunks of one size waste less than full ones with a short last
+    return _head_statistics(_Head(even, logit_metrics, collision, precision), states, head, target)
 
-    @jax.checkpoint
-    def one_chunk(states: Float[Array, "shards chunk embed"], target: Int[Array, "shards chunk"]) -> TokenStatistics:
-        logits = jnp.einsum("sce,ve->scv", states, head, precision=precision, preferred_element_type=jnp.float32)
-        log_partition = jax.nn.logsumexp(logits, axis=-1)
-        chosen_logit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-        logp = chosen_logit - log_partition
-        if not logit_metrics:
-            zeros = jnp.zeros_like(logp)
-            return TokenStatistics(logp, zeros, zeros, zeros)
-        fixed = jax.lax.stop_gradient(logits)
-        fixed_partition = jax.lax.stop_gradient(log_partition)
-        probabilities = jnp.exp(fixed - fixed_partition[..., None])
-        entropy = fixed_partition - jnp.sum(probabilities * fixed, axis=-1)
-        correct = (jnp.argmax(fixed, axis=-1) == target).astype(jnp.float32)
-        return TokenStatistics(logp, entropy, jnp.mean(fixed, axis=-1), correct)
 
-    def step(carry: None, inputs: tuple[Array, Array]) -> tuple[None, TokenStatistics]:
-        return carry, one_chunk(*inputs)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _head_statistics(how: _Head, states: Array, head: Array, target: Array) -> TokenStatistics:
+    return _head_forward(how, states, head, target)[0]
 
-    _, statistics = jax.lax.scan(step, None, (states.swapaxes(0, 1), target.swapaxes(0, 1)))
-    # [chunks, shards, chunk] back to [shards, slots]
-    return TokenStatistics(*(s.swapaxes(0, 1).reshape(shards, -1)[:, :slots] for s in statistics))
+
+def _head_forward(how: _Head, states: Array, head: Array, target: Array) -> tuple[TokenStatistics, tuple[Array, ...]]:
+    weights = head.astype(states.dtype)
+    mean_weights = jnp.mean(head.astype(jnp.float32), axis=0)
+
+    def one_chunk(_: None, inputs: tuple[Array, Array]) -> tuple[None, tuple[TokenStatistics, Array]]:
+        states, target = inputs
+        logits = _logits(how, states, weights)
+        highest = jnp.max(logits, axis=-1)
+        log_partition = jnp.log(jnp.sum(jnp.exp(logits - highest[..., None]), axis=-1)) + highest
+        target_logit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+        logp = target_logit - log_partition
+        entropy = mean_logit = correct = collisions = jnp.zeros_like(logp)
+        if how.logit_metrics:
+            log_probabilities = logits - log_partition[..., None]
+            entropy = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
+            mean_logit = jnp.einsum("sce,e->sc", states.astype(jnp.float32), mean_weights)
+            correct = (target_logit == highest).astype(jnp.float32)  # an argmax takes ten times as long on CPU
+        if how.collision:
+            collisions = jnp.log(jnp.sum(jnp.exp(2.0 * (logits - log_partition[..., None])), axis=-1))
+        return None, (TokenStatistics(logp, entropy, mean_logit, correct, collisions), log_partition)
+
+    _, (statistics, log_partition) = jax.lax.scan(one_chunk, None, (_chunked(how, states), _chunked(how, target)))
+    return TokenStatistics(*(_joined(x, target.shape[1]) for x in statistics)), (states, head, target, log_partition)
+
+
+def _head_backward(how: _Head, kept: tuple[Array, ...], cotangent: TokenStatistics) -> tuple[Array, Array, None]:
+    """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`.
+
+    Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk.
+    """
+    states, head, target, log_partition = kept
+    weights = head.astype(states.dtype)
+
+    def one_chunk(total: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        states, target, log_partition, pull = inputs
+        logits = _logits(how, states, weights)
+        onehot = jnp.arange(weights.shape[0]) == target[..., None]
+        by_logit = pull[..., None] * (onehot - jnp.exp(logits - log_partition[..., None]))
+        by_logit = by_logit.astype(states.dtype)
+        by_state = jnp.einsum("scv,ve->sce", by_logit, weights, precision=how.precision)
+        by_head = jnp.einsum(
+            "scv,sce->sve", by_logit, states, precision=how.precision, preferred_element_type=jnp.float32
+        )
+        return total + by_head, by_state
+
+    inputs = (_chunked(how, states), _chunked(how, target), log_partition, _chunked(how, cotangent.logp))
+    zeros = jnp.zeros((states.shape[0], *head.shape), jnp.float32)
+    by_head, by_state = jax.lax.scan(one_chunk, zeros, inputs)
+    return _joined(by_state, states.shape[1]), jnp.sum(by_head, axis=0).astype(head.dtype), None
+
+
+_head_statistics.defvjp(_head_forward, _head_backward)
+
+
+def _logits(how: _Head, states: Array, weights: Array) -> Float[Array, "shards chunk vocab"]:
+    return jnp.einsum("sce,ve->scv", states, weights, precision=how.precision, preferred_element_type=jnp.float32)
+
+
+def _chunked(how: _Head, x: Float[Array, "shards slots ..."]) -> Float[Array, "chunks shards chunk ..."]:
+    """Returns the slots in chunks, zeros at the end, chunks first: what a scan goes over."""
+    filler = -x.shape[1] % how.chunk
+    padded = jnp.pad(x, ((0, 0), (0, filler), *((0, 0) for _ in x.shape[2:])))
+    return padded.reshape(x.shape[0], -1, how.chunk, *x.shape[2:]).swapaxes(0, 1)
+
+
+def _joined(x: Float[Array, "chunks shards chunk ..."], slots: int) -> Float[Array, "shards slots ..."]:
+    joined = x.swapaxes(0, 1)
+    return joined.reshape(joined.shape[0], -1, *joined.shape[3:])[:, :slots]

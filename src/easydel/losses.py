@@ -4,93 +4,160 @@ Every loss takes `(policy, reference, lengths)`, arrays of shape `[pairs, 2]` wh
 the summed log-probability of each completion under the policy and under the reference, and its number of tokens.
 A filler pair, which only rounds a batch up to its compiled size, has length 0; the caller leaves its value out.
 
-In the equations  lp = policy, lr = reference, |y| = length, b = beta, e = label_smoothing, and
+In the equations  lp = policy, lr = reference, |y| = length, b = beta, e = label_smoothing, f a divergence, and
 
-    d = (lp_c - lr_c) - (lp_r - lr_r)          the log-ratio margin, chosen above rejected
+    c = lp_c - lr_c,  r = lp_r - lr_r          the log-ratios of the two sides
+    d = f(c) - f(r)                            the margin, chosen above rejected; f is the identity unless asked for
+    d_mean = f(c) / |y_c| - f(r) / |y_r|       the same per token
 
-To add a loss: write the function, name it in `LOSSES`, and in `ACROSS_PAIRS` if a pair's value depends on other pairs.
+Further keywords are options of the run (`beta`, `label_smoothing`, ...) or facts about the batch; a loss gets those it
+asks for by name, see `easydel.trainers.objective`. To add a loss: write the function, name it in `LOSSES`, and in
+`ACROSS_PAIRS` if a pair's value depends on other pairs.
 """
 
-import inspect
+import math
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 from jax.nn import log_sigmoid, relu, sigmoid
 from jaxtyping import Array, Float, Int
-
-from easydel.errors import ConfigError, nearest
 
 PerSide = Float[Array, "pairs 2"]
 PerPair = Float[Array, "pairs"]
 Lengths = Int[Array, "pairs 2"]
+Scalar = Float[Array, ""] | float
+Divergence = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 PreferenceLoss = Callable[[PerSide, PerSide, Lengths], PerPair]
 
 
-def log_ratio_margin(policy: PerSide, reference: PerSide) -> PerPair:
+def reverse_kl(ratio: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns f(r) = r: the penalty of DPO itself."""
+    return ratio
+
+
+def forward_kl(ratio: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns f(r) = 1 - exp(-r) (f-DPO, Wang et al. 2023, table 1)."""
+    return 1.0 - jnp.exp(-ratio)
+
+
+def js_divergence(ratio: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns f(r) = log 2 + logsig(r), the Jensen-Shannon divergence (f-DPO, Wang et al. 2023, table 1)."""
+    return math.log(2.0) + log_sigmoid(ratio)
+
+
+def alpha_divergence(ratio: Float[Array, "..."], *, alpha: float) -> Float[Array, "..."]:
+    """Returns f(r) = (exp((a-1) r) - 1) / (a-1), and r itself as a -> 1 (f-DPO, Wang et al. 2023, table 1).
+
+    The exponent is kept below 80, so that a far-off pair gives large numbers and not infinite ones.
+    """
+    if abs(alpha - 1.0) < 1e-6:
+        return ratio
+    return (jnp.exp(jnp.minimum((alpha - 1.0) * ratio, 80.0)) - 1.0) / (alpha - 1.0)
+
+
+DIVERGENCES: Mapping[str, Callable[..., Float[Array, "..."]]] = {
+    "reverse_kl": reverse_kl,
+    "forward_kl": forward_kl,
+    "js_divergence": js_divergence,
+    "alpha_divergence": alpha_divergence,
+}
+
+
+def log_ratio_margin(policy: PerSide, reference: PerSide, divergence: Divergence = reverse_kl) -> PerPair:
     """Returns d: how much further the policy has moved towards the chosen answer than towards the rejected one.
 
     >>> d = log_ratio_margin(jnp.array([[-1.0, -4.0]]), jnp.array([[-2.0, -3.0]]))
     >>> float(d[0])
     2.0
     """
-    ratio = policy - reference
-    return ratio[:, 0] - ratio[:, 1]
+    score = divergence(policy - reference)
+    return score[:, 0] - score[:, 1]
 
 
-def mean_log_ratio_margin(policy: PerSide, reference: PerSide, lengths: Lengths) -> PerPair:
-    """Returns d with each side's log-ratio divided by its number of tokens."""
-    ratio = (policy - reference) / jnp.maximum(lengths, 1)
-    return ratio[:, 0] - ratio[:, 1]
+def mean_log_ratio_margin(
+    policy: PerSide, reference: PerSide, lengths: Lengths, divergence: Divergence = reverse_kl
+) -> PerPair:
+    """Returns d with each side's score divided by its number of tokens."""
+    score = divergence(policy - reference) / jnp.maximum(lengths, 1)
+    return score[:, 0] - score[:, 1]
 
 
 def sigmoid_loss(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
+    policy: PerSide,
+    reference: PerSide,
+    lengths: Lengths,
+    *,
+    beta: float,
+    label_smoothing: float = 0.0,
+    divergence: Divergence = reverse_kl,
+    margin: PerPair | float = 0.0,
 ) -> PerPair:
-    """Returns `-(1-e) logsig(b d) - e logsig(-b d)`: DPO (Rafailov et al. 2023, eq. 7); with e > 0 it is cDPO.
+    """Returns `-(1-e) logsig(b d - m) - e logsig(m - b d)`: DPO (Rafailov et al. 2023, eq. 7); with e > 0 it is cDPO.
 
     e is the probability that a label is flipped; the loss is then smallest at b d = log((1-e)/e), not at infinity.
+    m is the margin that a pair may ask for between the rewards of its answers (Touvron et al. 2023, eq. 2).
 
     >>> equal = jnp.zeros((1, 2))
     >>> round(float(sigmoid_loss(equal, equal, jnp.ones((1, 2), int), beta=0.1)[0]), 6)  # ln 2
     0.693147
     """
-    return _smoothed_logistic(beta * log_ratio_margin(policy, reference), label_smoothing)
+    return _smoothed_logistic(beta * log_ratio_margin(policy, reference, divergence) - margin, label_smoothing)
 
 
-def sigmoid_norm(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+def sigmoid_norm(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
+) -> PerPair:
     """Returns `-logsig(b d_mean)`, d_mean taking each side's log-ratio per token: length-normalised DPO (Tulu 3)."""
-    return -log_sigmoid(beta * mean_log_ratio_margin(policy, reference, lengths))
+    return -log_sigmoid(beta * mean_log_ratio_margin(policy, reference, lengths, divergence))
 
 
-def hinge(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+def hinge(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
+) -> PerPair:
     """Returns `relu(1 - b d)`: SLiC (Zhao et al. 2023) with the normalisation of RSO (Liu et al. 2023, eq. 5)."""
-    return relu(1.0 - beta * log_ratio_margin(policy, reference))
+    return relu(1.0 - beta * log_ratio_margin(policy, reference, divergence))
 
 
-def ipo(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+def ipo(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
+) -> PerPair:
     """Returns `(d_mean - 1/(2b))^2`: IPO (Azar et al. 2023, eq. 17, where b is called tau).
 
     d_mean takes each side's log-ratio per token, so that the target 1/(2b) means the same for answers of any length.
     """
-    return (mean_log_ratio_margin(policy, reference, lengths) - 1.0 / (2.0 * beta)) ** 2
+    return (mean_log_ratio_margin(policy, reference, lengths, divergence) - 1.0 / (2.0 * beta)) ** 2
 
 
 def robust(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
+    policy: PerSide,
+    reference: PerSide,
+    lengths: Lengths,
+    *,
+    beta: float,
+    label_smoothing: float = 0.0,
+    divergence: Divergence = reverse_kl,
 ) -> PerPair:
     """Returns `(-(1-e) logsig(b d) + e logsig(-b d)) / (1-2e)`: robust DPO (Chowdhury et al. 2024, eq. 12).
 
     Its mean over labels flipped with probability e < 1/2 is the DPO loss of the clean labels.
     """
-    scaled = beta * log_ratio_margin(policy, reference)
+    scaled = beta * log_ratio_margin(policy, reference, divergence)
     clean, flipped = -log_sigmoid(scaled), -log_sigmoid(-scaled)
     return ((1.0 - label_smoothing) * clean - label_smoothing * flipped) / (1.0 - 2.0 * label_smoothing)
 
 
-def exo_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float) -> PerPair:
+def exo_pair(
+    policy: PerSide,
+    reference: PerSide,
+    lengths: Lengths,
+    *,
+    beta: float,
+    label_smoothing: float,
+    divergence: Divergence = reverse_kl,
+) -> PerPair:
     """Returns `KL(q || p)` with q = (sig(b d), sig(-b d)) and p = (1-e, e): EXO (Ji et al. 2024, eq. 16), e > 0."""
-    scaled = beta * log_ratio_margin(policy, reference)
+    scaled = beta * log_ratio_margin(policy, reference, divergence)
     towards_chosen = log_sigmoid(scaled) - jnp.log1p(-label_smoothing)
     towards_rejected = log_sigmoid(-scaled) - jnp.log(label_smoothing)
     return sigmoid(scaled) * towards_chosen + sigmoid(-scaled) * towards_rejected
@@ -105,9 +172,14 @@ def nca_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: flo
     return -log_sigmoid(reward[:, 0]) - 0.5 * (log_sigmoid(-reward[:, 0]) + log_sigmoid(-reward[:, 1]))
 
 
-def bco_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
-    """Returns `-logsig(b c) - logsig(-b r)`: BCO on pairs (Jung et al. 2024), with its reward shift at 0."""
-    reward = beta * (policy - reference)
+def bco_pair(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, reward_shift: Scalar = 0.0
+) -> PerPair:
+    """Returns `-logsig(b c - delta) - logsig(-(b r - delta))`: BCO on pairs (Jung et al. 2024).
+
+    delta is 0, or the mean reward of all answers trained on so far (`bco_running_mean`).
+    """
+    reward = beta * (policy - reference) - reward_shift
     return -log_sigmoid(reward[:, 0]) - log_sigmoid(-reward[:, 1])
 
 
@@ -136,10 +208,16 @@ def apo_down(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: flo
 
 
 def discopop(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, discopop_tau: float = 0.05
+    policy: PerSide,
+    reference: PerSide,
+    lengths: Lengths,
+    *,
+    beta: float,
+    discopop_tau: float = 0.05,
+    divergence: Divergence = reverse_kl,
 ) -> PerPair:
     """Returns `-logsig(L) (1 - m) + exp(-L) m`, L = b d, m = sig(L / tau): DiscoPOP (Lu et al. 2024, eq. 5)."""
-    scaled = beta * log_ratio_margin(policy, reference)
+    scaled = beta * log_ratio_margin(policy, reference, divergence)
     # As one exponent: far below zero exp(-L) overflows although m makes the product vanish.
     exponential = jnp.exp(log_sigmoid(scaled / discopop_tau) - scaled)
     return -log_sigmoid(scaled) * sigmoid(-scaled / discopop_tau) + exponential
@@ -162,6 +240,90 @@ def aot_unpaired(
     """Returns the loss of unpaired AOT (Melnyk et al. 2024): D = sort(c) - sort(r) of the two sides' log-ratios."""
     ratio = policy - reference
     return _sorted_logistic(ratio[:, 0], ratio[:, 1], lengths, beta, label_smoothing)
+
+
+def kto_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+    """Returns `(1 - sig(b (c - K_r)) + 1 - sig(b (K_c - r))) / 2`: KTO (Ethayarajh et al. 2024) on pairs.
+
+    Each side is judged against the KL divergence of policy and reference, estimated from the other sides of the global
+    batch: K_c = max(mean c, 0) and K_r = max(mean r, 0), without gradient.
+    """
+    ratio = policy - reference
+    real = (lengths[:, :1] > 0).astype(ratio.dtype)
+    mean = jnp.sum(real * ratio, axis=0) / jnp.maximum(jnp.sum(real), 1.0)
+    kl = stop_gradient(relu(mean))
+    return 1.0 - 0.5 * (sigmoid(beta * (ratio[:, 0] - kl[1])) + sigmoid(beta * (kl[0] - ratio[:, 1])))
+
+
+def sft(
+    policy: PerSide, reference: PerSide, lengths: Lengths, *, full_policy: PerSide, mean_chosen_length: Scalar
+) -> PerPair:
+    """Returns `-lp_c / mean |y_c|`: its mean over pairs is the negative log-likelihood per chosen token.
+
+    The term that RPO (Pang et al. 2024, eq. 1) and MPO (Wang et al. 2024) add to a preference loss. Every token of the
+    global batch counts the same, whatever answer it is in.
+    """
+    return -full_policy[:, 0] / mean_chosen_length
+
+
+def simpo(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, simpo_gamma: float = 0.5) -> PerPair:
+    """Returns `-logsig(b (lp_c / |y_c| - lp_r / |y_r|) - gamma)`: SimPO (Meng et al. 2024, eq. 6), no reference."""
+    mean = policy / jnp.maximum(lengths, 1)
+    return -log_sigmoid(beta * (mean[:, 0] - mean[:, 1]) - simpo_gamma)
+
+
+def cpo(
+    policy: PerSide,
+    reference: PerSide,
+    lengths: Lengths,
+    *,
+    beta: float,
+    full_policy: PerSide,
+    mean_chosen_length: Scalar,
+    cpo_alpha: float = 1.0,
+) -> PerPair:
+    """Returns `-logsig(b (lp_c - lp_r)) + alpha * sft`: CPO (Xu et al. 2024), no reference."""
+    likelihood = sft(policy, reference, lengths, full_policy=full_policy, mean_chosen_length=mean_chosen_length)
+    return -log_sigmoid(beta * (policy[:, 0] - policy[:, 1])) + cpo_alpha * likelihood
+
+
+def orpo(
+    policy: PerSide,
+    reference: PerSide,
+    lengths: Lengths,
+    *,
+    beta: float,
+    full_policy: PerSide,
+    mean_chosen_length: Scalar,
+) -> PerPair:
+    """Returns `sft - b logsig(log odds_c - log odds_r)`: ORPO (Hong et al. 2024, eq. 6-7, b its lambda), no reference.
+
+    odds = p / (1 - p) of an answer's probability per token, p = exp(lp / |y|).
+    """
+    mean = policy / jnp.maximum(lengths, 1)
+    log_odds = mean - jnp.log(-jnp.expm1(jnp.minimum(mean, -1e-6)))  # p = 1 has no odds
+    likelihood = sft(policy, reference, lengths, full_policy=full_policy, mean_chosen_length=mean_chosen_length)
+    return likelihood - beta * log_sigmoid(log_odds[:, 0] - log_odds[:, 1])
+
+
+def alphapo(
+    policy: PerSide,
+    reference: PerSide,
+    lengths: Lengths,
+    *,
+    beta: float,
+    alphapo_alpha: float = 0.25,
+    simpo_gamma: float = 0.5,
+) -> PerPair:
+    """Returns `-logsig(R_c - R_r - gamma)`, R = b (1 - p^-alpha) / alpha: AlphaPO (Gupta et al. 2025).
+
+    p = exp(lp / |y|) is an answer's probability per token; alpha -> 0 is SimPO. No reference. The exponent is kept
+    below 80, so that a hopeless answer gives large numbers and not infinite ones.
+    """
+    mean = policy / jnp.maximum(lengths, 1)
+    if abs(alphapo_alpha) > 1e-6:
+        mean = -jnp.expm1(jnp.minimum(-alphapo_alpha * mean, 80.0)) / alphapo_alpha
+    return -log_sigmoid(beta * (mean[:, 0] - mean[:, 1]) - simpo_gamma)
 
 
 def _smoothed_logistic(scaled: PerPair, label_smoothing: float) -> PerPair:
@@ -194,48 +356,16 @@ LOSSES: Mapping[str, Callable[..., PerPair]] = {
     "apo_zero": apo_zero,
     "apo_down": apo_down,
     "discopop": discopop,
+    "kto_pair": kto_pair,
     "aot": aot,
     "aot_unpaired": aot_unpaired,
     "aot_pair": aot_unpaired,  # the name it had first
+    "sft": sft,
+    "simpo": simpo,
+    "cpo": cpo,
+    "orpo": orpo,
+    "alphapo": alphapo,
 }
 
-ACROSS_PAIRS = frozenset({"aot", "aot_unpaired", "aot_pair"})
+ACROSS_PAIRS = frozenset({"aot", "aot_unpaired", "aot_pair", "kto_pair"})
 """Losses in which one pair's value depends on the others: they must see the whole batch of an update at once."""
-
-
-def looks_across_pairs(loss_type: str | Callable[..., PerPair]) -> bool:
-    """Returns whether a loss needs the whole batch; of a function that a user brings nothing is known, so it does."""
-    return callable(loss_type) or loss_type in ACROSS_PAIRS
-
-
-def select_loss(loss_type: str | Callable[..., PerPair], **options: float) -> PreferenceLoss:
-    """Returns the loss named `loss_type`, or the given function, with those of `options` that it asks for bound.
-
-    >>> loss = select_loss("hinge", beta=0.5, label_smoothing=0.0)
-    >>> float(loss(jnp.array([[1.0, 0.0]]), jnp.zeros((1, 2)), jnp.ones((1, 2), int))[0])
-    0.5
-
-    Raises:
-        ConfigError: no loss has this name, or the function requires an option that does not exist.
-    """
-    if isinstance(loss_type, str):
-        if loss_type not in LOSSES:
-            raise ConfigError(
-                f"loss_type {loss_type!r} is unknown.{nearest(loss_type, LOSSES)} It is one of: {', '.join(LOSSES)}."
-            )
-        function = LOSSES[loss_type]
-    else:
-        function = loss_type
-    parameters = list(inspect.signature(function).parameters.values())
-    by_position = [p for p in parameters[:3] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    shown = getattr(function, "__name__", str(function))
-    if len(by_position) < 3:
-        raise ConfigError(f"the loss function {shown!r} must take (policy, reference, lengths) first.")
-    wanted = {p.name: p for p in parameters[3:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    missing = [name for name, p in wanted.items() if p.default is p.empty and name not in options]
-    if missing:
-        raise ConfigError(
-            f"the loss function {shown!r} requires {missing[0]!r}, which is not an option here. "
-            f"It may ask for: {', '.join(options)}; give any other parameter a default."
-        )
-    return partial(function, **{name: value for name, value in options.items() if name in wanted})

@@ -6,6 +6,7 @@ from easydel.errors import DataError
 USER = {"role": "user", "content": "sky?"}
 BLUE = {"role": "assistant", "content": "blue"}
 GREEN = {"role": "assistant", "content": "green"}
+HUMAN = {"from": "human", "value": "sky?"}
 
 
 def render(messages, add_generation_prompt, tools, options):
@@ -54,6 +55,50 @@ def test_a_prompt_in_text_beside_answers_in_messages_is_the_question():
     assert to_preference(row, 0, render).prompt_chosen == "<user>sky?<assistant>blue"
 
 
+EXPECTED = Preference(
+    "<user>sky?<assistant>", "<user>sky?<assistant>blue", "<user>sky?<assistant>green", templated=True
+)
+
+
+@pytest.mark.parametrize("column", ["prompt", "messages", "conversations"])
+def test_an_answer_to_a_conversation_is_a_message_or_a_list_of_them_or_text(column):
+    for chosen, rejected in ((BLUE, GREEN), ([BLUE], [GREEN]), ("blue", "green"), (BLUE, "green")):
+        assert to_preference({column: [USER], "chosen": chosen, "rejected": rejected}, 0, render) == EXPECTED
+
+
+def test_sharegpt_rows_say_the_same_in_every_column():
+    """LLaMA-Factory's preference rows, and the same words as `prompt` or as whole conversations."""
+    blue, green = {"from": "gpt", "value": "blue"}, {"from": "gpt", "value": "green"}
+    for row in (
+        {"conversations": [HUMAN], "chosen": blue, "rejected": green},
+        {"conversations": [HUMAN], "chosen": [blue], "rejected": [green]},
+        {"prompt": [HUMAN], "chosen": blue, "rejected": green},
+        {"prompt": "sky?", "chosen": blue, "rejected": green},
+        {"chosen": [HUMAN, blue], "rejected": [HUMAN, green]},
+        {"conversations": [HUMAN], "chosen": blue, "rejected": green, "system": ""},
+    ):
+        assert to_preference(row, 0, render) == EXPECTED
+
+
+def test_the_system_text_of_a_sharegpt_row_comes_first_unless_the_conversation_has_one():
+    row = {"conversations": [HUMAN], **ANSWERS, "system": "be kind"}
+    assert to_preference(row, 0, render).prompt == "<system>be kind<user>sky?<assistant>"
+    own = row | {"conversations": [{"from": "system", "value": "be brief"}, HUMAN]}
+    assert to_preference(own, 0, render).prompt == "<system>be brief<user>sky?<assistant>"
+
+
+def test_a_conversation_that_two_whole_ones_repeat_gives_way_to_them():
+    """UltraFeedback gives the chosen conversation once more as `messages`; others repeat the prompt in both."""
+    whole = {"chosen": [USER, BLUE], "rejected": [USER, GREEN]}
+    for beside in ({"messages": [USER, BLUE]}, {"messages": [USER]}, {"prompt": [USER]}):
+        assert to_preference(whole | beside, 0, render) == EXPECTED
+
+
+def test_a_prompt_column_that_a_columnar_file_filled_with_none_is_passed_over():
+    row = {"prompt": None, "messages": [USER], "conversations": None, **ANSWERS}
+    assert to_preference(row, 0, render) == EXPECTED
+
+
 def test_tools_and_template_arguments_reach_the_template():
     row = {"prompt": [USER], "chosen": [BLUE], "rejected": [GREEN]}
     for tools in ([{"name": "f"}], '[{"name": "f"}]'):
@@ -81,6 +126,7 @@ def test_shared_beginning_leaves_something_of_both():
 
 
 TEXT = {"prompt": "p", "chosen": "c", "rejected": "r"}
+ANSWERS = {"chosen": BLUE, "rejected": GREEN}
 
 
 @pytest.mark.parametrize(
@@ -94,10 +140,13 @@ TEXT = {"prompt": "p", "chosen": "c", "rejected": "r"}
         (TEXT | {"rejected": []}, "row 5: 'rejected' is empty"),
         (TEXT | {"chosen": 3}, r"row 5: 'chosen' is 3 \(int\); it must be text or a list"),
         (TEXT | {"chosen": ["c"]}, "row 5: 'chosen' message 0 is text; a message is a dict"),
-        (TEXT | {"chosen": [{"from": "gpt", "value": "c"}]}, "a dict with the keys 'from', 'value'; a message is"),
+        (TEXT | {"chosen": [{"who": "gpt", "value": "c"}]}, "a dict with the keys 'who', 'value'; a message is"),
         (TEXT | {"chosen": [{"role": "user"}]}, "message 0: 'content' is None"),
         (TEXT | {"chosen": [BLUE]}, "row 5: 'chosen' is a list of dict and 'rejected' is text"),
-        (TEXT | {"prompt": [USER]}, "'prompt' is a list of dict and 'chosen' is text"),
+        (ANSWERS | {"messages": "sky?"}, "row 5: 'messages' is text; it must be a list of messages, or be called"),
+        (ANSWERS | {"messages": []}, "row 5: 'messages' is empty"),
+        (ANSWERS | {"messages": None}, "row 5: 'messages' is None"),
+        (ANSWERS | {"conversations": [HUMAN], "system": 3}, r"row 5: 'system' is 3 \(int\); it must be text"),
         ({"chosen": "c", "rejected": "r"}, "share no beginning that could be one. Add a 'prompt'"),
         ({"chosen": [USER, BLUE], "rejected": [GREEN]}, "share no first message"),
         ({"prompt": [USER], "chosen": [BLUE], "rejected": [GREEN], "tools": "{"}, "row 5: 'tools' is not JSON"),

@@ -1,4 +1,5 @@
 import threading
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_positions_count_batches_and_start_an_epoch_after_the_last():
     loader = make_loader(random_pairs(5), total_batch_size=2)
     assert [after for after, _ in loader.batches(epochs=2)] == [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
     assert list(loader.batches(Position(2, 0), epochs=2)) == []
+    assert [after for after, _ in islice(loader.batches(Position(7, 2), epochs=None), 3)] == [(8, 0), (8, 1), (8, 2)]
 
 
 def test_the_order_depends_on_seed_and_epoch_only():
@@ -141,6 +143,20 @@ def test_leaving_a_prefetch_early_ends_its_thread_and_the_making_of_items():
         assert next(ahead) == 0
     assert threading.active_count() == before
     assert len(made) <= 4
+
+
+def test_a_generator_is_closed_with_its_prefetch():
+    closed = []
+
+    def holding():
+        try:
+            yield from range(100)
+        finally:
+            closed.append(threading.current_thread())
+
+    with prefetch(holding()) as ahead:
+        next(ahead)
+    assert closed == [threading.current_thread()]
 
 
 def test_an_exception_while_making_items_is_raised_in_its_place():

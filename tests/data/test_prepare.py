@@ -69,7 +69,20 @@ def test_merged_boundaries_are_counted_and_a_prompt_that_merges_away_is_dropped(
 
 
 def test_other_columns_are_ignored():
-    assert prepare([IDS | {"margin": "big", "source": None}]) == prepare([IDS])
+    assert prepare([IDS | {"score": "big", "source": None}]) == prepare([IDS])
+
+
+def test_weight_and_margin_are_put_on_the_pair_of_text_and_of_ids():
+    rows = [TEXT | {"weight": 2, "margin": -0.5}, IDS | {"weight": np.float32(0.25)}, TEXT | {"margin": 1.5}, IDS]
+    pairs = prepare(rows, tiny_tokenizer()).pairs
+    assert [(pair.weight, pair.margin) for pair in pairs] == [(2.0, -0.5), (0.25, 0.0), (1.0, 1.5), (1.0, 0.0)]
+    assert {type(number) for pair in pairs for number in (pair.weight, pair.margin)} == {float}
+
+
+@pytest.mark.parametrize("row", [TEXT, IDS])
+def test_a_weight_that_is_no_number_names_its_row_and_its_value(row):
+    with pytest.raises(DataError, match=r"row 1: 'weight' is nan \(float\); it must be a finite number of at least 0"):
+        prepare([row, row | {"weight": float("nan")}], tiny_tokenizer())
 
 
 @pytest.mark.parametrize(

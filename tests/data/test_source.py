@@ -7,7 +7,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from easydel.data.source import load_rows, local_files
+from easydel.data.source import load_rows, local_files, stream_rows
+from easydel.data.stream import is_stream
 from easydel.errors import DataError
 
 
@@ -188,9 +189,54 @@ def test_other_names_are_left_to_the_hub():
 def test_a_dataset_that_the_hub_does_not_give_names_the_reason(monkeypatch):
     import datasets
 
-    def load_dataset(name, split):
+    def load_dataset(name, split, streaming):
         raise ValueError(f'Unknown split "{split}".')
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(DataError, match=r"cannot load split 'tset' of 'some/set' .* Unknown split"):
         load_rows("some/set", "tset")
+
+
+def test_a_stream_gives_the_rows_of_the_files_each_time_it_is_iterated_over(tmp_path):
+    for name, first in (("train-0.jsonl", 0), ("train-1.jsonl", 10), ("test.jsonl", 20)):
+        lines = (json.dumps({"prompt": str(number)}) + "\n" for number in range(first, first + 10))
+        (tmp_path / name).write_text("".join(lines))
+    for split in ("train", "test", "train[:12]", "train[5:]", "train[3:11]+test[:2]+train[:1]"):
+        rows = stream_rows(str(tmp_path), split)
+        assert is_stream(rows)
+        assert list(rows) == list(rows) == load_rows(str(tmp_path), split)
+    assert list(stream_rows(str(tmp_path / "test.jsonl"), None)) == load_rows(str(tmp_path / "test.jsonl"), None)
+
+
+def test_a_stream_finds_a_missing_file_at_once_and_a_bad_line_when_it_is_read(tmp_path):
+    with pytest.raises(DataError, match="there is no file or folder"):
+        stream_rows(str(tmp_path / "rows.jsonl"))
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n{"prompt"\n')
+    rows = iter(stream_rows(str(tmp_path / "rows.jsonl")))
+    assert next(rows) == {"prompt": "a"}
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 2"):
+        next(rows)
+
+
+@pytest.mark.parametrize("split", ["train[:90%]", "train[-5:]", "train[2:-1]"])
+def test_a_stream_is_not_cut_where_its_length_would_be_needed(tmp_path, split):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n')
+    with pytest.raises(DataError, match=r"the split 'train' of a stream cannot be cut at .* Give row numbers"):
+        stream_rows(str(tmp_path / "rows.jsonl"), split)
+
+
+def test_a_name_on_the_hub_is_streamed_from_there(monkeypatch):
+    import datasets
+
+    asked = []
+
+    def load_dataset(name, split, streaming):
+        asked.append((name, split, streaming))
+        return datasets.Dataset.from_list([{"prompt": str(number)} for number in range(9)]).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    rows = stream_rows("some/set", "train[2:4]+test")
+    assert asked == [("some/set", "train", True), ("some/set", "test", True)]
+    assert [row["prompt"] for row in rows] == ["2", "3", *map(str, range(9))]
+    with pytest.raises(DataError, match="a split must be named"):
+        stream_rows("some/set", None)

@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from easydel.errors import ConfigError
-from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
-from easydel.trainers.state import TrainState
+from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
+from easydel.trainers.state import RewardMean, TrainState
 
 PROGRESS = Progress(epoch=1, batch=3, num_tokens=12345678901, data="0123456789abcdef", reference="")
 
@@ -25,7 +25,8 @@ def some_state(step: int = 3, *, seed: int = 0, width: int = 5) -> TrainState:
 
     params = {"layers": {"query": {"kernel": values(2, 4, width)}}, "embedding": values(8, 4, dtype=jnp.bfloat16)}
     opt_state = jax.tree.map(lambda x: x + values(*x.shape).astype(x.dtype), optax.adam(1.0).init(params))
-    return TrainState(jnp.int32(step), params, opt_state, jax.random.key(seed + 7))
+    rewards = RewardMean(values(), jnp.float32(24))
+    return TrainState(jnp.int32(step), params, opt_state, jax.random.key(seed + 7), rewards)
 
 
 def bits(saved: Saved) -> list[np.ndarray]:
@@ -36,7 +37,7 @@ def bits(saved: Saved) -> list[np.ndarray]:
 def like(saved: Saved) -> Saved:
     """The same shapes with other values, as a fresh run has them."""
     zeros = jax.tree.map(jnp.zeros_like, (saved.state.params, saved.state.opt_state, saved.reference))
-    state = TrainState(jnp.int32(0), zeros[0], zeros[1], jax.random.key(0))
+    state = TrainState(jnp.int32(0), zeros[0], zeros[1], jax.random.key(0), RewardMean(jnp.zeros(()), jnp.zeros(())))
     return Saved(state, Progress(0, 0, 0, "", ""), zeros[2])
 
 
@@ -49,7 +50,7 @@ def test_what_is_restored_is_what_was_saved_bit_for_bit(tmp_path, synced):
     with Checkpointer(tmp_path / "checkpoints") as checkpointer:
         assert checkpointer.latest() == 3
         assert checkpointer.path(3).is_dir()
-        restored = checkpointer.restore(3, like(saved))
+        restored = checkpointer.restore(3, form_of(like(saved)))
     assert restored.progress == PROGRESS
     assert jax.tree.structure(restored) == jax.tree.structure(saved)
     for found, expected in zip(bits(restored), bits(saved), strict=True):
@@ -66,7 +67,7 @@ def test_arrays_may_be_consumed_as_soon_as_save_returns(tmp_path):
         checkpointer.save(saved)
         jax.block_until_ready(overwrite((saved.state.params, saved.state.opt_state)))
         checkpointer.wait()
-        restored = checkpointer.restore(3, empty)
+        restored = checkpointer.restore(3, form_of(empty))
     for found, wanted in zip(bits(restored), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
@@ -82,13 +83,23 @@ def test_so_many_of_the_newest_are_kept(tmp_path):
         assert sorted(path.name for path in folder.iterdir()) == expected
 
 
+def test_the_best_is_kept_besides_the_newest_until_another_is_better(tmp_path):
+    with Checkpointer(tmp_path, keep=1) as checkpointer:
+        for step, best in ((1, None), (2, 2), (3, 2), (4, 2), (5, 5), (6, 5)):
+            checkpointer.best = best
+            checkpointer.save(Saved(some_state(step), PROGRESS, None))
+            checkpointer.wait()
+            assert checkpointer.steps() == sorted({best or step, step})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["5", "6"]
+
+
 def test_a_step_that_is_saved_already_is_left_as_it_is(tmp_path):
     first, other = (Saved(some_state(seed=seed), PROGRESS, None) for seed in (0, 1))
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(first)
         checkpointer.save(other)
         checkpointer.wait()
-        restored = checkpointer.restore(3, like(first))
+        restored = checkpointer.restore(3, form_of(like(first)))
     np.testing.assert_array_equal(restored.state.params["embedding"], first.state.params["embedding"])
 
 
@@ -109,7 +120,7 @@ def test_a_half_written_checkpoint_is_never_picked_up(tmp_path):
     half_written(tmp_path, 2)
     with Checkpointer(tmp_path) as checkpointer:
         assert checkpointer.latest() == 1
-        assert int(checkpointer.restore(1, like(saved)).state.step) == 1
+        assert int(checkpointer.restore(1, form_of(like(saved))).state.step) == 1
         checkpointer.save(Saved(some_state(2), PROGRESS, None))  # the run goes on, over the remains
         checkpointer.wait()
         assert checkpointer.latest() == 2
@@ -144,6 +155,6 @@ def test_a_checkpoint_of_another_structure_is_refused_with_the_first_difference(
         checkpointer.save(saved)
         checkpointer.wait()
         with pytest.raises(ConfigError, match=OTHERS[difference]) as error:
-            checkpointer.restore(3, other)
+            checkpointer.restore(3, form_of(other))
     assert str(tmp_path / "3") in str(error.value)
     assert "train under another model_name" in str(error.value)

@@ -16,54 +16,8 @@ from easydel.data.source import load_rows
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import make_mesh
 from easydel.trainers.log import read_metrics
-from oracles.tiny import ONE_DEVICE, tiny_config
-
-TINY = tiny_config(
-    vocab_size=64,
-    intermediate_size=32,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    initializer_range=0.02,
-    eos_token_id=1,
-)
-
-
-def tiny_model(seed: int = 0, **options: Any) -> CausalLM:
-    return CausalLM.from_config(TINY, seed=seed, mesh=make_mesh(ONE_DEVICE), **options)
-
-
-def id_rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
-    """Rows of token ids in which the chosen answer counts up and the rejected one is noise."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for _ in range(count):
-        start, length = int(rng.integers(2, 40)), int(rng.integers(2, 8))
-        rows.append(
-            {
-                "prompt_ids": [start, start + 1],
-                "chosen_ids": [*range(start + 2, start + 2 + length), 1],
-                "rejected_ids": [*rng.integers(2, 64, length).tolist(), 1],
-            }
-        )
-    return rows
-
-
-def config(folder: Path, **options: Any) -> ed.DPOConfig:
-    defaults = {"total_batch_size": 4, "learning_rate": 1e-2, "log_steps": 1, "progress_bar": False, "max_length": 32}
-    return ed.DPOConfig(save_directory=str(folder), **{**defaults, **options})
-
-
-def trainer(folder: Path, rows: int = 12, **options: Any) -> ed.DPOTrainer:
-    return ed.DPOTrainer(arguments=config(folder, **options), model=tiny_model(), train_dataset=id_rows(rows))
-
-
-def logged(folder: Path, name: str, run: str = "dpo") -> list[float]:
-    return [entry[name] for entry in read_metrics(folder / run) if name in entry]
-
-
-def same_bits(one: Any, other: Any) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+from oracles.runs import TINY, config, id_rows, logged, same_bits, tiny_model, trainer
+from oracles.tiny import ONE_DEVICE
 
 
 @pytest.mark.slow
@@ -143,7 +97,7 @@ def test_a_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
     result = trainer(tmp_path, save_steps=2, save_total_limit=1).train()
     run = tmp_path / "dpo"
     assert {path.name for path in run.iterdir()} == {
-        *("config.yaml", "metrics.jsonl", "report.html", "checkpoints", "model")
+        *("config.yaml", "data.json", "metrics.jsonl", "report.html", "checkpoints", "model")
     }
     assert ed.DPOConfig.from_yaml(run / "config.yaml") == config(tmp_path, save_steps=2, save_total_limit=1)
     assert [entry["step"] for entry in read_metrics(run)] == [1, 2, 3]
@@ -370,10 +324,10 @@ def test_the_loss_of_held_out_pairs_that_are_compared_does_not_depend_on_their_b
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["evaluation_steps", "generation_prompts"])
-def test_a_setting_of_evaluation_without_held_out_rows_is_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ed.ConfigError, match=f"{name} = 3 needs held-out rows"):
-        trainer(tmp_path, **{name: 3})
+@pytest.mark.parametrize(("name", "value"), [("evaluation_steps", 3), ("best_metric", "eval_loss")])
+def test_a_setting_of_evaluation_without_held_out_rows_is_an_error(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(ed.ConfigError, match=f"{name} = {value!r} needs held-out rows"):
+        trainer(tmp_path, **{name: value})
 
 
 def test_a_warm_up_longer_than_the_run_is_worth_a_warning(tmp_path: Path) -> None:
@@ -392,11 +346,12 @@ def test_a_skipped_step_does_not_move_the_learning_rate(tmp_path: Path, monkeypa
     first_only = iter([True, False, False])
     known = run.reference.logprobs
 
-    def broken_first(batch: Any) -> Any:
-        return known(batch) * (jnp.nan if next(first_only) else 1.0)
+    def broken_first(*batch: Any) -> Any:
+        return known(*batch) * (jnp.nan if next(first_only) else 1.0)
 
     monkeypatch.setattr(run.reference, "logprobs", broken_first)
-    run.train()
+    result = run.train()
+    assert "3; 1 skipped, not finite" in result.summary
     assert logged(tmp_path, "skipped_steps") == [1, 0, 0]
     np.testing.assert_allclose(logged(tmp_path, "learning_rate")[1:], [1e-2, 1e-2 * 2 / 3], rtol=1e-6)
 

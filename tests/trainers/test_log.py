@@ -78,8 +78,15 @@ def test_a_log_that_shows_nothing_prints_nothing(tmp_path, capsys):
 
 def test_a_brief_line_leaves_out_what_was_not_measured():
     assert brief({"loss": 0.5, "entropy": 1.0}) == "loss 0.5000"
-    assert brief({"eval_loss": 0.5, "loss": 0.1}) == "eval_loss 0.5000"
+    assert brief({"eval_loss": 0.5, "loss": 0.1}, "eval_") == "eval_loss 0.5000"
     assert brief({}) == ""
+
+
+def test_an_evaluation_is_one_object_and_a_line_for_each_set(tmp_path, capsys):
+    with MetricsLog(tmp_path, "run", total=8) as log:
+        log.write(4, {"eval_a_loss": 0.5, "eval_b_loss": 0.25}, sets=("eval_a", "eval_b"))
+    assert capsys.readouterr().out == "step 4/8  eval_a_loss 0.5000\nstep 4/8  eval_b_loss 0.2500\n"
+    assert read_metrics(tmp_path) == [{"step": 4, "eval_a_loss": 0.5, "eval_b_loss": 0.25}]
 
 
 def test_without_wandb_a_run_warns_and_goes_on(tmp_path, monkeypatch):

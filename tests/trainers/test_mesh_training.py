@@ -8,14 +8,15 @@ import pytest
 from jaxtyping import PyTree
 
 from easydel.data.pack import Batch, Shape, pack, stack
-from easydel.losses import select_loss
 from easydel.models.rows import matrix_axes
 from easydel.sharding import row_shards
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.objective import make_objective
 from easydel.trainers.optimizer import make_optimizer
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import on_mesh, trained_copy
 from easydel.trainers.state import TrainState, initial_state
-from easydel.trainers.step import Objective, make_logprobs, make_train_step
+from easydel.trainers.step import make_logprobs, make_train_step
 from oracles.tiny import ONE_DEVICE, tiny_model, tiny_pairs
 
 UPDATES, BETA = 5, 0.5
@@ -36,14 +37,14 @@ def train(dims: tuple[int, ...]) -> Run:
     # The large epsilon: otherwise the first updates hang on the signs of gradients that are nearly 0.
     optimizer = make_optimizer("adamw", lambda step: 0.01, matrix_axes=matrix_axes(model.config), epsilon=1e-3)
     state = initial_state(trained_copy(model.params, None), optimizer, 0, mesh)
-    objective = Objective(select_loss("aot", beta=BETA), True, BETA)
+    objective = make_objective(DPOConfig(loss_type="aot", beta=BETA))
     logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False)
     step = make_train_step(logprobs, objective, optimizer, state, dropout=False)
     reference = Reference(model.decoder, model.params, chunk=16)
     batch = on_mesh(eight_pairs(row_shards(mesh)), mesh)
     losses = []
     for _ in range(UPDATES):
-        state, sums = step(state, batch, reference.logprobs(batch))
+        state, sums = step(state, batch, reference.logprobs("pairs", batch, batch))
         losses.append(float(sums["loss"]) / float(sums["pairs"]))
     return Run(losses, state, jax.tree.map(np.asarray, state.params))
 

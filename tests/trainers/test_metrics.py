@@ -33,7 +33,10 @@ class Numbers:
             padded[: stop - start] = values[start:stop]
             return jnp.asarray(padded)
 
-        seen = CompletionLogprobs(*(part(x, 0) for x in (self.logps, self.entropy, self.mean_logit, self.correct)))
+        logps, entropy, mean_logit, correct = (
+            part(x, 0) for x in (self.logps, self.entropy, self.mean_logit, self.correct)
+        )
+        seen = CompletionLogprobs(logps, logps, entropy, mean_logit, correct, jnp.zeros_like(logps))
         return pair_sums(seen, part(self.reference, 3), part(self.lengths, 0), part(self.losses, np.nan), beta=BETA)
 
 

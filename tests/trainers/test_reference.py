@@ -1,12 +1,28 @@
-"""Where the reference comes from, and how it follows the policy."""
+"""Where the reference comes from, how it follows the policy, and that asking it beforehand changes nothing."""
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.trainers.reference import Reference, mix
-from oracles.tiny import micro_batches, tiny_pairs
+import easydel as ed
+from easydel.data.loader import Loader, make_loader
+from easydel.errors import ConfigError
+from easydel.models.causal_lm import CausalLM
+from easydel.trainers import precompute
+from easydel.trainers.log import read_metrics
+from easydel.trainers.precompute import Precompute
+from easydel.trainers.reference import Reference, make_reference, mix, refuse_stream
+from easydel.trainers.setup import on_mesh, weights_fingerprint
+from oracles.tiny import micro_batches, tiny_config, tiny_model, tiny_pairs
+
+ONE_LAYER = tiny_config(num_hidden_layers=1, eos_token_id=1)
+CHUNK = 16
 
 
 def weights(seed: int) -> dict:
@@ -56,6 +72,278 @@ def test_a_reference_that_is_not_synced_stays():
 
 def test_without_a_reference_its_log_probabilities_are_zero():
     batch = micro_batches(tiny_pairs(6), 2, filler=1)
-    found = Reference(None, None, chunk=8).logprobs(batch)
+    reference = Reference(None, None, chunk=8)
+    found = reference.logprobs("pairs", batch, batch)
+    assert reference.fingerprint() == ""
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, np.zeros((2, 4, 2)))
+
+
+def loader_of(count: int = 12, **options: Any) -> Loader:
+    return make_loader(tiny_pairs(count), **{"total_batch_size": 4, "gradient_accumulation_steps": 2, **options})
+
+
+@pytest.fixture(scope="module")
+def model() -> CausalLM:
+    return tiny_model(config=ONE_LAYER)
+
+
+def asked(reference: Reference, model: CausalLM, loader: Loader) -> list[np.ndarray]:
+    """The log-probabilities of each batch of a loader."""
+    reference.prepare("pairs", loader)
+    batches = [batch for _, batch in loader.batches(epochs=2)]
+    return [np.asarray(reference.logprobs("pairs", batch, on_mesh(batch, model.decoder.mesh))) for batch in batches]
+
+
+@pytest.mark.parametrize("ld_alpha", [None, 0.0, 0.5])
+def test_asked_beforehand_or_at_each_step_a_reference_says_the_same(model: CausalLM, ld_alpha: float | None):
+    options = {"chunk": CHUNK, "ld_alpha": ld_alpha}
+    online = Reference(model.decoder, model.params, **options)
+    cached = Reference(model.decoder, model.params, **options, precompute=Precompute(None, model.decoder.mesh))
+    loader = loader_of()
+    before, after = (asked(reference, model, loader) for reference in (online, cached))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    # In the first epoch they meet the batches they were computed in.
+    assert all(map(np.array_equal, before[: loader.steps_per_epoch], after[: loader.steps_per_epoch]))
+
+
+def test_sets_of_pairs_are_kept_apart_though_their_rows_have_the_same_numbers(model: CausalLM):
+    reference = Reference(model.decoder, model.params, chunk=CHUNK, precompute=Precompute(None, model.decoder.mesh))
+    sets = {name: make_loader(tiny_pairs(4, seed=seed), total_batch_size=4) for seed, name in enumerate(("one", "two"))}
+    online = Reference(model.decoder, model.params, chunk=CHUNK)
+    for name, loader in sets.items():
+        reference.prepare(name, loader)
+    for name, loader in sets.items():
+        batch = next(iter(loader.batches()))[1]
+        np.testing.assert_allclose(
+            reference.logprobs(name, batch, batch), online.logprobs(name, batch, batch), rtol=1e-6
+        )
+
+
+def test_after_release_nothing_holds_the_weights():
+    model = tiny_model(config=tiny_config(num_hidden_layers=1, intermediate_size=40))
+    shape = model.params["layers"]["down"]["kernel"].shape
+
+    def alive() -> int:
+        gc.collect()
+        return sum(x.shape == shape for x in jax.live_arrays())
+
+    assert alive() == 1
+    reference = Reference(model.decoder, model.params, chunk=CHUNK, precompute=Precompute(None, model.decoder.mesh))
+    expected = weights_fingerprint(model.params)
+    first = asked(reference, model, loader_of())
+    reference.release()
+    assert reference.params is None
+    del model
+    assert alive() == 0
+    assert reference.fingerprint() == expected
+    on_the_same_device = tiny_model(config=ONE_LAYER)
+    assert all(map(np.array_equal, first, asked(reference, on_the_same_device, loader_of())))
+    with pytest.raises(ConfigError, match="whose weights were released when training began"):
+        reference.prepare("pairs", loader_of(13))
+
+
+def test_a_reference_that_is_asked_at_each_step_keeps_its_weights(model: CausalLM):
+    reference = Reference(model.decoder, model.params, chunk=CHUNK)
+    reference.release()
+    assert reference.params is model.params
+    assert reference.fingerprint() == weights_fingerprint(model.params)
+    assert Reference(model.decoder, model.params, chunk=CHUNK, sync_steps=2).fingerprint() == ""
+
+
+def test_the_policy_as_it_starts_is_rounded_as_the_trained_weights_are(model: CausalLM):
+    def leaf(**settings: Any) -> jax.Array:
+        other = settings.pop("reference_model", None)
+        return make_reference(ed.DPOConfig(**settings), model, other, chunk=CHUNK).params["embedding"]
+
+    assert leaf() is model.params["embedding"]
+    assert leaf(param_dtype="float32") is model.params["embedding"]
+    assert leaf(param_dtype="bfloat16").dtype == jnp.bfloat16
+    assert leaf(param_dtype="bfloat16", reference_model=model) is model.params["embedding"]
+
+
+@pytest.mark.parametrize("settings", [{"reference_free": True}, {"loss_type": "simpo"}], ids=str)
+def test_where_no_loss_looks_at_a_reference_there_is_none(model: CausalLM, settings: dict):
+    assert make_reference(ed.DPOConfig(**settings), model, None, chunk=CHUNK).params is None
+
+
+def test_a_stream_cannot_be_asked_for_beforehand():
+    refuse_stream(ed.DPOConfig())
+    with pytest.raises(ConfigError, match="needs all rows before training, but train_dataset is a stream: leave it"):
+        refuse_stream(ed.DPOConfig(precompute_ref_log_probs=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sync_ref_model": True}, "sync_ref_model = True moves it. Leave precompute_ref_log_probs off"),
+        ({"reference_free": True}, "reference_free = True trains without a reference. Leave"),
+        ({"loss_type": "simpo"}, "loss_type 'simpo' looks at no reference. Leave"),
+        ({"loss_type": ["simpo", "sft"]}, r"loss_type \['simpo', 'sft'\] looks at no reference. Leave"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_for_beforehand_is_an_error(settings: dict, message: str):
+    with pytest.raises(ConfigError, match=message):
+        ed.DPOConfig(precompute_ref_log_probs=True, **settings)
+
+
+def test_a_batch_size_for_nothing_is_an_error():
+    with pytest.raises(ConfigError, match="precompute_ref_batch_size = 4 has no meaning without precompute_ref_log"):
+        ed.DPOConfig(precompute_ref_batch_size=4)
+
+
+# Whole runs
+
+
+def rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
+    """Rows of one length, so that there is one shape to compile."""
+    ids = np.random.default_rng(seed).integers(0, 32, (count, 12)).tolist()
+    return [{"prompt_ids": row[:4], "chosen_ids": row[4:8], "rejected_ids": row[8:]} for row in ids]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Callable[..., ed.DPOTrainer]:
+    def make(
+        name: str,
+        *,
+        model: CausalLM | None = None,
+        reference_model: CausalLM | None = None,
+        evaluated: int = 0,
+        **settings: Any,
+    ) -> ed.DPOTrainer:
+        settings = {
+            "model_name": name,
+            "save_directory": str(tmp_path),
+            "cache_directory": str(tmp_path / "cache"),
+            "total_batch_size": 4,
+            "num_train_epochs": 2,
+            "log_steps": 1,
+            "learning_rate": 1e-2,
+            "progress_bar": False,
+            "do_last_save": False,
+            **settings,
+        }
+        return ed.DPOTrainer(
+            arguments=ed.DPOConfig(**settings),
+            model=model or tiny_model(config=ONE_LAYER),
+            reference_model=reference_model,
+            train_dataset=rows(8),
+            eval_dataset=rows(evaluated, seed=1) if evaluated else None,
+        )
+
+    return make
+
+
+def losses(folder: Path) -> list[float]:
+    return [entry.get("loss", entry.get("eval_loss")) for entry in read_metrics(folder)]
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the number of pairs of each batch that a reference is asked for beforehand."""
+    counts: list[int] = []
+    make_token_step = precompute.make_token_step
+
+    def counted(*args: Any, **options: Any) -> Callable:
+        step = make_token_step(*args, **options)
+
+        def count(params: Any, batch: Any) -> Any:
+            counts.append(int((np.asarray(batch.index) >= 0).sum()))
+            return step(params, batch)
+
+        return count
+
+    monkeypatch.setattr(precompute, "make_token_step", counted)
+    return counts
+
+
+@pytest.mark.slow  # compiles training twice
+def test_training_is_the_same_with_log_probabilities_from_before(trainer, tmp_path: Path):
+    for name, settings in {"online": {}, "cached": {"precompute_ref_log_probs": True}}.items():
+        trainer(name, evaluated=4, **settings).train()
+    online, cached = losses(tmp_path / "online"), losses(tmp_path / "cached")
+    assert len(online) == 2 * 2 + 2  # and two evaluations
+    np.testing.assert_allclose(cached[:2], np.log(2), atol=1e-6)
+    np.testing.assert_allclose(cached, online, atol=1e-5)
+
+
+def test_the_first_loss_is_ln_2_in_bfloat16_too(trainer, tmp_path: Path):
+    model = tiny_model(config=ONE_LAYER, dtype="bfloat16")
+    trainer("run", model=model, precompute_ref_log_probs=True, max_training_steps=1).train()
+    np.testing.assert_allclose(losses(tmp_path / "run"), np.log(2), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beta": 0.5},
+        {"loss_type": "ipo"},
+        {"loss_type": ["aot", "sft"], "use_weighting": True},
+        {"ld_alpha": 0.5},
+        {"precompute_ref_batch_size": 3},
+        {"param_dtype": "float32"},
+    ],
+    ids=str,
+)
+def test_another_loss_beta_or_weight_of_tokens_computes_nothing_again(
+    model: CausalLM, computed: list[int], tmp_path: Path, settings: dict
+):
+    def prepared(**settings: Any) -> Reference:
+        config = ed.DPOConfig(precompute_ref_log_probs=True, cache_directory=str(tmp_path), **settings)
+        reference = make_reference(config, model, None, chunk=CHUNK)
+        reference.prepare("pairs", loader_of(12))
+        return reference
+
+    prepared()
+    assert sum(computed) == 12
+    reference = prepared(**settings)
+    assert sum(computed) == 12
+    batch = next(iter(loader_of(12).batches()))[1]
+    online = Reference(model.decoder, model.params, chunk=CHUNK, ld_alpha=settings.get("ld_alpha"))
+    expected = online.logprobs("pairs", batch, batch)
+    np.testing.assert_allclose(reference.logprobs("pairs", batch, batch), expected, rtol=1e-6)
+
+
+def test_a_run_that_was_cut_off_continues_with_what_was_computed(trainer, computed: list[int], tmp_path: Path):
+    options = {"precompute_ref_log_probs": True, "save_steps": 1, "resume": "auto"}
+    straight = trainer("straight", **options).train()
+    trainer("cut", max_training_steps=3, **options).train()
+    resumed = trainer("cut", **options).train()
+    assert sum(computed) == 8
+    jax.tree.map(np.testing.assert_array_equal, resumed.model.params, straight.model.params)
+    other = tiny_model(config=ONE_LAYER)
+    halved = CausalLM(other.decoder, jax.tree.map(lambda x: x / 2, other.params), other.origin)
+    with pytest.raises(ConfigError, match="its reference had other weights"):
+        trainer("cut", model=halved, **options).train()
+
+
+def test_a_trainer_lets_go_of_a_reference_model_that_was_asked_beforehand(trainer, monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model(config=tiny_config(num_hidden_layers=1, intermediate_size=56))
+    shape = model.params["layers"]["down"]["kernel"].shape
+    run = trainer("run", reference_model=model, precompute_ref_log_probs=True, max_training_steps=1)
+    del model
+    alive = []
+    release = run.reference.release
+
+    def count_after() -> None:
+        release()
+        gc.collect()
+        alive.append(sum(x.shape == shape for x in jax.live_arrays()))
+
+    monkeypatch.setattr(run.reference, "release", count_after)
+    run.train()
+    assert alive == [0]
+
+
+def test_fresh_rows_are_evaluated_while_the_weights_are_there_and_then_if_they_are_known(trainer, computed: list[int]):
+    run = trainer("run", precompute_ref_log_probs=True, cache_directory=None, num_train_epochs=1)
+    before = run.evaluate(rows(4, seed=2))
+    assert before["eval_loss"] == pytest.approx(np.log(2), abs=1e-6)
+    run.train()
+    assert run.reference.params is None
+    assert sum(computed) == 8 + 4
+    assert run.evaluate(rows(4, seed=2))["eval_loss"] != before["eval_loss"]
+    with pytest.raises(ConfigError, match=r"5 of the 5 pairs of 'dataset' have no precomputed"):
+        run.evaluate(rows(5, seed=3))

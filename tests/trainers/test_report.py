@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 import pytest
 
 from easydel.trainers.report import CHARTS, write_report
-from easydel.trainers.run_folder import append_samples
+from easydel.trainers.run_folder import append_samples, write_json
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 VOID = {"meta", "circle", "line", "polyline"}
+COUNTS = {"rows": 1234, "kept": 5, "truncated": {}, "dropped": {}, "merged": 0, "identical": 0}
 
 
 class Page(HTMLParser):
@@ -44,6 +45,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def run(tmp_path):
     """A run of three logged steps, the second of which was not finite, and an evaluation."""
+    write_json(tmp_path / "data.json", {"train": COUNTS, "eval": COUNTS})
     entries = [
         {"step": 0, "eval_loss": 0.69},
         {"step": 10, "loss": 0.693, "rewards/accuracies": 0.5, "grad_norm": 1.0},
@@ -93,14 +95,25 @@ def test_the_curves_are_those_of_the_metrics(run):
     assert all(0 <= x <= width and 0 <= y <= height for line in points for x, y in line)
 
 
-def test_samples_show_the_first_and_the_last_answer(run):
-    append_samples(run, [{"step": 15, "prompt": f"{EVIL} 1", "answer": "in between"}])
-    append_samples(run, [{"step": 30, "prompt": "only at the end", "answer": "late"}])
-    text = page_of(run).text
-    assert "Step 0" in text
-    assert "Step 30" in text
-    assert "in between" not in text
-    assert "late" in text
+def test_samples_are_shown_by_step_and_what_lies_between_the_first_and_the_last_is_folded(tmp_path):
+    for step, answer in ((0, "first"), (15, "second"), (20, "third"), (30, "last")):
+        append_samples(tmp_path, [{"step": step, "prompt": "a", "answer": answer}])
+    append_samples(tmp_path, [{"step": 30, "prompt": "only at the end", "answer": "late"}])
+    page = page_of(tmp_path)
+    text = page.text[page.text.index("Sample answers") :]
+    assert text[1:10] == [
+        "a",
+        "step\xa00",
+        "first",
+        "2 in between",
+        "step\xa015",
+        "second",
+        "step\xa020",
+        "third",
+        "step\xa030",
+    ]
+    assert text[10:14] == ["last", "only at the end", "step\xa030", "late"]
+    assert len(page.all("details")) == 1
 
 
 def test_settings_and_facts_are_tables(run):
@@ -121,5 +134,27 @@ def test_a_metric_that_never_changes_is_drawn(tmp_path):
     assert len(page_of(tmp_path).all("polyline")) == 2
 
 
-def test_every_chart_has_at_most_two_lines_as_there_are_two_colours():
+def test_every_held_out_set_has_a_line_and_a_colour_of_its_own(tmp_path):
+    write_json(tmp_path / "data.json", dict.fromkeys(("train", "eval_easy", "eval_<b>"), COUNTS))
+    entries = [{"step": step, "eval_easy_loss": 0.5 - step / 10, "eval_<b>_loss": 0.6, "loss": 0.7} for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    page = page_of(tmp_path)
+    assert len({line["style"] for line in page.all("polyline")}) == 3
+    for words in ("train 0.7", "held out, easy 0.3", "held out, <b> 0.6"):
+        assert words in page.text
+
+
+def test_the_rows_of_each_dataset_are_accounted_for_by_cause(tmp_path):
+    other = COUNTS | {"truncated": {"max_length": 3}, "dropped": {"too long": 1_000}, "merged": 2}
+    write_json(tmp_path / "data.json", {"train": other, "eval": COUNTS})
+    text = page_of(tmp_path).text
+    text = text[text.index("Data") : text.index("Curves")]
+    assert text == [
+        *("Data", "train", "held out", "rows", "1,234", "1,234", "kept", "5", "5"),
+        *("dropped: too long", "1,000", "0", "truncated: max_length", "3", "0"),
+        *("the end of the prompt changes when a completion follows it", "2", "0"),
+    ]
+
+
+def test_a_chart_has_a_colour_for_each_of_its_own_lines():
     assert all(1 <= len(chart.lines) <= 2 for chart in CHARTS)

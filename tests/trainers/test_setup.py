@@ -102,6 +102,14 @@ def test_the_memory_needed_is_that_of_the_largest_shape(monkeypatch):
     assert needs["optimizer"] == 4 * weights  # one moment, float32 whatever the weights are
     assert needs["gradients"] == 2 * 2 * weights  # the sum, and that of one part
     assert needs["logits"] == 3 * 64 * VOCAB * 4  # there are no more tokens than that
+    rounded = {"optimizer": "lion", "param_dtype": "bfloat16"}  # so that the policy as it starts must be kept apart
+    assert check_memory(DPOConfig(**rounded), model, SHAPES, head_chunk=10)["reference"] == 2 * weights
+    for config, given in (
+        (DPOConfig(**rounded), model),
+        (DPOConfig(**rounded, precompute_ref_log_probs=True), None),
+        (DPOConfig(**rounded, reference_free=True), None),
+    ):
+        assert "reference" not in check_memory(config, model, SHAPES, head_chunk=10, reference=given)
     spread = tiny_model(dims=(4, 1, 1, 1, 1))
     assert check_memory(DPOConfig(), spread, SHAPES, head_chunk=10)["logits"] == 3 * 40 * VOCAB * 4
 

@@ -13,11 +13,12 @@ import pytest
 from jaxtyping import PyTree
 
 from easydel.data.pack import Batch
-from easydel.losses import looks_across_pairs, select_loss
 from easydel.models.causal_lm import CausalLM
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.objective import Objective, make_objective, pair_facts
 from easydel.trainers.state import TrainState, initial_state
 from easydel.trainers.step import (
-    Objective,
+    flat,
     loss_and_gradient,
     make_evaluation_step,
     make_logprobs,
@@ -32,7 +33,7 @@ ONE_LAYER = tiny_config(num_hidden_layers=1)  # half the time to compile; depth 
 
 
 def objective(loss_type) -> Objective:
-    return Objective(select_loss(loss_type, beta=BETA), looks_across_pairs(loss_type), BETA)
+    return make_objective(DPOConfig(loss_type=loss_type, beta=BETA))
 
 
 def logprobs_of(model: CausalLM):
@@ -184,8 +185,10 @@ def test_dropout_differs_between_steps_and_repeats_for_the_same_key_only():
     assert len({*one, *other}) == 4
     # Without it, training sees what evaluation sees.
     batch = micro_batches(PAIRS, 1)
-    evaluate = make_evaluation_step(logprobs_of(model), objective("sigmoid"))
-    sums, _ = evaluate(model.params, batch, made_up_reference(batch))
+    evaluate = make_evaluation_step(logprobs_of(model), beta=BETA)
+    sums, out = evaluate(model.params, batch, made_up_reference(batch))
     assert float(sums["pairs"]) == 8
-    assert two_losses(model, dropout=False)(1) == [float(sums["loss"])] * 2
-    assert float(sums["loss"]) not in one
+    values = objective("sigmoid")(out, made_up_reference(batch)[0], pair_facts(flat(batch), 1.0))
+    loss = pytest.approx(float(values.sum()), rel=1e-6)
+    assert two_losses(model, dropout=False)(1) == [loss] * 2
+    assert loss not in one

@@ -4,17 +4,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from easydel.data.messages import Message, kind, read_messages
 from easydel.errors import DataError, closest
 
-Message = Mapping[str, Any]
 Render = Callable[[list[Message], bool, list[Any] | None, Mapping[str, Any]], str]
 """Chat template: (messages, add_generation_prompt, tools, further template arguments) -> text."""
 
 FORMS = (
     "a row holds text or a list of {role, content} messages as 'prompt', 'chosen' and 'rejected'; or as "
-    "'chosen' and 'rejected' that share their beginning; or token ids as 'prompt_ids', 'chosen_ids' and "
-    "'rejected_ids'"
+    "'chosen' and 'rejected' that share their beginning; or 'messages' (ShareGPT: 'conversations') with an answer "
+    "each as 'chosen' and 'rejected'; or token ids as 'prompt_ids', 'chosen_ids' and 'rejected_ids'"
 )
+_CONVERSATIONS = ("messages", "conversations")
+_ASKING = ("system", "user")  # the roles that a conversation begins with, and no answer
+COLUMNS = ("prompt", *_CONVERSATIONS, "system", "chosen", "rejected", "tools", "chat_template_kwargs")
+"""The columns that the texts of a row depend on; any other is ignored."""
 
 
 class Preference(NamedTuple):
@@ -32,9 +36,11 @@ class Preference(NamedTuple):
 def to_preference(row: Mapping[str, Any], number: int, render: Render | None = None) -> Preference:
     """Returns the texts of one row; conversations go through `render`, the chat template.
 
-    Without a `prompt` column the prompt is what chosen and rejected begin with: whole messages, or characters
-    backing off one trailing space. Columns `tools` (a list, or JSON text of one) and `chat_template_kwargs`
-    (a dict) are handed to the template. Other columns are ignored.
+    The prompt is in the column `prompt`, or a conversation in `messages` or `conversations` (with an optional
+    `system` text beside it). Without any of these the prompt is what chosen and rejected begin with: whole
+    messages, or characters backing off one trailing space. After a conversation an answer is one message, several,
+    or text. Columns `tools` (a list, or JSON text of one) and `chat_template_kwargs` (a dict) are handed to the
+    template. Other columns are ignored.
 
     >>> to_preference({"chosen": "Hi you", "rejected": "Hi me"}, 0)
     Preference(prompt='Hi', prompt_chosen='Hi you', prompt_rejected='Hi me', templated=False)
@@ -43,19 +49,21 @@ def to_preference(row: Mapping[str, Any], number: int, render: Render | None = N
         DataError: naming the row, the field and the way out.
     """
     chosen, rejected = (_field(row, name, number) for name in ("chosen", "rejected"))
-    prompt = _field(row, "prompt", number) if "prompt" in row else None
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        if isinstance(prompt, list):
-            raise DataError(
-                f"row {number}: 'prompt' is {_kind(prompt)} and 'chosen' is {_kind(chosen)}. Give completions "
-                "as [{'role': 'assistant', 'content': ...}], or the prompt as text."
-            )
+    source = _prompt_column(row)
+    prompt = None if source is None else _field(row, source, number)
+    if isinstance(prompt, str) and source in _CONVERSATIONS:
+        raise DataError(f"row {number}: {source!r} is text; it must be a list of messages, or be called 'prompt'.")
+    if isinstance(prompt, list):
+        if source == "conversations":
+            prompt = _with_system(row.get("system"), prompt, number)
+        chosen, rejected = _as_answer(chosen), _as_answer(rejected)
+    if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, list):
         return _from_text(prompt, chosen, rejected, number)
     if isinstance(chosen, list) and isinstance(rejected, list):
         messages = _split_messages(prompt, chosen, rejected, number)
         return _from_messages(*messages, row, number, render)
     raise DataError(
-        f"row {number}: 'chosen' is {_kind(chosen)} and 'rejected' is {_kind(rejected)}. Give both the same form."
+        f"row {number}: 'chosen' is {kind(chosen)} and 'rejected' is {kind(rejected)}. Give both the same form."
     )
 
 
@@ -70,6 +78,25 @@ def shared_beginning(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
     shorter = min(len(chosen), len(rejected))
     length = next((i for i in range(shorter) if chosen[i] != rejected[i]), shorter - 1)
     return length - 1 if length and chosen[length - 1] == " " else length
+
+
+def _prompt_column(row: Mapping[str, Any]) -> str | None:
+    """The column that holds the prompt; None in a columnar file means that it is in another."""
+    names = [name for name in ("prompt", *_CONVERSATIONS) if name in row]
+    return next((name for name in names if row[name] is not None), names[0] if names else None)
+
+
+def _with_system(system: Any, prompt: list[Message], number: int) -> list[Message]:
+    """The conversation with the system text that ShareGPT rows keep in a column of its own."""
+    if not system or prompt[0]["role"] == "system":
+        return prompt
+    if not isinstance(system, str):
+        raise DataError(f"row {number}: 'system' is {kind(system)}; it must be text.")
+    return [{"role": "system", "content": system}, *prompt]
+
+
+def _as_answer(completion: str | list[Message]) -> list[Message]:
+    return [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
 
 
 def _from_text(prompt: str | None, chosen: str, rejected: str, number: int) -> Preference:
@@ -87,13 +114,15 @@ def _from_text(prompt: str | None, chosen: str, rejected: str, number: int) -> P
 def _split_messages(
     prompt: str | list[Message] | None, chosen: list[Message], rejected: list[Message], number: int
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    if isinstance(prompt, list):
+    asked = prompt[0] if isinstance(prompt, list) else None
+    repeated = asked is not None and asked["role"] in _ASKING and chosen[0] == rejected[0] == asked
+    if isinstance(prompt, list) and not repeated:
         return prompt, chosen, rejected
-    # Some public sets repeat the first question as text beside two whole conversations: these decide.
+    # Some public sets give the question, or the better conversation, beside two whole conversations: these decide.
     length = shared_beginning(chosen, rejected)
     if length:
         return chosen[:length], chosen[length:], rejected[length:]
-    if prompt is not None and chosen[0]["role"] == rejected[0]["role"] == "assistant":
+    if isinstance(prompt, str) and chosen[0]["role"] == rejected[0]["role"] == "assistant":
         return [{"role": "user", "content": prompt}], chosen, rejected
     raise DataError(
         f"row {number}: the conversations in 'chosen' and 'rejected' share no first message that could be "
@@ -114,7 +143,7 @@ def _from_messages(
     tools = _tools(row.get("tools"), number)
     options = row.get("chat_template_kwargs") or {}
     if not isinstance(options, Mapping):
-        raise DataError(f"row {number}: 'chat_template_kwargs' is {_kind(options)}; it must be a dict.")
+        raise DataError(f"row {number}: 'chat_template_kwargs' is {kind(options)}; it must be a dict.")
     # Columnar files give every row every key: None there means that this row did not set it.
     options = {key: value for key, value in options.items() if value is not None}
     return Preference(
@@ -134,7 +163,7 @@ def _tools(tools: Any, number: int) -> list[Any] | None:
                 f"row {number}: 'tools' is not JSON ({error}). Give a list, or JSON text of one."
             ) from error
     if tools and not isinstance(tools, list):
-        raise DataError(f"row {number}: 'tools' is {_kind(tools)}; it must be a list, or JSON text of one.")
+        raise DataError(f"row {number}: 'tools' is {kind(tools)}; it must be a list, or JSON text of one.")
     return tools or None  # some templates write tool boilerplate for an empty list
 
 
@@ -152,30 +181,6 @@ def _field(row: Mapping[str, Any], name: str, number: int) -> str | list[Message
         raise DataError(f"row {number}: {name!r} is empty. Fill it in or remove the row.")
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return [_message(message, f"row {number}: {name!r} message {at}") for at, message in enumerate(value)]
-    raise DataError(f"row {number}: {name!r} is {_kind(value)}; it must be text or a list of messages.")
-
-
-def _message(message: Any, where: str) -> Message:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        raise DataError(f"{where} is {_kind(message)}; a message is a dict with the keys 'role' and 'content'.")
-    content = message.get("content")
-    if not isinstance(content, str | list) and not message.get("tool_calls"):
-        raise DataError(f"{where}: 'content' is {_kind(content)}; it must be text.")
-    return {key: value for key, value in message.items() if value is not None or key == "content"}
-
-
-def _kind(value: Any) -> str:
-    """How an error message calls a value.
-
-    >>> _kind({"from": "human"}), _kind([1]), _kind(3)
-    ("a dict with the keys 'from'", 'a list of int', '3 (int)')
-    """
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, Mapping):
-        return "a dict with the keys " + (", ".join(map(repr, value)) or "(none)")
-    if isinstance(value, list):
-        return f"a list of {type(value[0]).__name__}" if value else "an empty list"
-    return "None" if value is None else f"{value!r:.40} ({type(value).__name__})"
+    if isinstance(value, list | Mapping):
+        return read_messages(value if isinstance(value, list) else [value], f"row {number}: {name!r}")
+    raise DataError(f"row {number}: {name!r} is {kind(value)}; it must be text or a list of messages.")

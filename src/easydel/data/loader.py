@@ -5,7 +5,7 @@ continues from a position sees exactly the batches a straight run would have see
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,25 +59,24 @@ class Loader:
         """Returns the batch that follows a position, with the leading `micro` axis."""
         first = position.batch * self.total_batch_size
         members = self.order(position.epoch)[first : first + self.total_batch_size]
-        groups = split_evenly(members, self.measured[:, 0], self.gradient_accumulation_steps)
-        shape = shape_for([self.measured[group] for group in groups], self.plan, shards=self.shards)
-        most = self.total_batch_size // self.gradient_accumulation_steps
-        return stack(
-            [
-                pack([self.pairs[i] for i in group], shape=shape, shards=self.shards, pad_pairs_to=most)
-                for group in groups
-            ]
+        return make_batch(
+            [self.pairs[i] for i in members],
+            self.measured[members],
+            self.plan,
+            total_batch_size=self.total_batch_size,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
+            shards=self.shards,
         )
 
-    def batches(self, start: Position = START, *, epochs: int = 1) -> Iterator[tuple[Position, Batch]]:
-        """Yields, up to the end of `epochs` epochs, each batch with the position after it.
+    def batches(self, start: Position = START, *, epochs: int | None = 1) -> Iterator[tuple[Position, Batch]]:
+        """Yields, up to the end of `epochs` epochs (None: without end), each batch with the position after it.
 
         The position is what a checkpoint stores: `batches(position)` continues with the next batch.
         """
         epoch, at = start
         if not 0 <= at <= self.steps_per_epoch:
             raise DataError(f"position {at} is outside an epoch of {self.steps_per_epoch} batches.")
-        while epoch < epochs:
+        while epochs is None or epoch < epochs:
             for batch in range(at, self.steps_per_epoch):
                 last = batch + 1 == self.steps_per_epoch
                 after = Position(epoch + 1, 0) if last else Position(epoch, batch + 1)
@@ -105,6 +104,21 @@ def make_loader(
         ConfigError: a batch that cannot be split into equal micro-batches.
         DataError: no pairs.
     """
+    check_sizes(total_batch_size, gradient_accumulation_steps, max_shapes, seed if shuffle else 0)
+    if not pairs:
+        raise DataError("there are no pairs to make batches of.")
+    measured = sizes(pairs)
+    key = seed if shuffle else None
+    orders = (_order(len(pairs), key, epoch) for epoch in range(_PLANNED_EPOCHS if shuffle else 1))
+    steps = [
+        step for order in orders for step in steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
+    ]
+    plan = plan_shapes(steps, limit=max_shapes, shards=shards, length_cost=length_cost)
+    return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
+
+
+def check_sizes(total_batch_size: int, gradient_accumulation_steps: int, max_shapes: int, seed: int) -> None:
+    """Raises ConfigError for sizes that no batch can have."""
     for name, value in (
         ("total_batch_size", total_batch_size),
         ("gradient_accumulation_steps", gradient_accumulation_steps),
@@ -117,21 +131,41 @@ def make_loader(
             f"total_batch_size {total_batch_size} is not a multiple of gradient_accumulation_steps "
             f"{gradient_accumulation_steps}: a step could not be split into equal micro-batches."
         )
-    if shuffle and seed < 0:
+    if seed < 0:
         raise ConfigError(f"seed is {seed}; it must not be negative.")
-    if not pairs:
-        raise DataError("there are no pairs to make batches of.")
-    measured = sizes(pairs)
-    key = seed if shuffle else None
+
+
+def steps_of(
+    measured: Int[np.ndarray, "pairs 2"], total_batch_size: int, gradient_accumulation_steps: int
+) -> list[list[Int[np.ndarray, "items 2"]]]:
+    """Returns the sizes of pairs, given in the order of training, by step and micro-batch."""
     steps = []
-    for epoch in range(_PLANNED_EPOCHS if shuffle else 1):
-        order = _order(len(pairs), key, epoch)
-        for first in range(0, len(pairs), total_batch_size):
-            members = order[first : first + total_batch_size]
-            groups = split_evenly(members, measured[:, 0], gradient_accumulation_steps)
-            steps.append([measured[group] for group in groups])
-    plan = plan_shapes(steps, limit=max_shapes, shards=shards, length_cost=length_cost)
-    return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
+    for first in range(0, len(measured), total_batch_size):
+        sizes = measured[first : first + total_batch_size]
+        groups = split_evenly(np.arange(len(sizes)), sizes[:, 0], gradient_accumulation_steps)
+        steps.append([sizes[group] for group in groups])
+    return steps
+
+
+def make_batch(
+    pairs: Sequence[Pair],
+    measured: Int[np.ndarray, "pairs 2"],
+    plan: Sequence[Shape],
+    *,
+    total_batch_size: int,
+    gradient_accumulation_steps: int,
+    shards: int,
+) -> Batch:
+    """Returns the pairs of one step, `total_batch_size` or fewer, with the leading `micro` axis.
+
+    Args:
+        measured: the sizes of the pairs.
+        plan: shapes to choose from; one of its own is made where none fits.
+    """
+    groups = split_evenly(np.arange(len(pairs)), measured[:, 0], gradient_accumulation_steps)
+    shape = shape_for([measured[group] for group in groups], plan, shards=shards)
+    most = total_batch_size // gradient_accumulation_steps
+    return stack([pack([pairs[i] for i in group], shape=shape, shards=shards, pad_pairs_to=most) for group in groups])
 
 
 def split_evenly(members: Int[np.ndarray, "members"], tokens: Int[np.ndarray, "pairs"], groups: int) -> list[list[int]]:
@@ -157,7 +191,7 @@ def split_evenly(members: Int[np.ndarray, "members"], tokens: Int[np.ndarray, "p
 def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
     """Gives the items of an iterator, made up to `depth` ahead in one thread, which ends with the context.
 
-    An exception in the thread is raised at its place in the order.
+    A generator is closed with the context. An exception in the thread is raised at its place in the order.
 
     >>> with prefetch(iter("ab")) as letters:
     ...     list(letters)
@@ -170,6 +204,8 @@ def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
             yield _ahead(items, worker, waiting, end)
         finally:
             worker.shutdown(cancel_futures=True)
+            if isinstance(items, Generator):
+                items.close()
 
 
 def _ahead(

@@ -2,24 +2,16 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from numbers import Integral
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numpy as np
-
-from easydel.data.format import to_preference
+from easydel.data.columns import Row
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
-from easydel.data.tokenize import Joined, Tokenizer, renderer, tokenize
+from easydel.data.read import Read, read_rows
+from easydel.data.tokenize import Joined, Tokenizer
 from easydel.errors import DataError
-
-_ROWS_AT_ONCE = 1024  # fast tokenizers use every core on a list of texts
-_ID_COLUMNS = (
-    ("prompt_ids", "chosen_ids", "rejected_ids"),
-    ("prompt_input_ids", "chosen_input_ids", "rejected_input_ids"),
-)
 
 
 class Counts(NamedTuple):
@@ -56,8 +48,68 @@ class Prepared(NamedTuple):
     counts: Counts
 
 
-def prepare(
-    rows: Iterable[Mapping[str, Any]],
+@dataclass
+class Tally:
+    """What has become of the rows so far."""
+
+    rows: int = 0
+    kept: int = 0
+    merged: int = 0
+    truncated: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    identical: int = 0
+    first_identical: int = -1  # number of the row
+
+    def add(self, joined: Joined, cut: Cut) -> None:
+        """Counts one more row."""
+        self.rows += 1
+        self.merged += joined.merged
+        (self.dropped if cut.pair is None else self.truncated).update(cut.causes)
+        if cut.pair is not None:
+            self.kept += 1
+            if _identical(cut.pair):
+                self.first_identical = self.first_identical if self.identical else cut.pair.index
+                self.identical += 1
+
+    def counts(self) -> Counts:
+        """Returns the counts as they are now."""
+        truncated, dropped = dict(self.truncated), dict(self.dropped)
+        return Counts(self.rows, self.kept, truncated, dropped, self.merged, self.identical)
+
+
+class Recipe(NamedTuple):
+    """How rows become pairs. Make one with `make_recipe`."""
+
+    tokenizer: Tokenizer | None
+    limits: Limits
+    vocab_size: int | None
+    cache_directory: str | None
+    dataset_num_proc: int | None
+
+    def pairs(self, rows: Iterable[Row], tally: Tally) -> Generator[Pair, None, None]:
+        """Yields the pairs of the rows that are kept, in order, and counts every row in `tally`.
+
+        Raises:
+            DataError: a row that cannot be read, an id of `vocab_size` or more or, in the end, no row left.
+        """
+        known: dict[int, int] = {}
+        read = read_rows(
+            rows, self.tokenizer, cache_directory=self.cache_directory, dataset_num_proc=self.dataset_num_proc
+        )
+        with closing(read):
+            for row in read:
+                _check_ids(row.joined, self.vocab_size, row.number)
+                cut = _cut(row, self.limits, known)
+                tally.add(row.joined, cut)
+                if cut.pair is not None:
+                    yield cut.pair
+        if not tally.rows:
+            raise DataError("there are no rows.")
+        if not tally.kept:
+            raise DataError(f"no row is left: {tally.counts().summary()}{_way_out(tally.dropped, self.limits)}")
+
+
+def make_recipe(
     tokenizer: Tokenizer | None = None,
     *,
     max_length: int | None = None,
@@ -65,56 +117,73 @@ def prepare(
     max_completion_length: int | None = None,
     truncation_mode: str = "keep_start",
     vocab_size: int | None = None,
-) -> Prepared:
-    """Returns the pairs of a dataset in order, `Pair.index` being the row number, and counts of what was cut.
+    cache_directory: str | None = None,
+    dataset_num_proc: int | None = None,
+) -> Recipe:
+    """Returns how the rows of a run become pairs.
 
-    Rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`) are taken as they are, up to the limits, and
-    need no tokenizer. Columns of other names are ignored.
-
-    Warns of rows whose completions are the same.
+    Args:
+        tokenizer: not needed for rows of token ids (`prompt_ids`, `chosen_ids`, `rejected_ids`), which are taken as
+            they are, up to the limits.
+        max_length: see `easydel.data.pair.Limits`, also for the three that follow.
+        vocab_size: how many token ids the model knows; a row with others is an error.
+        cache_directory: where token ids are kept for the next time (see `easydel.data.cache.open_cache`); None keeps
+            none.
+        dataset_num_proc: processes that tokenise; None or 1 is this one.
 
     Raises:
-        DataError: a row that cannot be read, an id of `vocab_size` or more, or no row left.
         ConfigError: limits that cannot work.
     """
     limits = Limits(max_length, max_prompt_length, max_completion_length, truncation_mode)
     limits.check()
-    _check_rows(rows)
-    pairs: list[Pair] = []
-    truncated, dropped = Counter[str](), Counter[str]()
-    known: dict[int, int] = {}
-    number = merged = 0
-    for chunk in _chunks(rows):
-        for joined in _read(chunk, number, tokenizer):
-            _check_ids(joined, vocab_size, number)
-            pair, causes = _cut(joined, limits, number, known)
-            (dropped if pair is None else truncated).update(causes)
-            pairs += [] if pair is None else [pair]
-            merged += joined.merged
-            number += 1
-    identical = [pair.index for pair in pairs if _identical(pair)]
-    counts = Counts(number, len(pairs), dict(truncated), dict(dropped), merged, len(identical))
-    if not number:
-        raise DataError("there are no rows.")
-    if not pairs:
-        raise DataError(f"no row is left: {counts.summary()}{_way_out(dropped, limits)}")
-    if identical:
+    return Recipe(tokenizer, limits, vocab_size, cache_directory, dataset_num_proc)
+
+
+def prepare(
+    rows: Iterable[Row],
+    tokenizer: Tokenizer | None = None,
+    *,
+    max_length: int | None = None,
+    max_prompt_length: int | None = None,
+    max_completion_length: int | None = None,
+    truncation_mode: str = "keep_start",
+    vocab_size: int | None = None,
+    cache_directory: str | None = None,
+    dataset_num_proc: int | None = None,
+) -> Prepared:
+    """Returns the pairs of a dataset in order, `Pair.index` being the row number, and counts of what was cut.
+
+    The arguments after `rows` are those of `make_recipe`. Columns that no form of row has (see `easydel.data.format`)
+    are ignored. Warns of rows whose completions are the same.
+
+    Raises:
+        DataError: a row that cannot be read, or no row left.
+        ConfigError: limits that cannot work, processes that cannot be started, a cache folder that cannot be used.
+    """
+    recipe = make_recipe(
+        tokenizer,
+        max_length=max_length,
+        max_prompt_length=max_prompt_length,
+        max_completion_length=max_completion_length,
+        truncation_mode=truncation_mode,
+        vocab_size=vocab_size,
+        cache_directory=cache_directory,
+        dataset_num_proc=dataset_num_proc,
+    )
+    tally = Tally()
+    pairs = list(recipe.pairs(rows, tally))
+    warn_of_identical(tally, stacklevel=6)  # the caller of DPOTrainer
+    return Prepared(pairs, tally.counts())
+
+
+def warn_of_identical(tally: Tally, *, stacklevel: int) -> None:
+    """Warns where chosen and rejected are the same tokens."""
+    if tally.identical:
         warnings.warn(
-            f"in {len(identical)} of {number} rows chosen and rejected are the same and teach no preference; the "
-            f"first is row {identical[0]}.",
-            stacklevel=4,  # the caller of DPOTrainer
+            f"in {tally.identical} of {tally.rows} rows chosen and rejected are the same and teach no preference; the "
+            f"first is row {tally.first_identical}.",
+            stacklevel=stacklevel,
         )
-    return Prepared(pairs, counts)
-
-
-def _check_rows(rows: Any) -> None:
-    if isinstance(rows, str | Path):
-        raise DataError(
-            f"{str(rows)!r} is the name of a dataset, not its rows: read them with easydel.data.source.load_rows."
-        )
-    if isinstance(rows, Mapping):
-        names = ", ".join(map(repr, rows))
-        raise DataError(f"a dict with the keys {names} is not a list of rows. Of a dict of splits, give one split.")
 
 
 def _way_out(dropped: Iterable[str], limits: Limits) -> str:
@@ -126,63 +195,14 @@ def _way_out(dropped: Iterable[str], limits: Limits) -> str:
     )
 
 
-def _chunks(rows: Iterable[Any]) -> Iterator[list[Mapping[str, Any]]]:
-    rows, start = iter(rows), 0
-    while chunk := list(islice(rows, _ROWS_AT_ONCE)):
-        for at, row in enumerate(chunk, start):
-            if not isinstance(row, Mapping):
-                raise DataError(f"row {at} is of type {type(row).__name__}; a row must be a dict of columns.")
-        yield chunk
-        start += len(chunk)
-
-
-def _read(chunk: Sequence[Mapping[str, Any]], first: int, tokenizer: Tokenizer | None) -> Iterator[Joined]:
-    """Rows in order; the texts among them are tokenised together."""
-    given = [_given_ids(row, number) for number, row in enumerate(chunk, first)]
-    preferences = []
-    for number, (row, joined) in enumerate(zip(chunk, given, strict=True), first):
-        if joined is None:
-            render = renderer(tokenizer, number) if tokenizer is not None else None
-            preferences.append(to_preference(row, number, render))
-    if preferences and tokenizer is None:
-        raise DataError(
-            "the rows are text and no tokenizer was given. Pass one (processing_class), or rows of token ids "
-            "as 'prompt_ids', 'chosen_ids' and 'rejected_ids'."
-        )
-    tokenized = iter(tokenize(preferences, tokenizer) if tokenizer is not None else [])
-    return (next(tokenized) if joined is None else joined for joined in given)
-
-
-def _given_ids(row: Mapping[str, Any], number: int) -> Joined | None:
-    names = next((names for names in _ID_COLUMNS if any(name in row for name in names)), None)
-    if names is None:
-        return None
-    if missing := [name for name in names if name not in row]:
-        raise DataError(f"row {number} has token ids but no {missing[0]!r}. All of {', '.join(names)} are needed.")
-    sides = []
-    for name in names:
-        ids = row[name].tolist() if isinstance(row[name], np.ndarray) else row[name]
-        if not isinstance(ids, list | tuple) or not _are_whole(ids):
-            raise DataError(f"row {number}: {name!r} must be a list of whole numbers, the ids of its tokens.")
-        if not ids:
-            raise DataError(f"row {number}: {name!r} is empty; it needs at least one token.")
-        sides.append(list(map(int, ids)))
-    return Joined(*sides)
-
-
-def _are_whole(values: Sequence[Any]) -> bool:
-    """Whether all are whole numbers, of Python or numpy; a truth value is none."""
-    return all(issubclass(kind, Integral) and kind is not bool for kind in set(map(type, values)))
-
-
-def _cut(joined: Joined, limits: Limits, number: int, known: dict[int, int]) -> Cut:
+def _cut(row: Read, limits: Limits, known: dict[int, int]) -> Cut:
     # One int object per id of the vocabulary: a list of ids then takes 8 bytes a token and not 36.
-    prompt, chosen, rejected = (list(map(known.setdefault, ids, ids)) for ids in joined[:3])
+    prompt, chosen, rejected = (list(map(known.setdefault, ids, ids)) for ids in row.joined[:3])
     if not chosen or not rejected:
         return Cut(None, ("a completion has no token of its own",))
     if not prompt:
         return Cut(None, ("the prompt has no token of its own",))
-    return truncate(Pair(prompt, chosen, rejected, index=number), limits)
+    return truncate(Pair(prompt, chosen, rejected, index=row.number, weight=row.weight, margin=row.margin), limits)
 
 
 def _check_ids(joined: Joined, vocab_size: int | None, number: int) -> None:

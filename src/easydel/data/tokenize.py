@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from easydel.data.format import Message, Preference, Render
+from easydel.data.format import Preference, Render
+from easydel.data.messages import Message
 from easydel.errors import ConfigError, DataError
 
 NO_EOS = (
@@ -39,6 +40,8 @@ class Tokenizer(Protocol):
         tokenize: bool,
         **options: Any,
     ) -> Any: ...
+
+    def save_pretrained(self, save_directory: str) -> Any: ...
 
 
 class Joined(NamedTuple):

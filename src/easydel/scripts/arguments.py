@@ -1,8 +1,8 @@
 """Command-line flags made from the fields of dataclasses, in every spelling that users type.
 
 `--use_wandb`, `--use_wandb false`, `--no_use_wandb`, `--max-length 512`, `--max_length=512`,
-`--sharding_axis -1,1,1,1,1`, and `--config run.yaml` with flags on top. Flags cannot be shortened: a new flag
-would change the meaning of a command.
+`--sharding_axis -1,1,1,1,1`, `--loss_weights 0.8 0.2`, and `--config run.yaml` with flags on top. Flags cannot be
+shortened: a new flag would change the meaning of a command.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from easydel.errors import ConfigError, nearest
-from easydel.trainers.fields import choices_of, field_types, read_yaml
+from easydel.trainers.fields import choices_of, element_type, field_types, read_yaml
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -97,7 +97,9 @@ def _add_flag(group: Any, field: dataclasses.Field[Any], types: tuple[Any, ...])
     if bool in types:
         group.add_argument(f"--{field.name}", nargs="?", const=True, metavar="true|false", help=help)
     else:
-        metavar = "|".join(choices) or next(_METAVARS[kind] for kind in types if kind in _METAVARS)
+        element = element_type(types)
+        metavar = "|".join(choices) or next(_METAVARS[kind] for kind in (*types, element) if kind in _METAVARS)
+        metavar += " ..." if element else ""
         group.add_argument(f"--{field.name}", metavar=metavar, help=help)
 
 
@@ -128,6 +130,8 @@ def _normalised(
         is_bool = bool in fields.get(name, ())
         if not joined and rest and not rest[0].startswith("--"):
             joined, value = "=", rest.pop(0)
+            while element_type(fields.get(name, ())) and rest and not rest[0].startswith("--"):
+                value += "," + rest.pop(0)
         if not joined and not is_bool:
             raise FlagError(f"--{flag} needs a value.")
         yield f"--{name}{joined}{value}"

@@ -4,7 +4,7 @@ Orbax writes each into a temporary folder and renames it when complete, so a kil
 Saving happens in the background; `wait` returns when everything asked for is on disk, or raises what went wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ class Progress(NamedTuple):
     num_tokens: int  # trained on so far
     data: str  # fingerprint of the training pairs
     reference: str  # fingerprint of the weights of a reference that does not move; "" for any other
+    num_pairs: int = 0  # trained on so far
 
 
 class Saved(NamedTuple):
@@ -37,11 +38,18 @@ class Saved(NamedTuple):
 
 
 class Checkpointer:
-    """Writes and reads the checkpoints in one folder, `<folder>/<step>/`; use it as a context manager."""
+    """Writes and reads the checkpoints in one folder, `<folder>/<step>/`; use it as a context manager.
+
+    Attributes:
+        best: the step of a checkpoint that is kept whatever comes after it, or None.
+    """
 
     def __init__(self, folder: Path, *, keep: int | None = None) -> None:
         self.folder = folder.absolute()  # orbax refuses relative paths
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+        self.best: int | None = None
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_Preservation(self, keep), enable_async_checkpointing=True
+        )
         handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "reference")}
         self._manager = ocp.CheckpointManager(
             self.folder, options=options, item_handlers={**handlers, "progress": ocp.JsonCheckpointHandler()}
@@ -60,10 +68,14 @@ class Checkpointer:
         """Returns the step of the newest complete checkpoint, or None."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Returns the steps of the checkpoints that there are, oldest first, with one that is being written."""
+        return sorted(self._manager.all_steps())
+
     def save(self, saved: Saved) -> None:
         """Starts to write a checkpoint; the arrays may be donated as soon as this returns."""
         step = int(saved.state.step)
-        if step in self._manager.all_steps():
+        if step in self.steps():
             return
         items: dict[str, Any] = {
             "state": ocp.args.StandardSave(_with_plain_key(saved.state)),
@@ -88,14 +100,14 @@ class Checkpointer:
         return self.folder / str(step)
 
     def restore(self, step: int, like: Saved) -> Saved:
-        """Returns the checkpoint of one step with the shapes, dtypes and shardings of `like`.
+        """Returns the checkpoint of one step with the shapes, dtypes and shardings of `like`, a `form_of`.
 
         Raises:
             ConfigError: it was written by a model or optimizer of another structure.
         """
-        wanted = {"state": _abstract(_with_plain_key(like.state))}
+        wanted: dict[str, PyTree] = {"state": like.state}
         if like.reference is not None:
-            wanted["reference"] = _abstract(like.reference)
+            wanted["reference"] = like.reference
         self._require_fit(step, wanted)
         items: dict[str, Any] = {name: ocp.args.StandardRestore(tree) for name, tree in wanted.items()}
         items["progress"] = ocp.args.JsonRestore()
@@ -123,6 +135,27 @@ class Checkpointer:
                 f"{there.get(name, 'absent')} there and {here.get(name, 'absent')} here. "
                 "Continue with the settings it was written with, or train under another model_name."
             )
+
+
+def form_of(saved: Saved) -> Saved:
+    """Returns shapes, dtypes and shardings of what `saved` holds, for `Checkpointer.restore`; its arrays may go."""
+    return saved._replace(state=_abstract(_with_plain_key(saved.state)), reference=_abstract(saved.reference))
+
+
+class _Preservation:
+    """Which checkpoints are left when another is complete: the newest so many, and the best whenever it was."""
+
+    def __init__(self, checkpointer: Checkpointer, newest: int | None) -> None:
+        self._checkpointer, self._newest = checkpointer, newest
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[ocp.checkpoint_managers.PolicyCheckpointInfo],
+        *,
+        context: ocp.checkpoint_managers.PreservationContext,
+    ) -> Sequence[bool]:
+        first = 0 if self._newest is None else len(checkpoints) - self._newest
+        return [at >= first or info.step == self._checkpointer.best for at, info in enumerate(checkpoints)]
 
 
 @contextmanager

@@ -7,25 +7,15 @@ from typing import Any, Literal, Self
 
 from easydel.errors import ConfigError
 from easydel.trainers.fields import check_fields, option, read_yaml, reject_unknown
-
-# The names of `easydel.losses.LOSSES`, which cannot be imported without jax; a test holds the two together.
-LOSS_TYPES = (
-    "sigmoid",
-    "sigmoid_norm",
-    "hinge",
-    "ipo",
-    "robust",
-    "exo_pair",
-    "nca_pair",
-    "bco_pair",
-    "sppo_hard",
-    "apo_zero",
-    "apo_down",
-    "discopop",
-    "aot",
-    "aot_pair",
-    "aot_unpaired",
+from easydel.trainers.loss_settings import (
+    DIVERGENCE_TYPES,
+    LOSS_TYPES,
+    WITHOUT_REFERENCE,
+    Loss,
+    check_losses,
+    weighted_losses,
 )
+
 # What an optimizer does not have in its definition.
 UNUSED_BY_OPTIMIZER = {
     "adafactor": ("adam_beta1", "adam_beta2", "adam_epsilon"),
@@ -33,8 +23,6 @@ UNUSED_BY_OPTIMIZER = {
     "muon": ("adam_epsilon",),
     "rmsprop": ("adam_beta1",),
 }
-# The losses that have label smoothing in their definition.
-SMOOTHED_LOSSES = ("sigmoid", "robust", "exo_pair", "aot", "aot_pair", "aot_unpaired")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +43,9 @@ class DPOConfig:
     save_steps: int | None = option(
         None, "save a checkpoint every so many steps; none saves none on the way", at_least=1
     )
-    save_total_limit: int | None = option(None, "keep the newest so many checkpoints; none keeps all", at_least=1)
+    save_total_limit: int | None = option(
+        None, "keep the newest so many checkpoints, and the best one besides; none keeps all", at_least=1
+    )
     do_last_save: bool = option(True, "write the trained model, a Hugging Face folder, at the end")
     log_steps: int = option(10, "log metrics every so many steps", at_least=1)
     log_logit_metrics: bool = option(True, "also log entropy, logits/chosen, logits/rejected and token accuracy")
@@ -63,14 +53,36 @@ class DPOConfig:
     use_wandb: bool = option(False, "also log to Weights & Biases, when it is installed")
 
     # Loss
-    loss_type: str | Callable[..., Any] = option(
-        "sigmoid", "preference loss; in Python also a function of your own", group="loss", choices=LOSS_TYPES
+    loss_type: str | list[str] | Callable[..., Any] = option(
+        "sigmoid",
+        "preference loss, or several to add up; in Python also a function of your own",
+        group="loss",
+        choices=LOSS_TYPES,
     )
+    loss_weights: list[float] | None = option(None, "weight of each loss; none is 1 for each", at_least=0)
     beta: float = option(0.1, "how strongly the policy is held to the reference", above=0)
     label_smoothing: float = option(
         0.0, "share of preference labels taken to be wrong; exo_pair needs more than 0", at_least=0, below=0.5
     )
+    rpo_alpha: float | None = option(
+        None, "weight of the likelihood of the chosen answers (sft) beside the loss; none leaves it out", at_least=0
+    )
+    use_weighting: bool = option(False, "weigh each pair by how likely the policy itself would write it (WPO)")
+    ld_alpha: float | None = option(
+        None,
+        "weight of the tokens of an answer beyond the length of the shorter one (LD-DPO); none is 1",
+        at_least=0,
+        at_most=1,
+    )
+    f_divergence_type: str = option(
+        "reverse_kl", "divergence from the reference that is penalised (f-DPO)", choices=DIVERGENCE_TYPES
+    )
+    f_alpha_divergence_coef: float = option(0.5, "alpha of alpha_divergence")
     discopop_tau: float = option(0.05, "temperature at which discopop blends its two losses", above=0)
+    bco_running_mean: bool = option(False, "bco_pair shifts rewards by the mean reward so far; else by 0")
+    simpo_gamma: float = option(0.5, "margin between the rewards of simpo and alphapo")
+    alphapo_alpha: float = option(0.25, "shape of the reward of alphapo; 0 is simpo")
+    cpo_alpha: float = option(1.0, "weight of the likelihood of the chosen answers in cpo", at_least=0)
 
     # Reference
     reference_free: bool = option(False, "train without a reference: its log-probabilities are 0", group="reference")
@@ -81,6 +93,12 @@ class DPOConfig:
         "weight of the policy in reference <- alpha policy + (1 - alpha) reference",
         at_least=0,
         at_most=1,
+    )
+    precompute_ref_log_probs: bool = option(
+        False, "compute the reference's log-probabilities once, before training, and free its weights"
+    )
+    precompute_ref_batch_size: int | None = option(
+        None, "pairs at a time when they are computed; none takes the batches of training", at_least=1
     )
 
     # Lengths, in tokens
@@ -108,6 +126,19 @@ class DPOConfig:
     num_train_epochs: int = option(1, "passes over the training data", at_least=1)
     max_training_steps: int | None = option(None, "stop after so many steps; none is no limit", at_least=1)
     shuffle_train_dataset: bool = option(True, "shuffle each epoch; false keeps the order of the data")
+    shuffle_buffer_size: int | None = option(
+        None, "pairs of a stream that are shuffled together; none is 1024", at_least=1
+    )
+
+    # Data
+    dataset_num_proc: int | None = option(
+        None, "processes that tokenise, for slow tokenizers; none is this process", group="data", at_least=1
+    )
+    cache_directory: str | None = option(
+        "auto",
+        "folder that keeps token ids and reference log-probabilities for the next run; auto is ~/.cache/easydel (or in "
+        "XDG_CACHE_HOME), none keeps nothing",
+    )
 
     # Optimizer and schedule
     optimizer: Literal["adamw", "adafactor", "lion", "rmsprop", "muon"] = option(
@@ -146,8 +177,29 @@ class DPOConfig:
         group="evaluation",
         at_least=1,
     )
-    max_evaluation_steps: int | None = option(None, "batches per evaluation; none is the whole set", at_least=1)
-    generation_prompts: int = option(0, "evaluation prompts to answer before and after training", at_least=0)
+    evaluate_before_training: bool = option(True, "evaluate before the first step too")
+    max_evaluation_steps: int | None = option(None, "batches per evaluation set; none is the whole set", at_least=1)
+    best_metric: str | None = option(
+        None, "keep the checkpoint of the evaluation at which this is best, such as eval_loss; none keeps none"
+    )
+    best_metric_greater: bool | None = option(
+        None, "a greater best_metric is better; none is false for a loss or entropy and true for the rest"
+    )
+    load_best_at_end: bool = option(False, "the trained model is that of the best checkpoint, not of the last step")
+    early_stopping_patience: int | None = option(
+        None, "stop after so many evaluations without a better best_metric; none never does", at_least=1
+    )
+    early_stopping_threshold: float = option(
+        0.0, "what best_metric must improve by for early_stopping_patience to start anew", at_least=0
+    )
+    generation_prompts: int = option(
+        0,
+        "prompts of the evaluation data, or of the training data without any, to answer before and after training",
+        at_least=0,
+    )
+    generation_interval: int | None = option(
+        None, "also answer generation_prompts every so many steps; none does not", at_least=1
+    )
     generation_max_new_tokens: int = option(64, "tokens per answer", at_least=1)
 
     def __new__(cls, **values: object) -> Self:
@@ -158,22 +210,32 @@ class DPOConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         _check_name(self.model_name)
-        _check_loss(self)
+        check_losses(self)
+        _check_reference(self)
         _check_sizes(self)
         _check_optimizer(self)
+        _check_evaluation(self)
 
     @property
     def run_folder(self) -> Path:
         """The folder everything of this run is written to."""
         return Path(self.save_directory) / self.model_name
 
+    @property
+    def losses(self) -> list[tuple[Loss, float]]:
+        """Each loss of the run with its weight."""
+        return weighted_losses(self)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether any loss looks at the reference; of a function of one's own it is taken that it does."""
+        return not self.reference_free and any(loss not in WITHOUT_REFERENCE for loss, _ in self.losses)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain values; a loss function of one's own is given as `module:name`."""
         values = dataclasses.asdict(self)
-        if callable(self.loss_type):
-            # A `functools.partial`, or an instance that can be called, has no name of its own.
-            name = getattr(self.loss_type, "__qualname__", type(self.loss_type).__qualname__)
-            values["loss_type"] = f"{self.loss_type.__module__}:{name}"
+        loss = self.loss_type
+        values["loss_type"] = [_plain_name(each) for each in loss] if isinstance(loss, list) else _plain_name(loss)
         return values
 
     @classmethod
@@ -201,6 +263,13 @@ class DPOConfig:
             raise ConfigError(f"{path}: {error}") from error
 
 
+def _plain_name(loss: Loss) -> str:
+    if isinstance(loss, str):
+        return loss
+    # A `functools.partial`, or an instance that can be called, has no name of its own.
+    return f"{loss.__module__}:{getattr(loss, '__qualname__', type(loss).__qualname__)}"
+
+
 def _check_name(name: str) -> None:
     """Refuses a run name that is not one folder: `../x` would write outside save_directory."""
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
@@ -210,26 +279,42 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_loss(config: DPOConfig) -> None:
-    loss, smoothing = config.loss_type, config.label_smoothing
-    if loss == "exo_pair" and smoothing == 0:
-        raise ConfigError(
-            "label_smoothing = 0.0 must be above 0 for loss_type 'exo_pair', which takes its logarithm: try 0.001."
-        )
-    if isinstance(loss, str) and loss not in SMOOTHED_LOSSES and smoothing > 0:
-        raise ConfigError(
-            f"label_smoothing = {smoothing} has no meaning for loss_type {loss!r}: "
-            "set it to 0, or take 'sigmoid' or 'robust'."
-        )
-    if isinstance(loss, str) and loss != "discopop" and config.discopop_tau != DPOConfig.discopop_tau:
-        raise ConfigError(
-            f"discopop_tau = {config.discopop_tau} has no meaning for loss_type {loss!r}: "
-            "take loss_type 'discopop', or leave it out."
-        )
+def _check_reference(config: DPOConfig) -> None:
     if config.reference_free and config.sync_ref_model:
         raise ConfigError(
             "sync_ref_model = True needs a reference, but reference_free = True trains without one: "
             "drop one of the two."
+        )
+    if config.sync_ref_model and not config.needs_reference:
+        raise ConfigError(
+            f"sync_ref_model = True needs a reference, and loss_type {config.loss_type!r} looks at none: leave it off."
+        )
+    _check_precompute(config)
+
+
+def _check_precompute(config: DPOConfig) -> None:
+    if not config.precompute_ref_log_probs:
+        if config.precompute_ref_batch_size is not None:
+            raise ConfigError(
+                f"precompute_ref_batch_size = {config.precompute_ref_batch_size} has no meaning without "
+                "precompute_ref_log_probs = True: set that, or leave it out."
+            )
+        return
+    way_out = "Leave precompute_ref_log_probs off"
+    if config.sync_ref_model:
+        raise ConfigError(
+            "precompute_ref_log_probs = True needs a reference that stays, but sync_ref_model = True moves it. "
+            f"{way_out}, or sync_ref_model."
+        )
+    if config.reference_free:
+        raise ConfigError(
+            "precompute_ref_log_probs = True has nothing to compute: reference_free = True trains without a reference. "
+            f"{way_out}, or reference_free."
+        )
+    if not config.needs_reference:
+        raise ConfigError(
+            f"precompute_ref_log_probs = True has nothing to compute: loss_type {config.loss_type!r} looks at no "
+            f"reference. {way_out}."
         )
 
 
@@ -259,3 +344,18 @@ def _check_optimizer(config: DPOConfig) -> None:
             f"learning_rate_end = {config.learning_rate_end} has no meaning with "
             f"scheduler {config.scheduler!r}: take 'linear' or 'cosine', or drop it."
         )
+
+
+def _check_evaluation(config: DPOConfig) -> None:
+    """Refuses what would be ignored for want of another setting."""
+    for name, needed, example in (
+        ("best_metric_greater", "best_metric", "such as 'eval_loss'"),
+        ("load_best_at_end", "best_metric", "such as 'eval_loss'"),
+        ("early_stopping_patience", "best_metric", "such as 'eval_loss'"),
+        ("early_stopping_patience", "evaluation_steps", "the steps between two evaluations"),
+        ("early_stopping_threshold", "early_stopping_patience", "the evaluations to wait"),
+        ("generation_interval", "generation_prompts", "how many prompts to answer"),
+    ):
+        value = getattr(config, name)
+        if value != getattr(DPOConfig, name) and not getattr(config, needed):
+            raise ConfigError(f"{name} = {value} needs {needed}, {example}: set it, or leave {name} out.")

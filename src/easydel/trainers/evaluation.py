@@ -1,14 +1,17 @@
 """Evaluation on held-out pairs: every metric a mean over all pairs, or all tokens, not over batches."""
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, prefetch
+from easydel.losses import Scalar
 from easydel.trainers.metrics import add, means
+from easydel.trainers.objective import Objective, mean_chosen_length, pair_facts
 from easydel.trainers.reference import Reference
-from easydel.trainers.setup import on_mesh
-from easydel.trainers.step import EvaluationStep, Objective
+from easydel.trainers.setup import PER_PAIR, on_mesh
+from easydel.trainers.step import EvaluationStep, flat
 
 
 def evaluate(
@@ -18,32 +21,36 @@ def evaluate(
     reference: Reference,
     loader: Loader,
     *,
+    name: str,
     most_batches: int | None,
     logit_metrics: bool,
     mesh: Mesh,
+    reward_shift: Scalar = 0.0,
 ) -> dict[str, float]:
-    """Returns the metrics of the weights `params` on the pairs of a loader, each named `eval_*`.
+    """Returns the metrics of the weights `params` on the pairs of a loader.
 
-    How many pairs there are to a batch changes memory and time, not the result: a loss that compares pairs with one
-    another is computed once, over all of them.
+    How many pairs there are to a batch changes memory and time, not the result: the loss is computed once, over all
+    pairs, as it may compare them with one another.
 
     Args:
-        step: the compiled evaluation step of `objective`.
+        step: the compiled evaluation step of the same `beta`.
+        name: of the set of pairs, which `reference` was prepared for.
         most_batches: stop after so many; None takes all pairs.
+        reward_shift: delta of `losses.bco_pair`.
     """
     batches = min(loader.steps_per_epoch, most_batches or loader.steps_per_epoch)
     total: dict[str, float] = {}
     seen = []
     with prefetch(loader.batches()) as ahead:
         for _ in range(batches):
-            batch = on_mesh(next(ahead)[1], mesh)
-            reference_logps = reference.logprobs(batch)
-            sums, logps = step(params, batch, reference_logps)
+            on_host = next(ahead)[1]
+            batch = on_mesh(on_host, mesh)
+            reference_logps = reference.logprobs(name, on_host, batch)
+            sums, out = step(params, batch, reference_logps)
             total = add(total, sums)
-            if objective.across_pairs:
-                seen.append((logps, reference_logps.reshape(logps.shape), jnp.reshape(batch.lengths, logps.shape)))
-    if objective.across_pairs:
-        policy, other, lengths = (jnp.concatenate(parts) for parts in zip(*seen, strict=True))
-        losses = objective.loss(policy, other, lengths)
-        total["loss"] = float(jnp.sum(jnp.where(lengths[:, 0] > 0, losses, 0.0)))
-    return {f"eval_{name}": value for name, value in means(total, logit_metrics=logit_metrics).items()}
+            per_pair = batch._replace(**{name: None for name in batch._fields if name not in PER_PAIR})
+            seen.append((out, flat(reference_logps), flat(per_pair)))
+    out, reference_logps, pairs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
+    losses = objective(out, reference_logps, pair_facts(pairs, mean_chosen_length(pairs), reward_shift))
+    total["loss"] = float(jnp.sum(jnp.where(pairs.lengths[:, 0] > 0, losses, 0.0)))
+    return means(total, logit_metrics=logit_metrics)

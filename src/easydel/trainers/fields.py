@@ -44,7 +44,10 @@ def option(
 
 
 def field_types(cls: type) -> dict[str, tuple[Any, ...]]:
-    """Returns what each field may be: `int | None` gives `(int, NoneType)`, a `Literal` its values."""
+    """Returns what each field may be: `int | None` gives `(int, NoneType)`, a `Literal` its values.
+
+    A list keeps the type of its elements: `str | list[str]` gives `(str, list[str])`.
+    """
     return {name: _alternatives(hint) for name, hint in typing.get_type_hints(cls).items()}
 
 
@@ -54,7 +57,12 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
         return tuple(part for member in typing.get_args(hint) for part in _alternatives(member))
     if origin is typing.Literal:
         return typing.get_args(hint)
-    return (origin or hint,)
+    return (hint if origin is list else origin or hint,)
+
+
+def element_type(alternatives: tuple[Any, ...]) -> type | None:
+    """Returns the type of the elements of a field that may be a list, None for one that may not."""
+    return next((typing.get_args(kind)[0] for kind in alternatives if typing.get_origin(kind) is list), None)
 
 
 def choices_of(field: dataclasses.Field[Any], alternatives: tuple[Any, ...]) -> tuple[str, ...]:
@@ -82,8 +90,9 @@ def check_fields(instance: Any) -> None:
     for field in dataclasses.fields(cls):
         value = _converted(field, getattr(instance, field.name), alternatives[field.name])
         for words, limit in field.metadata["limits"].items():
-            if value is not None and not _WITHIN[words](value, limit):
-                raise ConfigError(f"{field.name} = {value!r} must be {_range_in_words(field)}.")
+            for each in value if isinstance(value, list) else [value]:
+                if each is not None and not _WITHIN[words](each, limit):
+                    raise ConfigError(f"{field.name} = {value!r} must be {_range_in_words(field)}.")
         object.__setattr__(instance, field.name, value)
 
 
@@ -106,6 +115,15 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
         if optional:
             return None
         raise ConfigError(f"{field.name} = None is not allowed: the default is {field.default!r}.")
+    element = element_type(alternatives)
+    plural = isinstance(value, list | tuple) or (isinstance(value, str) and "," in value)
+    if element is not None and (plural or element not in alternatives):
+        items = value.split(",") if isinstance(value, str) else value if plural else [value]
+        others = tuple(kind for kind in alternatives if kind is Callable)
+        converted = [_converted(field, _stripped(item), (element, *others)) for item in items]
+        if not converted:
+            raise ConfigError(f"{field.name} = [] is empty: give at least one value, or leave it out.")
+        return converted
     choices = choices_of(field, alternatives)
     if choices:
         if value in choices or (Callable in alternatives and callable(value)):
@@ -120,6 +138,10 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
         none = " or none" if optional else ""
         raise ConfigError(f"{field.name} = {value!r} must be {_NOUN[kind]}{none}; this is {type(value).__name__}.")
     return converted
+
+
+def _stripped(item: Any) -> Any:
+    return item.strip() if isinstance(item, str) else item
 
 
 def _read_bool(value: Any) -> bool | None:

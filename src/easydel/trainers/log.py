@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -59,16 +59,23 @@ class MetricsLog:
         """Moves the progress bar by one step."""
         self._bar.update(1)
 
-    def write(self, step: int, metrics: Metrics) -> None:
-        """Records the metrics of a step: one JSON object on a line, `step` first."""
+    def write(self, step: int, metrics: Metrics, *, sets: Sequence[str] = ()) -> None:
+        """Records the metrics of a step: one JSON object on a line, `step` first.
+
+        Args:
+            step: the updates done.
+            metrics: what was measured, by name.
+            sets: how the names begin that an evaluation measured, such as `eval`: one line of the terminal each.
+        """
         self._file.write(json.dumps({"step": step} | {name: _plain(value) for name, value in metrics.items()}) + "\n")
         self._file.flush()  # what is logged survives a kill
         if self._wandb is not None:
             self._wandb.log(dict(metrics), step=step)
-        evaluation = any(name.startswith("eval_") for name in metrics)
-        if evaluation or self._bar.disable:
+        for name in sets:
+            self.say(f"step {step}/{self._total}  {brief(metrics, f'{name}_')}")
+        if not sets and self._bar.disable:
             self.say(f"step {step}/{self._total}  {brief(metrics)}")
-        else:
+        elif not sets:
             self._bar.set_postfix_str(brief(metrics))
 
     def say(self, text: str) -> None:
@@ -77,19 +84,17 @@ class MetricsLog:
             tqdm.write(text)
 
 
-def brief(metrics: Metrics) -> str:
+def brief(metrics: Metrics, prefix: str = "") -> str:
     """Returns the few figures that tell whether a run is healthy, on one line.
 
-    >>> brief({"eval_loss": 0.51, "eval_rewards/accuracies": 0.9, "eval_rewards/margins": 0.42, "eval_runtime": 3.0})
+    >>> brief({"eval_loss": 0.51, "eval_rewards/accuracies": 0.9, "eval_rewards/margins": 0.42, "loss": 3.0}, "eval_")
     'eval_loss 0.5100  accuracy 0.900  margin 0.4200'
     """
-    prefix = "eval_" if any(name.startswith("eval_") for name in metrics) else ""
-    shown = {f"{prefix}loss": ("", ".4f"), f"{prefix}rewards/accuracies": ("accuracy", ".3f")}
-    shown |= {f"{prefix}rewards/margins": ("margin", ".4f"), f"{prefix}logps/accuracies": ("chosen likelier", ".3f")}
+    shown = {"loss": (f"{prefix}loss", ".4f"), "rewards/accuracies": ("accuracy", ".3f")}
+    shown |= {"rewards/margins": ("margin", ".4f"), "logps/accuracies": ("chosen likelier", ".3f")}
     shown |= {"pairs_per_second": ("pairs/s", ".1f")}
-    return "  ".join(
-        f"{label or name} {format(metrics[name], form)}" for name, (label, form) in shown.items() if name in metrics
-    )
+    values = {label: (metrics.get(prefix + name), form) for name, (label, form) in shown.items()}
+    return "  ".join(f"{label} {value:{form}}" for label, (value, form) in values.items() if value is not None)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -83,13 +83,14 @@ def add(total: Mapping[str, float], sums: Mapping[str, Array]) -> dict[str, floa
     return {name: total.get(name, 0.0) + float(value) for name, value in jax.device_get(dict(sums)).items()}
 
 
+def names(*, logit_metrics: bool) -> list[str]:
+    """Returns the names of the metrics that `means` makes."""
+    return [name for name in _DENOMINATORS if logit_metrics or name not in LOGIT_METRICS]
+
+
 def means(total: Mapping[str, float], *, logit_metrics: bool) -> dict[str, float]:
     """Returns the metrics of `total`, each sum divided by its own count of pairs or tokens."""
-    return {
-        name: total[name] / max(total[count], 1.0)
-        for name, count in _DENOMINATORS.items()
-        if logit_metrics or name not in LOGIT_METRICS
-    }
+    return {name: total[name] / max(total[_DENOMINATORS[name]], 1.0) for name in names(logit_metrics=logit_metrics)}
 
 
 class Window:

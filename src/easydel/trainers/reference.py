@@ -1,21 +1,34 @@
 """Where the reference log-probabilities come from, decided here once: the training step is given an array.
 
-| configuration            | reference                                                     |
-|--------------------------|---------------------------------------------------------------|
-| `reference_free`         | zeros                                                         |
-| `reference_model` given  | that model, frozen                                            |
-| `reference_model` None   | the policy as it was before the first step                    |
-| `sync_ref_model`         | either of the last two, moved towards the policy every n steps |
+| configuration                          | reference                                                      |
+|----------------------------------------|----------------------------------------------------------------|
+| `reference_free`, or no loss needs one | zeros                                                          |
+| `reference_model` given                | that model, frozen                                             |
+| `reference_model` None                 | the policy as it was before the first step                     |
+| `sync_ref_model`                       | either of the last two, moved towards the policy every n steps |
+| `precompute_ref_log_probs`             | one that does not move, asked once before training             |
+
+What is precomputed are the log-probabilities of single tokens (`reference_cache`). A step sums them with the code that
+sums those of a model, so that they serve any beta, loss or `ld_alpha`.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from easydel.data.cache import open_cache
+from easydel.data.loader import Loader
 from easydel.data.pack import Batch
-from easydel.logprobs import Decoder
+from easydel.errors import ConfigError
+from easydel.logprobs import sum_per_side
+from easydel.models.causal_lm import CausalLM
+from easydel.models.decoder import Decoder
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.precompute import Precompute, Precomputed
+from easydel.trainers.setup import cast, weights_fingerprint
 from easydel.trainers.step import ReferenceLogps, make_reference_step
 
 
@@ -23,7 +36,7 @@ class Reference:
     """Gives the reference log-probabilities of a batch, and follows the policy where it is asked to.
 
     Attributes:
-        params: the weights of the reference model, or None when training without one.
+        params: the weights of the reference model, or None when training without one and after `release`.
         sync_steps: steps between two moves towards the policy; None never moves.
     """
 
@@ -33,27 +46,115 @@ class Reference:
         params: PyTree | None,
         *,
         chunk: int,
+        ld_alpha: float | None = None,
         sync_steps: int | None = None,
         mixup_alpha: float = 1.0,
+        precompute: Precompute | None = None,
     ) -> None:
         self.params = params
         self.sync_steps = sync_steps
         self._logprobs: Callable[[PyTree, Batch], ReferenceLogps] | None = None
-        if decoder is not None:
-            self._logprobs = make_reference_step(decoder, chunk=chunk)
+        self._precomputed: Precomputed | None = None
+        self._released = ""  # fingerprint of weights that are no longer here
+        if decoder is not None and precompute is not None:
+            self._precomputed = Precomputed(decoder, precompute, chunk=chunk)
+        elif decoder is not None:
+            self._logprobs = make_reference_step(decoder, chunk=chunk, ld_alpha=ld_alpha)
+        self._summed = jax.jit(jax.vmap(partial(sum_per_side, ld_alpha=ld_alpha)))
         # Donating would free the weights of the user's own reference model at the first move.
         self._mix = jax.jit(lambda policy, reference: mix(policy, reference, alpha=mixup_alpha))
 
-    def logprobs(self, batch: Batch) -> ReferenceLogps:
-        """Returns `log p(completion | prompt)` under the reference for a stacked batch, float32 [micro pairs 2]."""
+    def prepare(self, name: str, loader: Loader, *, most_batches: int | None = None) -> None:
+        """Makes `logprobs` ready for a set of pairs: computes what must be known before training and is not yet.
+
+        Log-probabilities are computed in the batches in which they are first looked up, where nothing else was asked
+        for: then they are the same bits as without precomputing.
+
+        Args:
+            name: of the set; a second set of this name takes the place of the first.
+            loader: its pairs, and the batches of its first epoch.
+            most_batches: leave out what comes after so many batches; None takes all.
+
+        Raises:
+            ConfigError: some log-probabilities are not known, and the weights were released.
+        """
+        if self._precomputed is not None:
+            self._precomputed.prepare(name, loader, self.params, most_batches=most_batches)
+
+    def release(self) -> None:
+        """Forgets the weights where log-probabilities are precomputed: all that training asks for is known."""
+        if self._precomputed is not None:
+            self._released = self.fingerprint()
+            self.params = None
+
+    def logprobs(self, name: str, batch: Batch, on_device: Batch) -> ReferenceLogps:
+        """Returns `log p(completion | prompt)` under the reference for a stacked batch, float32 [micro pairs 2].
+
+        Args:
+            name: of the set of pairs, as in `prepare`.
+            batch: as the loader gives it.
+            on_device: the same, on the devices.
+        """
+        if self._precomputed is not None:
+            return self._summed(self._precomputed.per_token(name, batch), on_device)
         if self._logprobs is None:
             return jnp.zeros(batch.lengths.shape, jnp.float32)
-        return self._logprobs(self.params, batch)
+        return self._logprobs(self.params, on_device)
 
     def after_step(self, step: int, policy: PyTree) -> None:
         """Moves the reference towards the policy when `step` updates are a multiple of `sync_steps`."""
         if self.sync_steps is not None and step % self.sync_steps == 0:
             self.params = self._mix(policy, self.params)
+
+    def fingerprint(self) -> str:
+        """Returns 16 hex digits that tell the weights from others, also after `release`; "" for none or moving ones."""
+        if self.params is None or self.sync_steps is not None:
+            return self._released
+        return weights_fingerprint(self.params)
+
+
+def make_reference(config: DPOConfig, model: CausalLM, reference_model: CausalLM | None, *, chunk: int) -> Reference:
+    """Returns the reference that the settings describe.
+
+    Args:
+        model: the policy as it starts.
+        reference_model: what it is compared with; None takes the policy itself.
+        chunk: as the policy's, see `logprobs.completion_logprobs`.
+
+    Raises:
+        ConfigError: a cache folder that cannot be used.
+    """
+    if not config.needs_reference:
+        return Reference(None, None, chunk=chunk)
+    source, params = model, cast(model.params, config.param_dtype)  # what the policy is trained from
+    if reference_model is not None:
+        source, params = reference_model, reference_model.params
+    precompute = None
+    if config.precompute_ref_log_probs:
+        precompute = Precompute(
+            cache=open_cache(config.cache_directory, "reference"),
+            mesh=model.decoder.mesh,
+            batch_size=config.precompute_ref_batch_size,
+            show=config.progress_bar,
+        )
+    return Reference(
+        source.decoder,
+        params,
+        chunk=chunk,
+        ld_alpha=config.ld_alpha,
+        sync_steps=config.ref_model_sync_steps if config.sync_ref_model else None,
+        mixup_alpha=config.ref_model_mixup_alpha,
+        precompute=precompute,
+    )
+
+
+def refuse_stream(config: DPOConfig) -> None:
+    """Raises ConfigError where rows that only arrive during training would have to be known before it."""
+    if config.precompute_ref_log_probs:
+        raise ConfigError(
+            "precompute_ref_log_probs = True needs all rows before training, but train_dataset is a stream: leave it "
+            "off, or give a dataset that has a length."
+        )
 
 
 def mix(policy: PyTree, reference: PyTree, *, alpha: float) -> PyTree:

@@ -2,14 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from easydel.errors import ConfigError
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
 from easydel.trainers.log import read_lines
+
+if TYPE_CHECKING:
+    from easydel.data.prepare import Counts  # imports numpy
 
 # Settings that change what a run shows or keeps, not what it computes: they may differ when a run is continued.
 FREE_ON_RESUME = frozenset(
@@ -25,8 +28,17 @@ FREE_ON_RESUME = frozenset(
         "eval_batch_size",
         "evaluation_steps",
         "max_evaluation_steps",
+        "evaluate_before_training",
+        "load_best_at_end",
+        "early_stopping_patience",
+        "early_stopping_threshold",
         "generation_prompts",
+        "generation_interval",
         "generation_max_new_tokens",
+        "dataset_num_proc",
+        "cache_directory",
+        "precompute_ref_log_probs",
+        "precompute_ref_batch_size",
     }
 )
 
@@ -84,6 +96,23 @@ def _unusable(path: Path, reason: object) -> ConfigError:
     return ConfigError(
         f"the run folder {path} cannot be used: {reason}. Set save_directory to a folder that you may write to."
     )
+
+
+def write_json(file: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON file that is whole at any moment: a kill leaves the old one or the new one."""
+    fresh = file.with_suffix(".part")
+    fresh.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    fresh.replace(file)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Returns what `write_json` wrote, nothing if there is no file."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
+    """Writes `data.json`: what became of the rows of each dataset."""
+    write_json(folder / "data.json", {name: each._asdict() for name, each in counts.items()})
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
-"""Sample answers: what the model says to a few held-out prompts, so that a person can see what training changed."""
+"""Sample answers: what the model says to a few prompts, so that a person can see what training changes."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,32 @@ import numpy as np
 from easydel.data.pair import Pair
 from easydel.models.causal_lm import CausalLM
 
+_SHOWN = 100  # characters of a prompt or an answer on the terminal
+
+
+def prompts_of(pairs: Sequence[Pair], count: int) -> list[list[int]]:
+    """Returns `count` different prompts, or all where there are fewer, from all over the data.
+
+    Neighbours in a file are often alike.
+    """
+    apart = max(len(pairs) // max(count, 1), 1)
+    found: dict[tuple[int, ...], list[int]] = {}
+    for at in (at for start in range(apart) for at in range(start, len(pairs), apart)):
+        if len(found) == count:
+            break
+        pair = pairs[at]
+        # Where the sides of a pair keep different parts of a prompt, that of the chosen one is answered.
+        prompt = pair.prompt or pair.chosen[: pair.chosen_context]
+        found.setdefault(tuple(prompt), prompt)
+    return list(found.values())
+
 
 def answer_prompts(
-    model: CausalLM, tokenizer: Any, pairs: Sequence[Pair], *, step: int, max_new_tokens: int
+    model: CausalLM, tokenizer: Any, prompts: Sequence[Sequence[int]], *, step: int, max_new_tokens: int
 ) -> list[dict[str, Any]]:
-    """Returns the model's greedy answer to the prompt of each pair: `{"step", "prompt", "answer"}`, as text."""
-    # Where the sides of a pair keep different parts of a prompt, that of the chosen one is answered.
-    prompts = [pair.prompt or pair.chosen[: pair.chosen_context] for pair in pairs]
+    """Returns the model's greedy answer to each prompt: `{"step", "prompt", "answer"}`, as text."""
     longest = max(map(len, prompts))
-    tokens = np.zeros((len(pairs), longest), np.int32)
+    tokens = np.zeros((len(prompts), longest), np.int32)
     mask = np.zeros_like(tokens)
     for row, prompt in enumerate(prompts):
         tokens[row, longest - len(prompt) :] = prompt
@@ -34,7 +52,7 @@ def answer_prompts(
 
 
 def side_by_side(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Returns, for each prompt, its first and its last answer under one another.
+    """Returns, for each prompt, its first and its last answer under one another, cut to a line each.
 
     >>> sample = {"prompt": "Hi?", "answer": " Go away."}
     >>> print(side_by_side([{"step": 0, **sample}, {"step": 9, **sample, "answer": " Hello!"}]))
@@ -42,13 +60,25 @@ def side_by_side(samples: Sequence[Mapping[str, Any]]) -> str:
       step 0: Go away.
       step 9: Hello!
     """
-    by_prompt: dict[str, list[Mapping[str, Any]]] = {}
-    for sample in samples:
-        by_prompt.setdefault(sample["prompt"], []).append(sample)
     lines = []
-    for prompt, answers in by_prompt.items():
-        lines.append(" ".join(prompt.split()))
+    for prompt, answers in by_prompt(samples).items():
+        lines.append(_end(prompt))
+        shown = answers[:1] if len(answers) == 1 else [answers[0], answers[-1]]
         lines += [
-            f"  step {sample['step']}: {' '.join(sample['answer'].split())}" for sample in (answers[0], answers[-1])
+            f"  step {sample['step']}: {shorten(sample['answer'], _SHOWN, placeholder=' ...')}" for sample in shown
         ]
     return "\n".join(lines)
+
+
+def by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Returns the samples of each prompt, in the order in which they were made."""
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for sample in samples:
+        grouped.setdefault(sample["prompt"], []).append(sample)
+    return grouped
+
+
+def _end(prompt: str) -> str:
+    """Returns the end of a prompt, where its question is, on one line."""
+    line = " ".join(prompt.split())
+    return line if len(line) <= _SHOWN else f"... {line[-_SHOWN:]}"

@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from easydel.data.loader import Loader
 from easydel.data.pack import Batch, Shape
 from easydel.data.pair import Pair
+from easydel.data.stream import StreamLoader
 from easydel.data.tokenize import check_ending
 from easydel.errors import ConfigError
 from easydel.memory import available_bytes, require
@@ -22,6 +23,8 @@ from easydel.models.config import ModelConfig
 from easydel.sharding import RULES, row_shards
 from easydel.trainers.config import DPOConfig
 
+# The fields of a batch that have one value per pair and not per row or slot.
+PER_PAIR = ("lengths", "index", "weight", "margin")
 # Numbers an optimizer keeps per weight; adafactor keeps rows and columns only.
 _MOMENTS = {"adamw": 2, "muon": 2, "lion": 1, "rmsprop": 1, "adafactor": 0}
 
@@ -30,10 +33,9 @@ def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None)
     """Raises ConfigError where policy, reference and settings contradict each other."""
     if reference is None:
         return
-    if config.reference_free:
-        raise ConfigError(
-            "reference_free = True trains without a reference, but a reference_model was given: drop one."
-        )
+    if not config.needs_reference:
+        why = "reference_free = True" if config.reference_free else f"loss_type {config.loss_type!r}"
+        raise ConfigError(f"{why} trains without a reference, but a reference_model was given: drop one.")
     if reference.config.vocab_size != model.config.vocab_size:
         raise ConfigError(
             f"the reference model has {reference.config.vocab_size} token ids and the policy "
@@ -70,10 +72,10 @@ def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
 
 def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) -> None:
     """Raises ConfigError for settings of evaluation that nothing could come of."""
-    for name in ("evaluation_steps", "generation_prompts"):
+    for name in ("evaluation_steps", "best_metric"):
         value = getattr(config, name)
         if value and not has_rows:
-            raise ConfigError(f"{name} = {value} needs held-out rows: give eval_dataset=, or leave {name} out.")
+            raise ConfigError(f"{name} = {value!r} needs held-out rows: give eval_dataset=, or leave {name} out.")
     if config.generation_prompts and not has_tokenizer:
         raise ConfigError(
             f"generation_prompts = {config.generation_prompts} needs a tokenizer to show the answers as text: give "
@@ -81,7 +83,7 @@ def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) 
         )
 
 
-def check_run(config: DPOConfig, model: CausalLM, loader: Loader, total_steps: int) -> None:
+def check_run(config: DPOConfig, model: CausalLM, loader: Loader | StreamLoader, total_steps: int) -> None:
     """Warns about what will work, but hardly as it was meant: a warm-up without end, positions never seen."""
     if config.warmup_steps >= total_steps > 1:
         warnings.warn(
@@ -99,17 +101,29 @@ def check_run(config: DPOConfig, model: CausalLM, loader: Loader, total_steps: i
         )
 
 
-def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *, head_chunk: int) -> dict[str, int]:
+def check_memory(
+    config: DPOConfig,
+    model: CausalLM,
+    shapes: Sequence[Shape],
+    *,
+    head_chunk: int,
+    reference: CausalLM | None = None,
+) -> dict[str, int]:
     """Returns the bytes that training needs by purpose, at its largest compiled shape.
 
     What is counted is what must be there whatever the compiler does: weights, moments, gradients, a chunk of logits
-    and the layers' inputs that the backward pass starts from.
+    and the layers' inputs that the backward pass starts from. A reference counts where it is a copy made for training
+    and held all along: one that was given, or that shares the policy's first weights, is in memory already.
+
+    Args:
+        reference: the model given as one; None takes the policy.
 
     Raises:
         ConfigError: it is more than there is.
     """
     weights = sum(x.size for x in jax.tree.leaves(model.params))
-    width = jnp.finfo(config.param_dtype or jax.tree.leaves(model.params)[0].dtype).bits // 8
+    given = jax.tree.leaves(model.params)[0].dtype
+    width = jnp.finfo(config.param_dtype or given).bits // 8
     computed = jnp.finfo(model.decoder.dtype).bits // 8
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)
     at_the_head = min(head_chunk * row_shards(model.decoder.mesh), tokens)  # every shard has a chunk of its own
@@ -121,8 +135,10 @@ def check_memory(config: DPOConfig, model: CausalLM, shapes: Sequence[Shape], *,
         "activations": tokens * model.config.hidden_size * model.config.num_hidden_layers * computed,
         "logits": 3 * at_the_head * model.config.vocab_size * 4,
     }
-    if config.sync_ref_model:
-        needs["reference"] = copies * weights * width  # a moving reference is a copy; any other is already in memory
+    rounded = reference is None and config.param_dtype not in (None, given.name)  # see `reference.make_reference`
+    held = config.needs_reference and not config.precompute_ref_log_probs
+    if config.sync_ref_model or (rounded and held):
+        needs["reference"] = copies * weights * width
     require(
         needs,
         available_bytes(list(model.decoder.mesh.devices.flat)),
@@ -174,6 +190,5 @@ def on_mesh(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
     whole = NamedSharding(mesh, PartitionSpec())
-    per_pair = ("lengths", "index", "weight", "margin")
-    shardings = [whole if name in per_pair else by_row for name in Batch._fields]
+    shardings = [whole if name in PER_PAIR else by_row for name in Batch._fields]
     return jax.tree.unflatten(jax.tree.structure(batch), jax.device_put(list(batch), shardings))

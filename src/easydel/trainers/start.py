@@ -1,17 +1,19 @@
 """Where a run starts: from the model as it was given, or from the newest checkpoint of the same run."""
 
+from collections.abc import Sequence
+
 import optax
 
 from easydel.data.pair import Pair
 from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.rows import matrix_axes
-from easydel.trainers.checkpoint import Checkpointer, Progress, Saved
+from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.optimizer import make_optimizer, make_schedule
 from easydel.trainers.reference import Reference
 from easydel.trainers.run_folder import RunFolder
-from easydel.trainers.setup import fingerprint, trained_copy, weights_fingerprint
+from easydel.trainers.setup import fingerprint, trained_copy
 from easydel.trainers.state import initial_state
 
 
@@ -45,7 +47,7 @@ def starting_point(
     model: CausalLM,
     optimizer: optax.GradientTransformation,
     reference: Reference,
-    pairs: list[Pair],
+    pairs: Sequence[Pair],
     folder: RunFolder,
     checkpointer: Checkpointer,
     total_steps: int,
@@ -59,8 +61,7 @@ def starting_point(
     params = trained_copy(model.params, config.param_dtype)
     state = initial_state(params, optimizer, config.seed, model.decoder.mesh)
     moving = reference.params if config.sync_ref_model else None
-    still = reference.params is not None and moving is None
-    weights = weights_fingerprint(reference.params) if still else ""
+    weights = reference.fingerprint()
     fresh = Saved(state, Progress(0, 0, 0, fingerprint(pairs), weights), moving)
     newest = checkpointer.latest() if folder.continues else None
     if newest is None:
@@ -70,7 +71,7 @@ def starting_point(
             f"resume = 'auto' found a checkpoint of step {newest} in {folder.path}, past the {total_steps} steps "
             "that the run has now: raise max_training_steps or num_train_epochs, or set resume = 'never'."
         )
-    saved = checkpointer.restore(newest, fresh)
+    saved = checkpointer.restore(newest, form_of(fresh))
     if saved.progress.data != fresh.progress.data:
         raise ConfigError(
             f"resume = 'auto' cannot continue the run in {folder.path}: its training pairs were others (fingerprint "

@@ -1,5 +1,6 @@
 """The training state: one value, which a step takes and returns, a mesh shards and a checkpoint stores."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 
+class RewardMean(NamedTuple):
+    """The mean reward of all answers trained on so far, chosen and rejected alike, which `bco_pair` may shift by."""
+
+    mean: Float[Array, ""]
+    pairs: Float[Array, ""]
+
+
 class TrainState(NamedTuple):
     """Everything that changes while training, apart from the reference when it is synced."""
 
@@ -16,6 +24,7 @@ class TrainState(NamedTuple):
     params: PyTree[Float[Array, "..."]]  # the trained weights, float32 masters by default
     opt_state: optax.OptState
     key: Key[Array, ""]  # never changes: step t uses fold_in(key, t), so a resumed run draws the same numbers
+    rewards: RewardMean
 
 
 def initial_state(params: PyTree, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
@@ -26,8 +35,16 @@ def initial_state(params: PyTree, optimizer: optax.GradientTransformation, seed:
     moments = jax.eval_shape(optimizer.init, params)
     opt_state = jax.jit(optimizer.init, out_shardings=_like_params(moments, params, mesh))(params)
     whole = NamedSharding(mesh, PartitionSpec())
-    step, key = jax.device_put((jnp.zeros((), jnp.int32), jax.random.key(seed)), whole)
-    return TrainState(step, params, opt_state, key)
+    rewards = RewardMean(jnp.zeros(()), jnp.zeros(()))
+    step, key, rewards = jax.device_put((jnp.zeros((), jnp.int32), jax.random.key(seed), rewards), whole)
+    return TrainState(step, params, opt_state, key, rewards)
+
+
+def with_rewards(so_far: RewardMean, sums: Mapping[str, Array]) -> RewardMean:
+    """Returns the mean with the pairs of one more step in it, from the sums that `metrics.pair_sums` gives."""
+    pairs = so_far.pairs + sums["pairs"]
+    new = 0.5 * (sums["rewards/chosen"] + sums["rewards/rejected"]) - sums["pairs"] * so_far.mean
+    return RewardMean(so_far.mean + new / jnp.maximum(pairs, 1.0), pairs)
 
 
 def shardings(state: TrainState) -> TrainState:

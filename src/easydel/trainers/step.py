@@ -7,7 +7,7 @@ the log-probabilities back through each micro-batch (the chain rule, cut at the 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,31 +16,33 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from easydel.data.pack import Batch
 from easydel.logprobs import CompletionLogprobs, Decoder, completion_logprobs
-from easydel.losses import PerSide, PreferenceLoss
+from easydel.losses import PerSide, Scalar
 from easydel.models.decoder import COMPILER_OPTIONS
 from easydel.trainers.metrics import Sums, pair_sums
-from easydel.trainers.state import TrainState, shardings
+from easydel.trainers.objective import Objective, PairFacts, mean_chosen_length, pair_facts
+from easydel.trainers.state import TrainState, shardings, with_rewards
 
 ReferenceLogps = Float[Array, "micro pairs 2"]
 LogprobsOf = Callable[[PyTree, Batch, Array | None], CompletionLogprobs]
-EvaluationStep = Callable[[PyTree, Batch, ReferenceLogps], tuple[Sums, PerSide]]
+EvaluationStep = Callable[[PyTree, Batch, ReferenceLogps], tuple[Sums, CompletionLogprobs]]
 TrainStep = Callable[[TrainState, Batch, ReferenceLogps], tuple[TrainState, Sums]]
 
 
-class Objective(NamedTuple):
-    """What is minimised: static, closed over when a step is compiled."""
-
-    loss: PreferenceLoss
-    across_pairs: bool  # a pair's value depends on the other pairs of the update
-    beta: float  # for the logged rewards
-
-
-def make_logprobs(decoder: Decoder, *, chunk: int, logit_metrics: bool) -> LogprobsOf:
+def make_logprobs(
+    decoder: Decoder, *, chunk: int, logit_metrics: bool, collision: bool = False, ld_alpha: float | None = None
+) -> LogprobsOf:
     """Returns the function `(params, one micro-batch, dropout_key) -> CompletionLogprobs` of one decoder."""
 
     def logprobs(params: PyTree, batch: Batch, dropout_key: Array | None) -> CompletionLogprobs:
         return completion_logprobs(
-            decoder, params, batch, chunk=chunk, logit_metrics=logit_metrics, dropout_key=dropout_key
+            decoder,
+            params,
+            batch,
+            chunk=chunk,
+            logit_metrics=logit_metrics,
+            collision=collision,
+            ld_alpha=ld_alpha,
+            dropout_key=dropout_key,
         )
 
     return logprobs
@@ -63,18 +65,20 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch, reference: ReferenceLogps) -> tuple[TrainState, Sums]:
         keys = _dropout_keys(state, micro=batch.tokens.shape[0]) if dropout else None
-        gradient, out, losses = loss_and_gradient(logprobs, objective, state.params, batch, reference, keys)
-        out, reference, lengths = _flat((out, reference, batch.lengths))
+        shift = state.rewards.mean if objective.running_shift else 0.0
+        gradient, out, losses = loss_and_gradient(logprobs, objective, state.params, batch, reference, shift, keys)
+        out, reference, lengths = flat((out, reference, batch.lengths))
         sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
         norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])  # of the real pairs: a filler's loss may be 0 / 0
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
+        updated = (params, opt_state, with_rewards(state.rewards, sums))
+        params, opt_state, rewards = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), updated, (state.params, state.opt_state, state.rewards)
         )
         sums |= {"grad_norm": norm, "skipped": 1.0 - finite.astype(jnp.float32)}
-        return TrainState(state.step + 1, params, opt_state, state.key), sums
+        return TrainState(state.step + 1, params, opt_state, state.key, rewards), sums
 
     return jax.jit(
         train_step,
@@ -84,24 +88,28 @@ def make_train_step(
     )
 
 
-def make_evaluation_step(logprobs: LogprobsOf, objective: Objective) -> EvaluationStep:
-    """Returns the compiled `(params, batch, reference) -> (sums, log-probabilities)`: no update, no dropout."""
+def make_evaluation_step(logprobs: LogprobsOf, *, beta: float) -> EvaluationStep:
+    """Returns the compiled `(params, batch, reference) -> (sums, log-probabilities)`: no update, no dropout.
 
-    def evaluation_step(params: PyTree, batch: Batch, reference: ReferenceLogps) -> tuple[Sums, PerSide]:
-        out, flat_reference, lengths = _flat((_each(logprobs, params, batch, None), reference, batch.lengths))
-        losses = objective.loss(out.logps, flat_reference, lengths)
-        return pair_sums(out, flat_reference, lengths, losses, beta=objective.beta), out.logps
+    The loss is not among the sums: it may depend on all pairs of the set, see `evaluation.evaluate`.
+    """
+
+    def evaluation_step(params: PyTree, batch: Batch, reference: ReferenceLogps) -> tuple[Sums, CompletionLogprobs]:
+        out, flat_reference, lengths = flat((_each(logprobs, params, batch, None), reference, batch.lengths))
+        return pair_sums(out, flat_reference, lengths, jnp.zeros(len(lengths)), beta=beta), out
 
     return jax.jit(evaluation_step, compiler_options=COMPILER_OPTIONS)
 
 
-def make_reference_step(decoder: Decoder, *, chunk: int) -> Callable[[PyTree, Batch], ReferenceLogps]:
+def make_reference_step(
+    decoder: Decoder, *, chunk: int, ld_alpha: float | None = None
+) -> Callable[[PyTree, Batch], ReferenceLogps]:
     """Returns the compiled `(params, batch) -> log-probabilities` of a reference model.
 
     It is the policy's own code with the policy's chunking: equal weights give equal numbers, so that the loss of the
     first step is exactly its known value.
     """
-    logprobs = make_logprobs(decoder, chunk=chunk, logit_metrics=False)
+    logprobs = make_logprobs(decoder, chunk=chunk, logit_metrics=False, ld_alpha=ld_alpha)
     return jax.jit(lambda params, batch: _each(logprobs, params, batch, None).logps, compiler_options=COMPILER_OPTIONS)
 
 
@@ -111,6 +119,7 @@ def loss_and_gradient(
     params: PyTree,
     batch: Batch,
     reference: ReferenceLogps,
+    reward_shift: Scalar = 0.0,
     dropout_keys: Key[Array, "micro"] | None = None,
 ) -> tuple[PyTree, CompletionLogprobs, Float[Array, "all_pairs"]]:
     """Returns the gradient of the mean loss over all real pairs, the log-probabilities [micro pairs 2], the losses.
@@ -119,33 +128,35 @@ def loss_and_gradient(
     """
     micro = batch.tokens.shape[0]
     total = jnp.maximum(jnp.sum(batch.lengths[:, :, 0] > 0), 1)
+    per_chosen = mean_chosen_length(batch)
 
-    def mean_loss(logps, reference, lengths) -> tuple[Array, Array]:
-        losses = objective.loss(logps, reference, lengths)
-        return jnp.sum(jnp.where(lengths[:, 0] > 0, losses, 0.0)) / total, losses
+    def mean_loss(out: CompletionLogprobs, reference: PerSide, facts: PairFacts) -> tuple[Array, Array]:
+        losses = objective(out, reference, facts)
+        return jnp.sum(jnp.where(facts.lengths[:, 0] > 0, losses, 0.0)) / total, losses
 
     if objective.across_pairs and micro > 1:
         out = _each(logprobs, params, batch, dropout_keys)
-        flat_logps, flat_reference, lengths = _flat((out.logps, reference, batch.lengths))
-        pull, losses = jax.grad(mean_loss, has_aux=True)(flat_logps, flat_reference, lengths)
-        pull = pull.reshape(out.logps.shape)
+        whole = pair_facts(flat(batch), per_chosen, reward_shift)
+        pull, losses = jax.grad(mean_loss, has_aux=True)(flat(out), flat(reference), whole)
+        pull = jax.tree.map(lambda x, like: x.reshape(like.shape), pull, out)
 
         def surrogate(params, batch, key, pull):
-            return jnp.sum(pull * logprobs(params, batch, key).logps), None
+            out = logprobs(params, batch, key)
+            return sum(jnp.sum(a * b) for a, b in zip(pull, out, strict=True)), None
 
         gradient, _ = _accumulate(surrogate, params, batch, dropout_keys, pull)
         return gradient, out, losses
 
     def micro_loss(params, batch, key, reference):
         out = logprobs(params, batch, key)
-        loss, losses = mean_loss(out.logps, reference, batch.lengths)
+        loss, losses = mean_loss(out, reference, pair_facts(batch, per_chosen, reward_shift))
         return loss, (out, losses)
 
     gradient, (out, losses) = _accumulate(micro_loss, params, batch, dropout_keys, reference)
     return gradient, out, losses.reshape(-1)
 
 
-def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None, extra: Array):
+def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None, extra: PyTree):
     """Returns the gradient of `sum_m function(params, batch[m], keys[m], extra[m])` and the stacked second results."""
     gradient_of = jax.grad(function, has_aux=True)
     if batch.tokens.shape[0] == 1:
@@ -170,7 +181,7 @@ def _each(logprobs: LogprobsOf, params: PyTree, batch: Batch, keys: Key[Array, "
     return jax.lax.map(lambda inputs: logprobs(params, *inputs), (batch, keys))
 
 
-def _flat(tree: Any) -> Any:
+def flat(tree: Any) -> Any:
     """Returns arrays [micro pairs ...] as [all_pairs ...]."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 

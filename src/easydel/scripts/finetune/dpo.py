@@ -14,9 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
-from easydel.data.source import load_rows
 from easydel.errors import ConfigError, DataError, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
+from easydel.scripts.datasets import (
+    check_datasets,
+    describe,
+    evaluation_sets,
+    load_evaluation,
+    load_training,
+    names_of,
+    place_of,
+)
 from easydel.scripts.loading import check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
@@ -47,7 +55,6 @@ NAMES = (
     "eval_dataset_name",
     "eval_dataset_split",
 )
-SUMMARY = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,10 +67,22 @@ class RunConfig:
     refrence_model_repo_id: str | None = option(
         None, "reference model (also --reference_model_repo_id); none is the model before training"
     )
-    dataset_name: str = option("", "preference pairs: a file, a folder, a glob or a hub name")
+    dataset_name: str | list[str] = option(
+        "", "preference pairs: a file, a folder, a glob or a hub name; several are mixed"
+    )
     dataset_split: str = option("train", 'split of dataset_name, such as "train[:90%]"')
-    eval_dataset_name: str | None = option(
-        None, "pairs to evaluate on; none is dataset_name, when eval_dataset_split is given"
+    dataset_weights: list[float] | None = option(
+        None, "how often each of several datasets is drawn from; none takes every row once", above=0
+    )
+    dataset_stop: Literal["first_exhausted", "all_exhausted"] = option(
+        "first_exhausted",
+        "with dataset_weights: an epoch ends with the first dataset that does, or when all have, those that ended "
+        "earlier starting again",
+    )
+    streaming: bool = option(False, "read training pairs as training goes, for max_training_steps, and none before")
+    eval_dataset_name: str | list[str] | None = option(
+        None,
+        "pairs to evaluate on, several sets as name=dataset; none is dataset_name, when eval_dataset_split is given",
     )
     eval_dataset_split: str | None = option(None, "split to evaluate on; none is the only one there is")
 
@@ -85,7 +104,10 @@ class RunConfig:
         for given, missing in (("repo_id", "dataset_name"), ("dataset_name", "repo_id")):
             value = getattr(self, given)
             if value and not getattr(self, missing):
-                raise ConfigError(f"--{given} {value} needs --{missing} too; with neither, the quick start runs.")
+                words = " ".join(names_of(value))
+                raise ConfigError(f"--{given} {words} needs --{missing} too; with neither, the quick start runs.")
+        check_datasets(self.dataset_name, self.dataset_weights, self.dataset_stop)
+        evaluation_sets(self.eval_dataset_name or "")
         self.axis_dims()
 
     def axis_dims(self) -> tuple[int, ...]:
@@ -155,17 +177,27 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
             "--reference_free trains without a reference, but --refrence_model_repo_id "
             f"{run.refrence_model_repo_id} gives one: drop one of the two."
         )
+    if run.streaming and config.max_training_steps is None:
+        raise ConfigError(
+            "--streaming reads pairs as training goes and never knows how many there are: say with "
+            "--max_training_steps how long to train, or leave --streaming out."
+        )
     return run, config
 
 
 def train(run: RunConfig, config: DPOConfig) -> None:
-    """Loads model, reference, tokenizer and data, trains, and prints what came out and where it is."""
+    """Loads model, reference, tokenizer and data, and trains; what came out and where it is, is printed at the end."""
     # Folder, data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
     check_writable(config)
-    train_rows = load_rows(run.dataset_name, run.dataset_split)
-    eval_rows = None
-    if run.eval_dataset_name or run.eval_dataset_split:
-        eval_rows = load_rows(run.eval_dataset_name or run.dataset_name, run.eval_dataset_split)
+    train_rows = load_training(
+        run.dataset_name,
+        run.dataset_split,
+        weights=run.dataset_weights,
+        stop=run.dataset_stop,
+        streaming=run.streaming,
+        seed=config.seed,
+    )
+    eval_rows = load_evaluation(run.eval_dataset_name, run.dataset_name, run.eval_dataset_split)
     for name in (run.repo_id, run.refrence_model_repo_id):
         check_model(name)
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
@@ -183,19 +215,23 @@ def train(run: RunConfig, config: DPOConfig) -> None:
             train_dataset=train_rows,
             eval_dataset=eval_rows,
         )
+        result = trainer.train()
     except DataError as error:
-        raise DataError(f"{error} Rows count from 0; {sources(run)}.") from error
-    result = trainer.train()
-    print(summary(result.metrics, config, result.checkpoint_path))
+        place = place_of(str(error), train_rows, run.dataset_name)
+        raise DataError(f"{error}{place} Rows count from 0; {sources(run)}.") from error
+    if not config.progress_bar:  # else it was printed
+        print(result.summary)
 
 
 def sources(run: RunConfig) -> str:
     """Returns in words which files the datasets that error messages speak of are."""
-    words = f"train_dataset is split {run.dataset_split} of {run.dataset_name}"
+    words = f"train_dataset is {describe(run.dataset_name, run.dataset_split)}"
     if not (run.eval_dataset_name or run.eval_dataset_split):
         return words
-    name, split = run.eval_dataset_name or run.dataset_name, run.eval_dataset_split
-    return f"{words}, eval_dataset {f'split {split}' if split else 'the only split'} of {name}"
+    sets = list(evaluation_sets(run.eval_dataset_name or "").values())
+    return (
+        f"{words}, eval_dataset {describe(sets if run.eval_dataset_name else run.dataset_name, run.eval_dataset_split)}"
+    )
 
 
 def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | None) -> "CausalLM":
@@ -234,18 +270,6 @@ def keep_compiled_programs() -> None:
         print(f"note: compiled programs are not kept: {error}", file=sys.stderr)
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
-def summary(metrics: Mapping[str, float], config: DPOConfig, checkpoint_path: Path | None) -> str:
-    """Returns the last metrics as a table, training beside evaluation, and the places of what was written."""
-    rows = [f"{'':<20}{'training':>12}{'evaluation':>12}"]
-    for name in SUMMARY:
-        values = [metrics.get(name), metrics.get(f"eval_{name}")]
-        rows.append(f"{name:<20}" + "".join(f"{'-' if value is None else f'{value:.4f}':>12}" for value in values))
-    places = {"report": config.run_folder / "report.html", "checkpoint": checkpoint_path}
-    if config.do_last_save:
-        places["model"] = config.run_folder / "model"
-    return "\n".join([*rows, "", *(f"{what:<12}{place}" for what, place in places.items() if place)])
 
 
 if __name__ == "__main__":

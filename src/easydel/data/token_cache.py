@@ -1,0 +1,126 @@
+"""Token ids kept on disk: rows that were tokenised once, by the same tokenizer, are read and not tokenised again.
+
+A file holds the token ids of some hundred rows as they are before truncation, and is named after what they depend on:
+the text of the rows, the tokenizer as it would be saved, and the code here. Limits may change without a row being
+tokenised again, and of a dataset that grew only the new rows are tokenised.
+"""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from easydel.data.cache import content_key, open_cache, read_arrays, write_arrays
+from easydel.data.columns import Row, id_columns
+from easydel.data.format import COLUMNS
+from easydel.data.tokenize import Joined, Tokenizer
+
+VERSION = "1"  # of the way from a row to its token ids: another one makes every cached file again
+# Less is tokenised in the time that it takes to write a large tokenizer down for its key, half a second.
+LEAST_ROWS, LEAST_BYTES = 2000, 1_000_000
+# What a tokenizer notes down of how it was loaded, and not of how it works.
+_OF_LOADING = ("is_local", "local_files_only", "name_or_path")
+_PROBE = "The 3 quick brown foxes, naïve; don't\n\tjump: 狐 🦊 <|end|> </s>"
+
+
+@dataclass
+class TokenCache:
+    """The kept token ids of one tokenizer. With `folder` None none are kept or found."""
+
+    folder: Path | None
+    tokenizer: Tokenizer | None
+
+    @classmethod
+    def open(cls, directory: str | None, tokenizer: Tokenizer | None, some_rows: Sequence[Row]) -> Self:
+        """Returns the cache below a folder (see `open_cache`); closed for `some_rows`, the first ones, if they are few.
+
+        Token ids that are given as they are need no cache.
+        """
+        texts = [row for row in some_rows if id_columns(row) is None]
+        worth = len(texts) >= LEAST_ROWS or sum(len(_content([row]) or b"") for row in texts) >= LEAST_BYTES
+        return cls(open_cache(directory, "tokens") if worth and tokenizer is not None else None, tokenizer)
+
+    @cached_property
+    def _tokenizer_key(self) -> bytes:
+        return tokenizer_key(self.tokenizer).encode() if self.tokenizer is not None else b""
+
+    def key(self, rows: Sequence[Row]) -> str | None:
+        """Returns the name of what the rows become; None where nothing is kept, or they hold more than plain values."""
+        if self.folder is None or any(id_columns(row) for row in rows):
+            return None
+        content = _content(rows)
+        return None if content is None else content_key([self._tokenizer_key, content])
+
+    def load(self, key: str | None) -> list[Joined] | None:
+        """Returns the token ids that were stored under a key; None where there are none to be used."""
+        arrays = None if self.folder is None or key is None else read_arrays(self.folder / f"{key}.npz", key)
+        return None if arrays is None else list(_from_arrays(**arrays))
+
+    def store(self, key: str | None, rows: Sequence[Joined]) -> None:
+        """Keeps token ids under a key. Where that fails, a warning says why and no more are kept."""
+        if self.folder is None or key is None:
+            return
+        try:
+            write_arrays(self.folder / f"{key}.npz", key, _to_arrays(rows))
+        except OSError as error:
+            warnings.warn(f"token ids are not kept in {self.folder}: {error.strerror or error}.", stacklevel=2)
+            self.folder = None
+
+
+def tokenizer_key(tokenizer: Tokenizer) -> str:
+    """Returns 32 hex digits that tell apart tokenizers that may tokenise a row differently.
+
+    They are made from the files that the tokenizer would be saved as (vocabulary, merges, special tokens, chat
+    template), its class, the versions of the libraries, the ids of a text that is hard to tokenise and, where the
+    template asks for it, the date.
+    """
+    parts = [VERSION, *(version(name) for name in ("transformers", "tokenizers", "jinja2")), str(type(tokenizer))]
+    probe = tokenizer([_PROBE], add_special_tokens=True, return_attention_mask=False, verbose=False)
+    parts.append(json.dumps([list(map(int, ids)) for ids in probe["input_ids"]]))
+    if "strftime_now" in str(tokenizer.chat_template):
+        parts.append(date.today().isoformat())
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        contents = [part for path in files for part in (path.name.encode(), _without_loading(path))]
+    return content_key([part.encode() for part in parts] + contents)
+
+
+def _without_loading(path: Path) -> bytes:
+    if path.name != "tokenizer_config.json":
+        return path.read_bytes()
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    return json.dumps({name: value for name, value in settings.items() if name not in _OF_LOADING}).encode()
+
+
+def _content(rows: Sequence[Row]) -> bytes | None:
+    """What the token ids of rows depend on, as bytes; None if it holds more than plain values."""
+    try:
+        texts = [{name: row[name] for name in COLUMNS if row.get(name) is not None} for row in rows]
+        return json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    except (TypeError, ValueError):  # an object of its own, or one that holds itself
+        return None
+
+
+def _to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
+    sides = [ids for row in rows for ids in (row.prompt, row.chosen, row.rejected)]
+    return {
+        "ids": np.fromiter((token for ids in sides for token in ids), np.int32),
+        "lengths": np.array([len(ids) for ids in sides], np.int32),
+        "merged": np.array([row.merged for row in rows], bool),
+    }
+
+
+def _from_arrays(ids: np.ndarray, lengths: np.ndarray, merged: np.ndarray) -> Iterator[Joined]:
+    tokens, ends = ids.tolist(), np.cumsum(lengths).tolist()
+    sides = [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    for at, is_merged in enumerate(merged.tolist()):
+        yield Joined(*sides[3 * at : 3 * at + 3], merged=is_merged)

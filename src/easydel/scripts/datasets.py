@@ -1,0 +1,113 @@
+"""The datasets a command line names: one or several to train on, mixed by weight, and several to evaluate on."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from easydel.data.source import load_rows, stream_rows
+from easydel.errors import ConfigError
+
+if TYPE_CHECKING:
+    from easydel.data.mix import Stop
+
+Rows = Iterable[Mapping[str, Any]]
+_NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<dataset>.+)")
+
+
+def names_of(datasets: str | list[str]) -> list[str]:
+    """Returns the names in an option that takes one or several."""
+    return [datasets] if isinstance(datasets, str) else datasets
+
+
+def check_datasets(datasets: str | list[str], weights: Sequence[float] | None, stop: "Stop") -> None:
+    """Raises ConfigError for datasets to train on, and weights, that do not go together."""
+    names = names_of(datasets)
+    if len(names) > 1 and not all(name.strip() for name in names):
+        raise ConfigError(f"--dataset_name {','.join(names)} has an empty name in it: is a shell variable not set?")
+    if weights is not None and len(weights) != len(names):
+        raise ConfigError(
+            f"--dataset_weights has {len(weights)} numbers, but --dataset_name names {len(names)}: give one for each."
+        )
+    if weights is None and stop != "first_exhausted":
+        raise ConfigError(
+            f"--dataset_stop {stop} has no meaning without --dataset_weights, as every row then comes once: drop it."
+        )
+
+
+def load_training(
+    datasets: str | list[str],
+    split: str,
+    *,
+    weights: Sequence[float] | None = None,
+    stop: "Stop" = "first_exhausted",
+    streaming: bool = False,
+    seed: int = 0,
+) -> Rows:
+    """Returns the rows to train on; those of several datasets are mixed.
+
+    Args:
+        streaming: read no row before it is asked for.
+    """
+    rows = [(stream_rows if streaming else load_rows)(name, split) for name in names_of(datasets)]
+    if len(rows) == 1:
+        return rows[0]
+    from easydel.data.mix import mix  # numpy takes longer than all of `--help`
+
+    return mix(rows, weights, seed=seed, stop=stop)
+
+
+def load_evaluation(
+    datasets: str | list[str] | None, training: str | list[str], split: str | None
+) -> Rows | dict[str, Rows] | None:
+    """Returns the rows to evaluate on; of sets that have names, by name; None where nothing asks for any.
+
+    Args:
+        training: what to take a split of where `datasets` names nothing.
+    """
+    if datasets is None:
+        return None if split is None else load_training(training, split)
+    sets: dict[str, Rows] = {name: load_rows(each, split) for name, each in evaluation_sets(datasets).items()}
+    return sets.get("", sets)
+
+
+def evaluation_sets(datasets: str | list[str]) -> dict[str, str]:
+    """Returns the datasets by the names written before them, `easy=easy.jsonl`; the name of a single one may be "".
+
+    Raises:
+        ConfigError: several of which one has no name, or two have the same.
+    """
+    sets: dict[str, str] = {}
+    for text in names_of(datasets):
+        match = None if Path(text).exists() else _NAMED.fullmatch(text)
+        name, dataset = (match["name"], match["dataset"]) if match else ("", text)
+        if name in sets or (not name and len(names_of(datasets)) > 1):
+            wrong = f"two sets are called {name!r}" if name else f"{text!r} has no name"
+            raise ConfigError(
+                f"--eval_dataset_name: {wrong}. Several sets are told apart by names of their own, as in "
+                "easy=easy.jsonl hard=hard.jsonl."
+            )
+        sets[name] = dataset
+    return sets
+
+
+def describe(datasets: str | list[str], split: str | None) -> str:
+    """Returns in words where the rows are that an error message numbers."""
+    names = names_of(datasets)
+    part = f"split {split}" if split else "the only split"
+    return f"{part} of {names[0]}" if len(names) == 1 else f"{part} of each of {', '.join(names)}"
+
+
+def place_of(message: str, rows: Rows, datasets: str | list[str]) -> str:
+    """Returns in words where the row lies that an error message about a mixture names; "" where there is no need.
+
+    Args:
+        rows: what `load_training` gave for these datasets.
+    """
+    from easydel.data.mix import Mixture
+
+    named = re.match(r"train_dataset: row (\d+)\b", message)
+    if named is None or not isinstance(rows, Mixture):
+        return ""
+    dataset, number = rows.origin(int(named[1]))
+    return f" Row {named[1]} of the mixture is row {number} of {names_of(datasets)[dataset]}."

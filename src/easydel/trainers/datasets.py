@@ -1,0 +1,180 @@
+"""The data of a run: rows as they were given become loaders of batches, to train on and to evaluate on."""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from easydel.data.loader import Loader, Position, make_loader
+from easydel.data.pack import Batch
+from easydel.data.prepare import Counts, Prepared, make_recipe, prepare
+from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
+from easydel.errors import ConfigError, DataError
+from easydel.models.causal_lm import CausalLM
+from easydel.sharding import row_shards
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.reference import refuse_stream
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+class TrainSet(NamedTuple):
+    """What is trained on."""
+
+    name: str  # what messages call it
+    loader: Loader | StreamLoader
+    counts: Callable[[], Counts]  # gives what became of its rows, those of a stream as far as they were read
+
+    def batches(self, start: Position, *, epochs: int) -> Generator[tuple[Position, Batch], None, None]:
+        """Yields each batch with the position after it, up to the end of `epochs` epochs; a stream has no such end.
+
+        Raises:
+            DataError: a row of a stream that cannot be read.
+        """
+        try:
+            yield from self.loader.batches(start, epochs=None if self.loader.steps_per_epoch is None else epochs)
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}") from error
+
+
+class PairSet(NamedTuple):
+    """What is evaluated on."""
+
+    name: str  # what messages call it
+    loader: Loader
+    counts: Counts
+
+
+def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> TrainSet:
+    """Returns the batches to train on, made as training goes where the rows are a stream, which has no length.
+
+    Raises:
+        ConfigError: settings that this kind of rows cannot be trained with.
+        DataError: rows that cannot be trained on, with the number of the row and the field.
+    """
+    if is_stream(rows):
+        stream = _stream(config, rows, tokenizer, model)
+        return TrainSet("train_dataset", stream, lambda: stream.counts)
+    if config.shuffle_buffer_size is not None:
+        raise ConfigError(
+            f"shuffle_buffer_size = {config.shuffle_buffer_size} is for streams, and this train_dataset has a length: "
+            "it is shuffled whole. Leave it out."
+        )
+    data = _prepared(config, rows, tokenizer, model, "train_dataset")
+    loader = _loader(
+        config,
+        data,
+        model,
+        config.total_batch_size,
+        config.gradient_accumulation_steps,
+        shuffle=config.shuffle_train_dataset,
+    )
+    return TrainSet("train_dataset", loader, lambda: data.counts)
+
+
+def total_steps(config: DPOConfig, data: TrainSet) -> int:
+    """Returns the optimizer updates of a whole run."""
+    limit, per_epoch = config.max_training_steps, data.loader.steps_per_epoch
+    steps = [limit] if limit is not None else []
+    if per_epoch is not None:
+        steps.append(config.num_train_epochs * per_epoch)
+    return min(steps)
+
+
+def evaluation_sets(
+    config: DPOConfig, dataset: Rows | Mapping[str, Rows], argument: str, tokenizer: Any, model: CausalLM
+) -> dict[str, PairSet]:
+    """Returns each set to evaluate on by how the names of its metrics begin: `eval`, or `eval_<name>` of a dict.
+
+    Raises:
+        DataError: rows that cannot be read, a dict without sets, or a set whose name is no word.
+    """
+    size = config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps
+
+    def pair_set(words: str, rows: Rows) -> PairSet:
+        data = _prepared(config, rows, tokenizer, model, words)
+        return PairSet(words, _loader(config, data, model, size, 1, shuffle=False), data.counts)
+
+    return {name: pair_set(words, rows) for name, (words, rows) in named_sets(dataset, argument).items()}
+
+
+def named_sets(dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, tuple[str, Rows]]:
+    """Returns the rows of each set, and what messages call it, by how the names of its metrics begin.
+
+    >>> list(named_sets([], "eval_dataset"))
+    ['eval']
+    >>> named_sets({"easy": [], "hard": []}, "eval_dataset")
+    {'eval_easy': ("eval_dataset['easy']", []), 'eval_hard': ("eval_dataset['hard']", [])}
+    """
+    if not isinstance(dataset, Mapping):
+        return {"eval": (argument, dataset)}
+    if not dataset:
+        raise DataError(f"{argument} is a dict without a set: give it one, {{name: rows}}, or leave it out.")
+    for name in dataset:
+        if not isinstance(name, str) or name.split() != [name]:
+            raise DataError(f"{argument} has a set named {name!r}: its metrics need a name without spaces.")
+    return {f"eval_{name}": (f"{argument}[{name!r}]", rows) for name, rows in dataset.items()}
+
+
+def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str) -> Prepared:
+    try:
+        return prepare(
+            rows,
+            tokenizer,
+            max_length=config.max_length,
+            max_prompt_length=config.max_prompt_length,
+            max_completion_length=config.max_completion_length,
+            truncation_mode=config.truncation_mode,
+            vocab_size=model.config.vocab_size,
+            cache_directory=config.cache_directory,
+            dataset_num_proc=config.dataset_num_proc,
+        )
+    except DataError as error:
+        raise DataError(f"{words}: {error}") from error
+
+
+def _loader(
+    config: DPOConfig, data: Prepared, model: CausalLM, batch_size: int, parts: int, *, shuffle: bool
+) -> Loader:
+    return make_loader(
+        data.pairs,
+        total_batch_size=batch_size,
+        gradient_accumulation_steps=parts,
+        seed=config.seed,
+        shuffle=shuffle,
+        shards=row_shards(model.decoder.mesh),
+        length_cost=_length_cost(model),
+    )
+
+
+def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> StreamLoader:
+    refuse_stream(config)
+    recipe = make_recipe(
+        tokenizer,
+        max_length=config.max_length,
+        max_prompt_length=config.max_prompt_length,
+        max_completion_length=config.max_completion_length,
+        truncation_mode=config.truncation_mode,
+        vocab_size=model.config.vocab_size,
+        cache_directory=config.cache_directory,
+        dataset_num_proc=config.dataset_num_proc,
+    )
+    try:
+        return make_stream_loader(
+            rows,
+            recipe,
+            total_batch_size=config.total_batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            max_training_steps=config.max_training_steps,
+            num_train_epochs=config.num_train_epochs,
+            shuffle=config.shuffle_train_dataset,
+            buffer_size=config.shuffle_buffer_size,
+            seed=config.seed,
+            shards=row_shards(model.decoder.mesh),
+            length_cost=_length_cost(model),
+        )
+    except DataError as error:
+        raise DataError(f"train_dataset: {error}") from error
+
+
+def _length_cost(model: CausalLM) -> float:
+    """On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row."""
+    return 1 / (6 * model.config.hidden_size)

@@ -1,0 +1,247 @@
+"""The loop of a run: train on a batch, then log, evaluate, answer and save where each is due, until the end.
+
+It knows steps and what is due at them; everything it calls was prepared by `DPOTrainer`.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from easydel.data.loader import Position, prefetch
+from easydel.data.pack import Batch
+from easydel.models.causal_lm import CausalLM
+from easydel.trainers.best import Goal, Standing, evaluations_of, standing
+from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.datasets import TrainSet
+from easydel.trainers.flops import peak_flops, peak_memory, step_flops
+from easydel.trainers.log import MetricsLog, read_metrics
+from easydel.trainers.metrics import Window, unshared_tokens
+from easydel.trainers.optimizer import updates_done
+from easydel.trainers.reference import Reference
+from easydel.trainers.run_folder import append_samples, read_samples, write_json
+from easydel.trainers.samples import side_by_side
+from easydel.trainers.setup import on_mesh
+from easydel.trainers.state import TrainState
+from easydel.trainers.step import TrainStep
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of."""
+
+    config: DPOConfig
+    model: CausalLM  # its sizes and its mesh; the weights that are trained are in the state
+    train_step: TrainStep
+    schedule: optax.Schedule
+    reference: Reference
+    data: TrainSet
+    total_steps: int
+    evaluate: Callable[[TrainState], dict[str, float]]
+    evaluation_sets: tuple[str, ...]  # how the names of their metrics begin; () where nothing is held out
+    answer: Callable[[PyTree, int], list[dict[str, Any]]] | None  # to sample prompts, for weights and a step
+    goal: Goal | None
+    folder: Path
+    checkpointer: Checkpointer
+    log: MetricsLog
+
+
+class Ending(NamedTuple):
+    """What a loop leaves."""
+
+    state: TrainState
+    metrics: dict[str, float]  # of the last logged step and the last evaluation
+    progress: Progress
+    step: int  # where training ended
+    skipped: int  # steps whose loss or gradient was not finite, since the beginning of the run
+    best: Standing | None
+    best_is_loaded: bool  # `state` is that of the best evaluation, not of the last step
+    seconds: float  # that the loop took, since it was started or continued
+
+
+class Loop:
+    """One run from a state to its end; `run` may be called once."""
+
+    def __init__(self, parts: Parts, saved: Saved) -> None:
+        self._parts = parts
+        self._state, self._progress = saved.state, saved.progress
+        self._step = int(saved.state.step)
+        # What was done last at which step: a run that is continued has done what was due there.
+        self._logged, self._evaluated, self._answered = self._step, self._step or None, self._step or None
+        self._ran_out = False
+        self._window = Window()
+        entries = read_metrics(parts.folder)
+        self._metrics = {name: value for entry in entries for name, value in entry.items() if name != "step"}
+        # What the evaluations before found is in the log, so a run that is continued stands where it stood.
+        self._evaluations = [] if parts.goal is None else evaluations_of(entries, parts.goal)
+        self._best = None if parts.goal is None else standing(self._evaluations, parts.goal)
+
+    def run(self) -> Ending:
+        """Trains to the last step, or until patience is at an end."""
+        config, start = self._parts.config, time.perf_counter()
+        self._begin()
+        place = Position(self._progress.epoch, self._progress.batch)
+        with prefetch(self._parts.data.batches(place, epochs=config.num_train_epochs)) as ahead:
+            while not self._is_over():
+                item = next(ahead, None)
+                if item is None:
+                    self._ran_out = True  # a stream that ended before the last step
+                else:
+                    self._train(*item)
+                if self._is_due(config.log_steps):
+                    self._log()
+                if self._is_due(config.evaluation_steps):
+                    self._evaluate()
+                if self._is_due(config.generation_interval):
+                    self._answer()
+                if self._is_due(config.save_steps):
+                    self._save()
+                if self._is_over():
+                    self._log()  # patience may have ended between two logged steps
+        skipped = self._step - updates_done(self._state.opt_state)
+        loaded = config.load_best_at_end and self._load_best()
+        return Ending(
+            self._state,
+            self._metrics,
+            self._progress,
+            self._step,
+            skipped,
+            self._best,
+            loaded,
+            time.perf_counter() - start,
+        )
+
+    def _begin(self) -> None:
+        """Looks at the model as it starts, or takes up the search for the best one where it was."""
+        parts = self._parts
+        if self._step == 0:
+            if parts.config.evaluate_before_training:
+                self._evaluate()
+            self._answer()
+        elif parts.goal is not None and self._best is not None and self._best.step is not None:
+            if self._best.step in parts.checkpointer.steps():
+                parts.checkpointer.best = self._best.step
+                self._say_if_out_of_patience()
+            else:
+                parts.log.say(f"The best checkpoint so far, of step {self._best.step}, is gone: looking for a new one.")
+                self._evaluations, self._best = [], standing([], parts.goal)
+        self._window = Window()  # its clock starts here
+
+    def _train(self, position: Position, batch: Batch) -> None:
+        parts = self._parts
+        on_device = on_mesh(batch, parts.model.decoder.mesh)
+        reference = parts.reference.logprobs(parts.data.name, batch, on_device)
+        self._state, sums = parts.train_step(self._state, on_device, reference)
+        self._step += 1
+        parts.reference.after_step(self._step, self._state.params)
+        with_reference = parts.config.needs_reference and not parts.config.precompute_ref_log_probs
+        self._window.add(batch, sums, step_flops(parts.model.config, batch, with_reference=with_reference))
+        self._progress = self._progress._replace(
+            epoch=position.epoch,
+            batch=position.batch,
+            num_tokens=self._progress.num_tokens + unshared_tokens(batch),
+            num_pairs=self._progress.num_pairs + int((batch.lengths[..., 0] > 0).sum()),
+        )
+        parts.log.advance()
+
+    def _log(self) -> None:
+        """Logs the steps since the last time, if there are any."""
+        if self._logged == self._step:
+            return
+        parts, devices = self._parts, list(self._parts.model.decoder.mesh.devices.flat)
+        per_epoch = parts.data.loader.steps_per_epoch
+        rate = float(jnp.asarray(parts.schedule(max(updates_done(self._state.opt_state) - 1, 0))))
+        metrics = self._window.metrics(logit_metrics=parts.config.log_logit_metrics, peak_flops=peak_flops(devices)) | {
+            "memory": peak_memory(devices),
+            "learning_rate": rate,
+            "epoch": self._progress.epoch if per_epoch is None else self._step / per_epoch,
+            "num_tokens": self._progress.num_tokens,
+        }
+        parts.log.write(self._step, metrics)
+        self._metrics |= metrics
+        self._logged, self._window = self._step, Window()
+
+    def _evaluate(self) -> None:
+        """Evaluates on every held-out set, logs what it finds, and keeps the weights if they are the best so far."""
+        parts = self._parts
+        if not parts.evaluation_sets or self._evaluated == self._step:
+            return
+        self._evaluated = self._step
+        self._window.pause()
+        metrics = parts.evaluate(self._state)
+        parts.log.write(self._step, metrics, sets=parts.evaluation_sets)
+        self._metrics |= metrics
+        if parts.goal is not None:
+            self._evaluations.append((self._step, metrics[parts.goal.metric]))
+            self._keep_if_best(parts.goal)
+        self._window.resume()
+
+    def _keep_if_best(self, goal: Goal) -> None:
+        self._best = standing(self._evaluations, goal)
+        if self._best.step == self._step:
+            self._parts.checkpointer.best = self._step
+            self._save()
+            record = {"metric": goal.metric, "greater": goal.greater, "step": self._step, "value": self._best.value}
+            write_json(self._parts.folder / "best.json", record | {"checkpoint": f"checkpoints/{self._step}"})
+        self._say_if_out_of_patience()
+
+    def _answer(self) -> None:
+        """Writes and shows what the model answers to the sample prompts, at the end under what it answered at first."""
+        parts = self._parts
+        if parts.answer is None or self._answered == self._step:
+            return
+        self._answered = self._step
+        self._window.pause()
+        answers = parts.answer(self._state.params, self._step)
+        append_samples(parts.folder, answers)
+        if self._step > 0:
+            parts.log.say(side_by_side(read_samples(parts.folder) if self._is_over() else answers))
+        self._window.resume()
+
+    def _save(self) -> None:
+        parts = self._parts
+        moving = parts.reference.params if parts.config.sync_ref_model else None
+        parts.checkpointer.save(Saved(self._state, self._progress, moving))
+
+    def _load_best(self) -> bool:
+        """Puts the weights of the best evaluation in place of the last ones, and returns whether there are any."""
+        if self._best is None or self._best.step is None:
+            return False
+        if self._best.step != self._step:
+            form = form_of(Saved(self._state, self._progress, None))
+            del self._state  # both at once may not fit
+            self._parts.checkpointer.wait()
+            self._state = self._parts.checkpointer.restore(self._best.step, form).state
+        return True
+
+    def _is_due(self, every: int | None) -> bool:
+        """Whether something done every so many steps is due now: after the last step everything is."""
+        return self._is_over() or (every is not None and self._step % every == 0)
+
+    def _is_over(self) -> bool:
+        return self._step >= self._parts.total_steps or self._ran_out or self._is_out_of_patience()
+
+    def _is_out_of_patience(self) -> bool:
+        goal, best = self._parts.goal, self._best
+        return goal is not None and best is not None and goal.patience is not None and best.waited >= goal.patience
+
+    def _say_if_out_of_patience(self) -> None:
+        goal, best = self._parts.goal, self._best
+        if self._is_out_of_patience() and goal is not None and best is not None:
+            self._parts.log.say(why_stopped(self._step, self._parts.total_steps, goal, best))
+
+
+def why_stopped(step: int, total_steps: int, goal: Goal, best: Standing) -> str:
+    """Returns in words why a run ends before its last step."""
+    more = f" by more than {goal.threshold:g}" if goal.threshold else ""
+    found = "was never finite" if best.step is None else f"has been best, {best.value:.4g}, at step {best.step}"
+    return (
+        f"Stopped early after step {step} of {total_steps}: {goal.metric} {found}, and has not improved{more} for "
+        f"{best.waited} evaluations (early_stopping_patience = {goal.patience})."
+    )

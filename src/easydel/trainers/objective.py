@@ -1,0 +1,158 @@
+"""What a run minimises: one or several losses with weights, and what each of them asks for by name."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float
+
+from easydel.data.pack import Batch
+from easydel.errors import ConfigError, nearest
+from easydel.logprobs import CompletionLogprobs
+from easydel.losses import ACROSS_PAIRS, DIVERGENCES, LOSSES, Lengths, PerPair, PerSide, Scalar
+from easydel.trainers.config import DPOConfig
+
+# Settings that a loss may ask for by name.
+OPTIONS = ("beta", "label_smoothing", "discopop_tau", "simpo_gamma", "alphapo_alpha", "cpo_alpha")
+
+
+class PairFacts(NamedTuple):
+    """What is known of the pairs of a batch besides their log-probabilities, and of the whole batch of the update."""
+
+    lengths: Lengths
+    weight: PerPair  # multiplies a pair's loss
+    margin: PerPair  # see `losses.sigmoid_loss`
+    mean_chosen_length: Scalar  # tokens per chosen answer, over the whole batch of the update
+    reward_shift: Scalar  # delta of `losses.bco_pair`
+
+
+class Facts(NamedTuple):
+    """What a loss may ask for by name, besides the settings in `OPTIONS` and `divergence`."""
+
+    margin: PerPair
+    full_policy: PerSide  # the policy's log-probabilities without `ld_alpha`
+    mean_chosen_length: Scalar
+    reward_shift: Scalar
+
+
+class Term(NamedTuple):
+    """One summand: its weight, the loss with its settings bound, and the names of the facts it asks for."""
+
+    weight: float
+    loss: Callable[..., PerPair]
+    facts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The value of each pair: `weight_i * w_i * sum_k weight_k loss_k`. Static, closed over when a step is compiled.
+
+    Attributes:
+        terms: the losses and their weights.
+        across_pairs: the value of a pair depends on the other pairs of the update.
+        needs_reference: some loss looks at the reference.
+        beta: for the logged rewards.
+        weighting: w_i is the probability of the pair's answers under the policy itself, see `alignment`; else 1.
+        running_shift: `reward_shift` is the mean reward so far; else 0.
+        ld_alpha: see `logprobs.completion_logprobs`.
+    """
+
+    terms: tuple[Term, ...]
+    across_pairs: bool = False
+    needs_reference: bool = True
+    beta: float = 0.1
+    weighting: bool = False
+    running_shift: bool = False
+    ld_alpha: float | None = None
+
+    def __call__(self, out: CompletionLogprobs, reference: PerSide, pairs: PairFacts) -> PerPair:
+        """Returns the value of each pair; that of a filler pair has no meaning."""
+        facts = Facts(pairs.margin, out.full_logps, pairs.mean_chosen_length, pairs.reward_shift)
+        value = jnp.zeros_like(out.logps[:, 0])
+        for weight, loss, names in self.terms:
+            asked = {name: getattr(facts, name) for name in names}
+            value += weight * loss(out.logps, reference, pairs.lengths, **asked)
+        if self.weighting:
+            value *= alignment(out, pairs.lengths)
+        return pairs.weight * value
+
+
+def alignment(out: CompletionLogprobs, lengths: Lengths) -> PerPair:
+    """Returns `w_c w_r` with `w_y = exp(mean_t(log p_t - log sum_v p_v^2))`: WPO (Zhou et al. 2024, eq. 2).
+
+    How likely the policy itself would write the two answers, compared with what it writes on average; no gradient.
+    """
+    mean = (out.full_logps - out.collision) / jnp.maximum(lengths, 1)
+    return stop_gradient(jnp.exp(jnp.sum(mean, axis=1)))
+
+
+def pair_facts(batch: Batch, mean_chosen_length: Scalar, reward_shift: Scalar = 0.0) -> PairFacts:
+    """Returns the facts about one micro-batch."""
+    return PairFacts(
+        jnp.asarray(batch.lengths),
+        jnp.asarray(batch.weight),
+        jnp.asarray(batch.margin),
+        mean_chosen_length,
+        reward_shift,
+    )
+
+
+def mean_chosen_length(batch: Batch) -> Float[Array, ""]:
+    """Returns the mean number of tokens of the chosen answers, over all micro-batches; at least 1."""
+    chosen = jnp.asarray(batch.lengths)[..., 0]
+    return jnp.maximum(jnp.sum(chosen), 1) / jnp.maximum(jnp.sum(chosen > 0), 1)
+
+
+def make_objective(config: DPOConfig) -> Objective:
+    """Returns the objective that the settings describe.
+
+    Raises:
+        ConfigError: a function that cannot be called as a loss.
+    """
+    losses = config.losses
+    terms = [_term(loss, weight, config) for loss, weight in losses]
+    return Objective(
+        tuple(terms),
+        across_pairs=any(callable(loss) or loss in ACROSS_PAIRS for loss, _ in losses),
+        needs_reference=config.needs_reference,
+        beta=config.beta,
+        weighting=config.use_weighting,
+        running_shift=config.bco_running_mean,
+        ld_alpha=config.ld_alpha,
+    )
+
+
+def _term(loss: str | Callable[..., PerPair], weight: float, config: DPOConfig) -> Term:
+    function = LOSSES[loss] if isinstance(loss, str) else loss
+    divergence = DIVERGENCES[config.f_divergence_type]
+    if config.f_divergence_type == "alpha_divergence":
+        divergence = partial(divergence, alpha=config.f_alpha_divergence_coef)
+    bound = {name: getattr(config, name) for name in OPTIONS} | {"divergence": divergence}
+    wanted = _keywords(function, (*bound, *Facts._fields))
+    options = {name: value for name, value in bound.items() if name in wanted}
+    return Term(weight, partial(function, **options), tuple(name for name in Facts._fields if name in wanted))
+
+
+def _keywords(function: Callable[..., PerPair], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names of the keywords that a loss takes.
+
+    Raises:
+        ConfigError: it does not take three arrays first, or requires something that there is not.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    by_position = [p for p in parameters[:3] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    shown = getattr(function, "__name__", str(function))
+    if len(by_position) < 3:
+        raise ConfigError(f"the loss function {shown!r} must take (policy, reference, lengths) first.")
+    wanted = {p.name: p for p in parameters[3:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    missing = [name for name, p in wanted.items() if p.default is p.empty and name not in known]
+    if missing:
+        raise ConfigError(
+            f"the loss function {shown!r} requires {missing[0]!r}, which is not an option here."
+            f"{nearest(missing[0], known)} It may ask for: {', '.join(known)}; give any other parameter a default."
+        )
+    return tuple(wanted)

@@ -1,0 +1,199 @@
+"""Reference log-probabilities of single tokens, computed once for a set of pairs and looked up in every batch after."""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, PyTree
+from tqdm import tqdm
+
+from easydel.data.cache import content_key
+from easydel.data.loader import Loader, make_loader, prefetch
+from easydel.data.pack import Batch
+from easydel.errors import ConfigError
+from easydel.logprobs import completion_statistics
+from easydel.models.decoder import COMPILER_OPTIONS, Decoder
+from easydel.sharding import RULES
+from easydel.trainers.reference_cache import (
+    Sides,
+    laid_out,
+    open_folder,
+    pair_key,
+    read_shards,
+    taken_apart,
+    write_shard,
+)
+from easydel.trainers.setup import on_mesh
+
+# Raise it when decoder or head come to compute other numbers: what was cached before is then not found.
+NUMBERS_VERSION = 1
+SECONDS_BETWEEN_LINES = 60.0  # in a log file, which has no progress bar
+
+PerToken = Float[Array, "micro shards slots"]
+
+
+class Precompute(NamedTuple):
+    """How the log-probabilities of a reference are computed before training."""
+
+    cache: Path | None  # the folder that keeps them, for all references; None keeps them in memory only
+    mesh: Mesh  # where batches are put
+    batch_size: int | None = None  # pairs at a time; None takes the batches of the loader
+    shard_pairs: int = 256  # to a file, rounded up to whole batches; a killed run repeats at most so many
+    show: bool = False  # on the terminal, how far it is
+
+
+class Precomputed:
+    """The log-probabilities of the completion tokens under one reference, for the sets of pairs that were prepared."""
+
+    def __init__(self, decoder: Decoder, how: Precompute, *, chunk: int) -> None:
+        self._decoder = decoder
+        self._how = how
+        self._per_token = make_token_step(decoder, chunk=chunk)
+        self._folder: Path | None = None  # known with the first weights
+        self._known: dict[str, Sides] = {}  # by `pair_key`
+        self._sets: dict[str, Mapping[int, Sides]] = {}  # by name, then by `Pair.index`
+
+    def prepare(self, name: str, loader: Loader, params: PyTree | None, *, most_batches: int | None = None) -> None:
+        """Computes what is not known yet of a set of pairs, see `Reference.prepare`; `params` None can only look up."""
+        order = loader.order(0)[: None if most_batches is None else most_batches * loader.total_batch_size].tolist()
+        keys = [pair_key(loader.pairs[at]) for at in order]
+        if self._folder is None and self._how.cache is not None and params is not None:
+            self._folder = open_folder(self._how.cache, origin(self._decoder, params))
+        unknown = set(keys) - self._known.keys()
+        if unknown and self._folder is not None:
+            self._known |= read_shards(self._folder, unknown)
+        missing = {key: at for key, at in zip(keys, order, strict=True) if key not in self._known}
+        if missing and params is None:
+            raise ConfigError(
+                f"{len(missing)} of the {len(order)} pairs of {name!r} have no precomputed log-probabilities of the "
+                "reference, whose weights were released when training began: give these rows as an eval_dataset, or "
+                "leave precompute_ref_log_probs off."
+            )
+        if missing:
+            self._compute(name, loader, missing, params)
+        self._sets[name] = {loader.pairs[at].index: self._known[key] for key, at in zip(keys, order, strict=True)}
+
+    def per_token(self, name: str, batch: Batch) -> PerToken:
+        """Returns the log-probabilities of a batch of a prepared set, in the batch's slots on the devices."""
+        by_slot = NamedSharding(self._how.mesh, PartitionSpec(None, RULES["rows"]))
+        return jax.device_put(laid_out(self._sets[name], batch), by_slot)
+
+    def _compute(self, name: str, loader: Loader, missing: Mapping[str, int], params: PyTree) -> None:
+        """Computes pairs in order and writes each shard when it is complete.
+
+        What a killed process has left to do are whole shards of the same pairs, whose batches are the same: it ends
+        with the same files as a process that was never killed.
+        """
+        work = _batches_of(loader, list(missing.values()), self._how.batch_size)
+        keys = list(missing)
+        per_shard = -(-self._how.shard_pairs // work.total_batch_size)
+        with prefetch(work.batches()) as ahead, _Progress(name, len(keys), show=self._how.show) as progress:
+            while computed := [
+                (batch, self._per_token(params, on_mesh(batch, self._how.mesh)))
+                for _, batch in islice(ahead, per_shard)
+            ]:
+                shard: dict[str, Sides] = {}
+                for batch, per_token in computed:  # fetched here only, so that the device never waits for the host
+                    shard |= {keys[at]: sides for at, sides in taken_apart(np.asarray(per_token), batch).items()}
+                self._keep(shard)
+                progress.advance(len(shard))
+
+    def _keep(self, shard: Mapping[str, Sides]) -> None:
+        self._known |= shard
+        if self._folder is None:
+            return
+        try:
+            write_shard(self._folder, shard)
+        except OSError as error:
+            warnings.warn(
+                f"reference log-probabilities could not be written to {self._folder}: {error.strerror or error}. They "
+                "are kept in memory, and computed again by the next run. Make room, or set cache_directory.",
+                stacklevel=2,
+            )
+            self._folder = None
+            self._how = self._how._replace(cache=None)
+
+
+class _Progress:
+    """A progress bar on a terminal, and a line now and then in a log file."""
+
+    def __init__(self, name: str, total: int, *, show: bool) -> None:
+        self._bar = tqdm(total=total, desc=f"reference of {name}", unit="pair", disable=None if show else True)
+        self._lines = show and self._bar.disable
+        self._text, self._done, self._total = f"reference log-probabilities of {name}", 0, total
+        self._said = time.monotonic()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, pairs: int) -> None:
+        """Moves on by so many pairs."""
+        self._bar.update(pairs)
+        self._done += pairs
+        if self._lines and (self._done == self._total or time.monotonic() - self._said > SECONDS_BETWEEN_LINES):
+            tqdm.write(f"{self._text}: {self._done:,} of {self._total:,} pairs computed")
+            self._said = time.monotonic()
+
+
+def make_token_step(decoder: Decoder, *, chunk: int) -> Callable[[PyTree, Batch], PerToken]:
+    """Returns the compiled `(params, batch) -> log-probabilities of the completion tokens`, in the batch's slots.
+
+    It is the policy's own code with the policy's chunking, as `step.make_reference_step` is.
+    """
+
+    def per_token(params: PyTree, batch: Batch) -> PerToken:
+        def one(part: Batch) -> Float[Array, "shards slots"]:
+            return completion_statistics(decoder, params, part, chunk=chunk).logp
+
+        if batch.tokens.shape[0] == 1:
+            return one(jax.tree.map(lambda x: x[0], batch))[None]
+        return jax.lax.map(one, batch)
+
+    return jax.jit(per_token, compiler_options=COMPILER_OPTIONS)
+
+
+def origin(decoder: Decoder, params: PyTree) -> str:
+    """Returns what log-probabilities of given tokens depend on, as 32 hex digits: the weights and how they are used.
+
+    All weights are read, bit for bit: a cache outlives its run and meets models that differ in one layer or adapter,
+    and reading them takes a second or so for each GB, far less than a pass over the pairs. The batch, the head's chunk
+    and how arrays are split over devices are left out: they change how sums are rounded, not what is computed.
+    """
+    facts = {
+        "version": NUMBERS_VERSION,
+        "model": decoder.config,
+        "platform": decoder.mesh.devices.flat[0].platform,
+        "dtype": decoder.dtype,
+        "precision": decoder.precision or jax.default_matmul_precision.value,
+        "attention": decoder.attn_mechanism,
+    }
+    parts = [f"{name} {value}".encode() for name, value in facts.items()]
+    for path, leaf in jax.tree.leaves_with_path(params):
+        values = np.ascontiguousarray(leaf)
+        parts.append(f"{jax.tree_util.keystr(path)} {values.dtype}{list(values.shape)}".encode())
+        parts.append(hashlib.sha256(values.reshape(-1).view(np.uint8).data).digest())
+    return content_key(parts)
+
+
+def _batches_of(loader: Loader, members: Sequence[int], batch_size: int | None) -> Loader:
+    """Returns the loader of some pairs of another in the order given, `Pair.index` being their place in it.
+
+    The shapes are planned for all pairs of the loader: they must not depend on what is left to do.
+    """
+    pairs = [loader.pairs[at]._replace(index=place) for place, at in enumerate(members)]
+    if batch_size is not None:
+        all_pairs = [loader.pairs[at] for at in loader.order(0).tolist()]
+        plan = make_loader(all_pairs, total_batch_size=batch_size, shuffle=False, shards=loader.shards).plan
+        loader = replace(loader, total_batch_size=batch_size, gradient_accumulation_steps=1, plan=plan)
+    return replace(loader, pairs=pairs, measured=loader.measured[list(members)], seed=None)

@@ -1,0 +1,95 @@
+import json
+
+import pytest
+
+from easydel.data.source import RowStream
+from easydel.data.stream import is_stream
+from easydel.errors import ConfigError, DataError
+from easydel.scripts.datasets import describe, evaluation_sets, load_evaluation, load_training, place_of
+
+
+@pytest.fixture
+def files(tmp_path) -> list[str]:
+    """Files of 30 rows and of 10."""
+    paths = []
+    for name, number in (("a", 30), ("b", 10)):
+        paths.append(tmp_path / f"{name}.jsonl")
+        paths[-1].write_text("".join(json.dumps({"prompt": f"{name}{at}"}) + "\n" for at in range(number)))
+    return [str(path) for path in paths]
+
+
+def prompts(rows) -> list[str]:
+    return [row["prompt"] for row in rows]
+
+
+def test_one_dataset_is_read_as_it_is(files):
+    assert prompts(load_training(files[0], "train[:3]")) == ["a0", "a1", "a2"]
+    assert prompts(load_training([files[0]], "train[:3]")) == ["a0", "a1", "a2"]
+
+
+def test_several_datasets_are_mixed_every_row_once_or_by_weight(files):
+    assert sorted(prompts(load_training(files, "train"))) == sorted(
+        prompts(load_training(files[0], "train")) + prompts(load_training(files[1], "train"))
+    )
+    weighted = prompts(load_training(files, "train", weights=[1, 3]))
+    assert weighted.count("b9") == 1
+    assert weighted[-1] == "b9"
+    whole = prompts(load_training(files, "train", weights=[1, 3], stop="all_exhausted"))
+    assert whole[-1] == "a29"
+    assert whole != prompts(load_training(files, "train", weights=[1, 3], stop="all_exhausted", seed=1))
+
+
+def test_streaming_reads_nothing_yet_and_then_the_same_rows(files):
+    assert isinstance(load_training(files[0], "train", streaming=True), RowStream)
+    streamed = load_training(files, "train", weights=[1, 3], streaming=True)
+    assert is_stream(streamed)
+    assert prompts(streamed) == prompts(streamed) == prompts(load_training(files, "train", weights=[1, 3]))
+
+
+def test_evaluation_sets_go_by_their_names(files):
+    named = load_evaluation([f"easy={files[0]}", f"hard={files[1]}"], "", None)
+    assert isinstance(named, dict)
+    assert {name: len(list(rows)) for name, rows in named.items()} == {"easy": 30, "hard": 10}
+    assert list(load_evaluation(f"easy={files[0]}", "", None) or {}) == ["easy"]
+    assert prompts(load_evaluation(files[1], "", "train[:2]") or []) == ["b0", "b1"]
+
+
+def test_without_a_name_the_evaluation_is_a_split_of_what_is_trained_on(files):
+    assert load_evaluation(None, files, None) is None
+    assert prompts(load_evaluation(None, files[0], "train[-1:]") or []) == ["a29"]
+    assert sorted(prompts(load_evaluation(None, files, "train[-1:]") or [])) == ["a29", "b9"]
+
+
+def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
+    path = tmp_path / "run=3"
+    path.mkdir()
+    assert evaluation_sets(str(path)) == {"": str(path)}
+    assert evaluation_sets(f"x={path}") == {"x": str(path)}
+    assert evaluation_sets("some/set") == {"": "some/set"}
+
+
+def test_sets_without_names_of_their_own_are_an_error():
+    with pytest.raises(ConfigError, match=r"'b\.jsonl' has no name. Several sets .* easy=easy.jsonl hard=hard.jsonl"):
+        evaluation_sets(["a=a.jsonl", "b.jsonl"])
+    with pytest.raises(ConfigError, match="two sets are called 'a'"):
+        evaluation_sets(["a=a.jsonl", "a=b.jsonl"])
+
+
+def test_a_file_that_is_not_there_is_found_before_any_is_mixed(files):
+    for streaming in (False, True):
+        with pytest.raises(DataError, match="there is no file or folder"):
+            load_training([files[0], files[1] + "x.jsonl"], "train", streaming=streaming)
+
+
+def test_the_row_of_a_mixture_is_found_in_its_file(files):
+    rows = load_training(files, "train")
+    number = prompts(rows).index("b7")
+    words = place_of(f"train_dataset: row {number}: 'chosen' is None.", rows, files)
+    assert words == f" Row {number} of the mixture is row 7 of {files[1]}."
+    assert place_of(f"eval_dataset: row {number}: 'chosen' is None.", rows, files) == ""
+    assert place_of("train_dataset: row 3: 'chosen' is None.", load_training(files[0], "train"), files[0]) == ""
+
+
+def test_what_is_described_is_where_the_rows_are():
+    assert describe("a.jsonl", "train") == "split train of a.jsonl"
+    assert describe(["a.jsonl", "b.jsonl"], None) == "the only split of each of a.jsonl, b.jsonl"

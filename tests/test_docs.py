@@ -1,0 +1,31 @@
+"""The examples in the documents give what the documents say."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+WITH_EXAMPLES = ("data.md", "losses.md")
+FENCE = re.compile(r"^```.*$", re.MULTILINE)  # what ends a block is no part of the output that is expected
+
+
+def run_examples(path: Path) -> doctest.TestResults:
+    """Runs what stands after `>>>` in a document, in one session."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    test = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, path.name, str(path), 0)
+    return doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(test)
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_the_examples_of_a_document_give_what_it_says(path):
+    results = run_examples(path)
+    assert results.failed == 0
+    assert results.attempted > 0 or path.name not in WITH_EXAMPLES
+
+
+def test_an_example_that_gives_something_else_is_found(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n```python\n>>> 1 + 1\n3\n```\n\n```python\n>>> 2\n2\n```\n")
+    assert run_examples(page) == (1, 2)

@@ -1,0 +1,95 @@
+"""The data of a run: which sets there are, what they are called, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import easydel as ed
+from easydel.data.loader import START
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.datasets import evaluation_sets, total_steps, training_set
+from oracles.runs import id_rows, tiny_model
+
+MODEL = tiny_model()
+
+
+def sets_of(dataset: Any, **options: Any) -> dict[str, Any]:
+    return evaluation_sets(DPOConfig(cache_directory=None, **options), dataset, "eval_dataset", None, MODEL)
+
+
+def test_one_set_is_called_eval_and_those_of_a_dict_by_their_names():
+    assert {name: each.counts.kept for name, each in sets_of(id_rows(3)).items()} == {"eval": 3}
+    named = sets_of({"easy": id_rows(3), "hard": id_rows(2)})
+    assert {name: each.counts.kept for name, each in named.items()} == {"eval_easy": 3, "eval_hard": 2}
+    assert [each.name for each in named.values()] == ["eval_dataset['easy']", "eval_dataset['hard']"]
+
+
+def test_the_pairs_of_an_evaluation_batch_are_those_of_a_micro_batch_unless_it_is_said():
+    options = {"total_batch_size": 8, "gradient_accumulation_steps": 4}
+    assert sets_of(id_rows(3), **options)["eval"].loader.total_batch_size == 2
+    assert sets_of(id_rows(3), **options, eval_batch_size=3)["eval"].loader.total_batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({}, "eval_dataset is a dict without a set"),
+        ({"": []}, "a set named '': its metrics need a name without spaces"),
+        ({"two words": []}, "a set named 'two words'"),
+        ({3: []}, "a set named 3"),
+        ({"easy": id_rows(2), "hard": []}, r"eval_dataset\['hard'\]: there are no rows"),
+        ({"prompt": ["a"], "chosen": ["b"]}, r"eval_dataset\['prompt'\]: row 0 is of type str"),
+    ],
+)
+def test_sets_that_cannot_be_evaluated_on_are_named(dataset, message):
+    with pytest.raises(ed.DataError, match=message):
+        sets_of(dataset)
+
+
+def test_a_buffer_to_shuffle_is_for_streams():
+    config = DPOConfig(shuffle_buffer_size=8)
+    with pytest.raises(ed.ConfigError, match="shuffle_buffer_size = 8 is for streams"):
+        training_set(config, id_rows(3), None, MODEL)
+
+
+def test_a_stream_needs_to_be_told_how_long_to_train():
+    with pytest.raises(ed.ConfigError, match="max_training_steps"):
+        training_set(DPOConfig(cache_directory=None), iter(id_rows(3)), None, MODEL)
+
+
+def test_a_stream_cannot_be_known_before_training():
+    config = DPOConfig(max_training_steps=3, precompute_ref_log_probs=True)
+    with pytest.raises(ed.ConfigError, match="precompute_ref_log_probs = True needs all rows before training"):
+        training_set(config, iter(id_rows(3)), None, MODEL)
+
+
+def test_errors_of_rows_say_which_dataset(tmp_path: Path):
+    rows = [*id_rows(2), {"prompt_ids": [1], "chosen_ids": [99], "rejected_ids": [2]}]
+    for data in (rows, iter(rows)):
+        with pytest.raises(ed.DataError, match="train_dataset: row 2"):
+            training_set(DPOConfig(cache_directory=None, max_training_steps=1), data, None, MODEL)
+
+
+def test_an_error_in_the_middle_of_a_stream_says_which_dataset_too():
+    rows = [*id_rows(50), {"prompt_ids": [1], "chosen_ids": [99], "rejected_ids": [2]}]
+    options = {"max_training_steps": 20, "total_batch_size": 4, "shuffle_buffer_size": 4}
+    config = DPOConfig(cache_directory=None, **options)
+    batches = training_set(config, iter(rows), None, MODEL).batches(START, epochs=1)
+    with pytest.raises(ed.DataError, match="train_dataset: row 50"):
+        list(batches)
+
+
+@pytest.mark.parametrize(
+    ("options", "stream", "expected"),
+    [
+        ({"num_train_epochs": 2}, False, 6),
+        ({"num_train_epochs": 2, "max_training_steps": 5}, False, 5),
+        ({"num_train_epochs": 2, "max_training_steps": 50}, False, 6),
+        ({"max_training_steps": 50}, True, 50),
+    ],
+)
+def test_the_steps_of_a_run_are_those_of_its_epochs_up_to_the_limit(options, stream, expected):
+    config = DPOConfig(total_batch_size=4, cache_directory=None, **options)
+    rows = id_rows(12)
+    assert total_steps(config, training_set(config, iter(rows) if stream else rows, None, MODEL)) == expected
