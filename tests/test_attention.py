@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.attention import BLOCK, MECHANISMS, attend, packed_attention, resolve_mechanism, visible
+from easydel.attention import MECHANISMS, attend, packed_attention, resolve_mechanism, visible
 from easydel.errors import ConfigError
+from easydel.sharding import make_mesh
+from oracles.tiny import ONE_DEVICE
 
 SEGMENT = np.array([[1, 1, 1, 1, 1, 2, 2, 2, 0, 0]])
 BRANCH = np.array([[0, 0, 1, 2, 2, 0, 1, 2, 0, 0]])
@@ -53,8 +55,11 @@ def test_every_mechanism_is_a_masked_softmax_over_grouped_heads(mechanism):
     expected = written_out(query, key, value, mask, 0.3)
     given = attend(query, key, value, jnp.asarray(mask), scale=0.3, mechanism=mechanism)
     np.testing.assert_allclose(given, expected, atol=1e-5)
-    attention = packed_attention(mechanism, jnp.asarray(segment), jnp.asarray(branch), scale=0.3)
-    np.testing.assert_allclose(attention(query, key, value, None), expected, atol=1e-5)
+    attention = packed_attention(
+        mechanism, jnp.asarray(segment), jnp.asarray(branch), scale=0.3, mesh=make_mesh(ONE_DEVICE)
+    )
+    given, real = attention(query, key, value, None), segment > 0
+    np.testing.assert_allclose(np.asarray(given)[real], expected[real], atol=1e-5)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -73,23 +78,6 @@ def test_a_query_without_keys_gives_finite_numbers_and_gradients(mechanism, dtyp
     assert not np.asarray(gradients[0], np.float32)[:, 4].any()
 
 
-@pytest.mark.parametrize("mechanism", sorted(set(MECHANISMS) - {"vanilla"}))
-def test_every_mechanism_has_the_values_and_gradients_of_vanilla_on_rows_longer_than_a_block(mechanism):
-    length = 2 * BLOCK + 24
-    arguments = inputs(rows=2, length=length)
-    segment = jnp.asarray(np.repeat([1, 1, 2, 0], [100, 90, 70, 20])[None].repeat(2, 0))
-    branch = jnp.asarray(np.repeat([0, 1, 2, 1, 2, 0], [60, 70, 60, 40, 30, 20])[None].repeat(2, 0))
-    weight = jnp.asarray(np.random.default_rng(1).standard_normal(arguments[0].shape), np.float32)
-
-    def total(mechanism, *arguments):
-        return jnp.sum(weight * packed_attention(mechanism, segment, branch, scale=0.3)(*arguments, None))
-
-    found, expected = (
-        jax.value_and_grad(total, argnums=(1, 2, 3))(name, *arguments) for name in (mechanism, "vanilla")
-    )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
-
-
 def test_dropout_keeps_the_mean_and_drops_the_given_share():
     query, key, value = inputs(rows=1, length=64, heads=4)
     mask = jnp.ones((1, 64, 64), bool)
@@ -105,7 +93,8 @@ def test_dropout_keeps_the_mean_and_drops_the_given_share():
     [
         ("auto", "cpu", 0.0, "blockwise"),
         ("auto", "gpu", 0.0, "sdpa"),
-        ("auto", "gpu", 0.1, "blockwise"),
+        ("auto", "gpu", 0.1, "vanilla"),
+        ("auto", "cpu", 0.1, "vanilla"),
         ("sdpa", "cpu", 0.0, "sdpa"),
     ],
 )
@@ -118,10 +107,11 @@ def test_an_unknown_mechanism_is_refused_with_those_supported():
         resolve_mechanism("flash_attn2", platform="gpu")
 
 
-def test_dropout_with_a_mechanism_that_has_none_is_refused():
+@pytest.mark.parametrize("mechanism", ["blockwise", "sdpa"])
+def test_dropout_with_a_mechanism_that_has_none_is_refused(mechanism):
     with pytest.raises(ConfigError, match=r"no dropout and attention_dropout is 0\.1"):
-        resolve_mechanism("sdpa", platform="gpu", dropout_rate=0.1)
-    query, key, value = inputs()
-    mask = jnp.ones((2, 10, 10), bool)
+        resolve_mechanism(mechanism, platform="gpu", dropout_rate=0.1)
+    segment, branch = jnp.asarray(SEGMENT), jnp.asarray(BRANCH)
+    attention = packed_attention(mechanism, segment, branch, scale=1.0, mesh=make_mesh(ONE_DEVICE))
     with pytest.raises(ConfigError, match="no dropout"):
-        attend(query, key, value, mask, scale=1.0, mechanism="sdpa", dropout=(jax.random.key(0), 0.1))
+        attention(*inputs(rows=1), (jax.random.key(0), 0.1))

@@ -13,8 +13,9 @@ SOURCE = Path(easydel.__file__).parent
 # Room -> the rooms it may import from, besides itself and `errors`.
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "attention": set(),
     "sharding": set(),
+    "blockwise": set(),
+    "attention": {"blockwise", "sharding"},
     "losses": set(),
     "data": set(),
     "quickstart": set(),

@@ -1,20 +1,23 @@
 """Attention: one entry, several mechanisms behind it. `vanilla` (a dense mask) is the oracle of the others."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from easydel.blockwise import MASKED, Blocks, blockwise_attention, query_blocks
 from easydel.errors import ConfigError, nearest
+from easydel.sharding import spec_for
 
 Dropout = tuple[Key[Array, ""], float]  # the key and the rate in (0, 1)
 # A layer's attention, with the layout of the rows already in it: (query, key, value, dropout) -> mixed values.
 LayerAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], jax.Array]
 
-BLOCK = 128  # queries of `blockwise` at a time
-# Masked scores are this instead of -inf, so that a query that sees nothing gets finite numbers and gradients.
-MASKED = -0.7 * float(jnp.finfo(jnp.float32).max)
+MECHANISMS = ("vanilla", "blockwise", "sdpa")
+WITH_DROPOUT = ("vanilla",)
 
 
 def visible(segment: Int[Array, "rows length"], branch: Int[Array, "rows length"]) -> Bool[Array, "rows length length"]:
@@ -42,12 +45,18 @@ def attend(
     """Returns softmax(scale * query key^T) value over the keys that `mask` allows, in the dtype of `query`.
 
     Heads share keys in groups: head h uses key-value head h // (heads / kv_heads). The softmax is float32.
-    A query with no allowed key gets finite numbers of no meaning.
+    A query with no allowed key gets finite numbers of no meaning. `blockwise` is `vanilla` here: what it leaves out
+    is told by the layout of packed rows, not by a mask.
 
     Raises:
         ConfigError: a mechanism that does not exist, or dropout with one that has none.
     """
-    return _mechanism(mechanism)(query, key, value, mask, scale, dropout)
+    _check(mechanism)
+    if mechanism != "sdpa":
+        return _vanilla(query, key, value, mask, scale, dropout)
+    if dropout is not None:
+        raise ConfigError("attn_mechanism 'sdpa' has no dropout; use 'vanilla'.")
+    return jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale)
 
 
 def packed_attention(
@@ -56,12 +65,17 @@ def packed_attention(
     branch: Int[Array, "rows length"],
     *,
     scale: float,
+    mesh: Mesh,
+    precision: str | None = None,
 ) -> LayerAttention:
     """Returns the attention that every layer of one forward pass applies to rows of this layout.
 
-    What depends on the layout alone is computed here, once per forward pass and not once per layer. This is
-    where a mechanism that skips blocks or separates the branches gets the layout instead of a dense mask.
+    What depends on the layout alone is computed here, once per forward pass and not once per layer. Outputs at padding
+    mean nothing. `blockwise` asks for segments that each lie as [prompt chosen rejected]; `precision` is for it alone,
+    the others go by `jax.default_matmul_precision`.
     """
+    if mechanism == "blockwise":
+        return _blockwise(segment, branch, scale, mesh, precision)
     mask = visible(segment, branch)
 
     def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
@@ -71,18 +85,18 @@ def packed_attention(
 
 
 def resolve_mechanism(name: str, *, platform: str, dropout_rate: float = 0.0) -> str:
-    """Returns the mechanism that `name` stands for: `auto` is `blockwise` on CPU and for dropout, else `sdpa`.
+    """Returns the mechanism that `name` stands for: `auto` is `blockwise` on CPU, else `sdpa`; `vanilla` for dropout.
 
     Raises:
         ConfigError: a name that does not exist, or a mechanism without dropout for a model that has it.
     """
     if name == "auto":
-        return "blockwise" if platform == "cpu" or dropout_rate > 0 else "sdpa"
-    _mechanism(name)
-    if name == "sdpa" and dropout_rate > 0:
+        return "vanilla" if dropout_rate > 0 else "blockwise" if platform == "cpu" else "sdpa"
+    _check(name)
+    if name not in WITH_DROPOUT and dropout_rate > 0:
         raise ConfigError(
-            f"attn_mechanism 'sdpa' has no dropout and attention_dropout is {dropout_rate}. "
-            "Use attn_mechanism 'blockwise' or 'vanilla', or set attention_dropout to 0 in config.json."
+            f"attn_mechanism {name!r} has no dropout and attention_dropout is {dropout_rate}. "
+            "Use attn_mechanism 'vanilla', or set attention_dropout to 0 in config.json."
         )
     return name
 
@@ -104,41 +118,43 @@ def _vanilla(
     return mixed.reshape(rows, q_len, heads, head_dim)
 
 
-def _sdpa(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float, dropout: Dropout | None
-) -> jax.Array:
-    if dropout is not None:
-        raise ConfigError("attn_mechanism 'sdpa' has no dropout; use 'blockwise' or 'vanilla'.")
-    return jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale)
-
-
 def _blockwise(
-    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float, dropout: Dropout | None
-) -> jax.Array:
-    """Returns what `_vanilla` does, one block of queries at a time against no key that comes after the block.
+    segment: jax.Array, branch: jax.Array, scale: float, mesh: Mesh, precision: str | None
+) -> LayerAttention:
+    """The loops over blocks are each device's own: where they end depends on the layout of its rows."""
+    rows = spec_for(("rows",), segment.shape[:1], mesh, name="tokens")
+    local = partial(jax.shard_map, mesh=mesh, check_vma=False) if mesh.size > 1 else _unsharded
 
-    Half of the scores of a row are never computed. Where there are more keys than queries, as with a cache, nothing is
-    known about their order and every key is read.
-    """
-    length = query.shape[1]
-    if length != key.shape[1] or length <= BLOCK:
-        return _vanilla(query, key, value, mask, scale, dropout)
-    mixed = []
-    for start in range(0, length, BLOCK):
-        end = min(start + BLOCK, length)
-        block = query[:, start:end], key[:, :end], value[:, :end], mask[:, start:end, :end]
-        block_dropout = None if dropout is None else (jax.random.fold_in(dropout[0], start), dropout[1])
-        mixed.append(_vanilla(*block, scale, block_dropout))
-    return jnp.concatenate(mixed, axis=1)
+    def layout(segment: jax.Array, branch: jax.Array) -> Blocks:
+        return jax.tree.map(lambda x: x[None], query_blocks(segment, branch))
+
+    blocks = local(layout, in_specs=(rows, rows), out_specs=rows)(segment, branch)
+
+    def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
+        if dropout is not None:
+            raise ConfigError("attn_mechanism 'blockwise' has no dropout; use 'vanilla'.")
+        of_query, of_key = (
+            spec_for(("rows", "length", axis, "head_dim"), x.shape, mesh, name=axis)
+            for axis, x in (("heads", query), ("kv_heads", key))
+        )
+
+        def mix(query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks) -> jax.Array:
+            mine = jax.tree.map(lambda x: x[0], blocks)
+            return blockwise_attention(query, key, value, mine, scale, precision)
+
+        specs = (of_query, of_key, of_key, rows)
+        return local(mix, in_specs=specs, out_specs=of_query)(query, key, value, blocks)
+
+    return attention
 
 
-MECHANISMS: dict[str, Callable[..., jax.Array]] = {"vanilla": _vanilla, "blockwise": _blockwise, "sdpa": _sdpa}
+def _unsharded(function: Callable, *, in_specs: object, out_specs: object) -> Callable:
+    return function
 
 
-def _mechanism(name: str) -> Callable[..., jax.Array]:
+def _check(name: str) -> None:
     if name not in MECHANISMS:
         choices = ["auto", *MECHANISMS]
         raise ConfigError(
             f"attn_mechanism {name!r} is not supported.{nearest(name, choices)} Supported: {', '.join(choices)}."
         )
-    return MECHANISMS[name]

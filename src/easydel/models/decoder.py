@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
-from easydel.attention import Dropout, packed_attention, resolve_mechanism
+from easydel.attention import Dropout, LayerAttention, packed_attention, resolve_mechanism
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
 from easydel.models.layers import gated_mlp, linear, rms_norm
@@ -92,7 +92,7 @@ class Decoder:
         Who sees whom is told by `segment` and `branch`, see `easydel.attention.visible`. The number of rows
         must be a multiple of `row_shards(mesh)`. Attention dropout happens only with a `dropout_key`.
         """
-        mix = packed_attention(self.attn_mechanism, segment, branch, scale=self.config.head_dim**-0.5)
+        mix = self.row_attention(segment, branch)
         hidden, _ = self.run_layers(
             params,
             tokens,
@@ -101,6 +101,13 @@ class Decoder:
             dropout_key=dropout_key,
         )
         return hidden
+
+    def row_attention(self, segment: Int[Array, "rows length"], branch: Int[Array, "rows length"]) -> LayerAttention:
+        """Returns the attention of every layer on rows of this layout, see `easydel.attention.packed_attention`."""
+        scale = self.config.head_dim**-0.5
+        return packed_attention(
+            self.attn_mechanism, segment, branch, scale=scale, mesh=self.mesh, precision=self.precision
+        )
 
     def head(self, params: Params) -> Float[Array, "vocab embed"]:
         """Returns the matrix that turns hidden states into logits: the LM head, or the tied embedding."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from easydel.attention import attend, packed_attention
+from easydel.attention import attend
 from easydel.errors import ConfigError
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.models.rope import rotary
@@ -111,7 +111,7 @@ def _generate(
 def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Array, room: int) -> tuple[jax.Array, Any]:
     """Returns the hidden states of the prompts, and keys and values [layers rows length+room kv_heads head_dim]."""
     position = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
-    mix = packed_attention(decoder.attn_mechanism, real, jnp.zeros_like(real), scale=decoder.config.head_dim**-0.5)
+    mix = decoder.row_attention(real, jnp.zeros_like(real))
     hidden, kept = decoder.run_layers(
         params,
         prompt,
