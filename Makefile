@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN = $(VENV)/bin
 
-.PHONY: demo test oracle format lock clean
+.PHONY: demo test oracle bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -22,6 +22,10 @@ test: $(VENV)/.ready
 oracle: $(VENV)/.oracle
 	$(BIN)/pytest -m oracle
 
+# Trains the same pairs with TRL and EasyDeL beside us. DATA names other pairs, BENCH holds options: see benchmarks/.
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) $(BENCH)
+
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -30,7 +34,7 @@ lock:
 	$(PYTHON) scripts/lock.py $(PYTHONS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist benchmarks/.env benchmarks/.build
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)

@@ -32,11 +32,18 @@ def step_flops(config: ModelConfig, batch: Batch, *, with_reference: bool) -> fl
     completion tokens meet the head. Padding, recomputation and attention scores (2-4 % at usual lengths) are not
     counted, so this is a floor: what a program without any waste would do.
     """
+    return matmul_flops(
+        config, float(np.sum(batch.segment > 0)), float(np.sum(batch.lengths)), with_reference=with_reference
+    )
+
+
+def matmul_flops(config: ModelConfig, block_tokens: float, head_tokens: float, *, with_reference: bool) -> float:
+    """Returns the FLOP of one update in which so many tokens pass the blocks, and so many meet the head."""
     attention = config.hidden_size * config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
     blocks = config.num_hidden_layers * (attention + 3 * config.hidden_size * config.intermediate_size)
     head = config.hidden_size * config.vocab_size
     per_weight = 8 if with_reference else 6
-    return per_weight * (blocks * float(np.sum(batch.segment > 0)) + head * float(np.sum(batch.lengths)))
+    return per_weight * (blocks * block_tokens + head * head_tokens)
 
 
 def peak_flops(devices: Sequence[Any]) -> float | None:
