@@ -115,6 +115,7 @@ def completion_statistics(
         jnp.asarray(batch.target),
         decoder.head(params),
         chunk=chunk,
+        used=jnp.max(jnp.sum(batch.sequence < 2 * batch.lengths.shape[0], axis=1)),  # filler is at the end
         logit_metrics=logit_metrics,
         collision=collision,
         precision=decoder.precision,
@@ -158,78 +159,92 @@ def token_statistics(
     head: Float[Array, "vocab embed"],
     *,
     chunk: int,
+    used: Int[Array, ""] | int | None = None,
     logit_metrics: bool = False,
     collision: bool = False,
     precision: str | None = None,
 ) -> TokenStatistics:
-    """Returns the log-probability of each target token, computed at most `chunk` slots at a time.
+    """Returns the log-probability of each target token, computed `chunk` slots at a time.
 
     The matmuls take operands in the dtype of `states` and accumulate in float32; softmax and sums are float32.
-    The backward pass recomputes each chunk's logits instead of keeping them.
+    The backward pass recomputes each chunk's logits instead of keeping them. Only the first `used` slots of each shard
+    are looked at (None: all); beyond the last chunk that has any, the values are 0.
     """
     slots = states.shape[1]
-    chunks = -(-slots // min(chunk, slots))
-    even = -(-slots // chunks)  # chunks of one size waste less than full ones with a short last
-    return _head_statistics(_Head(even, logit_metrics, collision, precision), states, head, target)
+    how = _Head(min(chunk, slots), logit_metrics, collision, precision)
+    return _head_statistics(how, states, head, target, jnp.asarray(slots if used is None else used))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _head_statistics(how: _Head, states: Array, head: Array, target: Array) -> TokenStatistics:
-    return _head_forward(how, states, head, target)[0]
+def _head_statistics(how: _Head, states: Array, head: Array, target: Array, used: Array) -> TokenStatistics:
+    return _head_forward(how, states, head, target, used)[0]
 
 
-def _head_forward(how: _Head, states: Array, head: Array, target: Array) -> tuple[TokenStatistics, tuple[Array, ...]]:
+def _head_forward(
+    how: _Head, states: Array, head: Array, target: Array, used: Array
+) -> tuple[TokenStatistics, tuple[Array, ...]]:
     weights = head.astype(states.dtype)
     mean_weights = jnp.mean(head.astype(jnp.float32), axis=0)
+    of_states, of_target = _chunked(how, states), _chunked(how, target)
 
-    def one_chunk(_: None, inputs: tuple[Array, Array]) -> tuple[None, tuple[TokenStatistics, Array]]:
-        states, target = inputs
+    def one_chunk(at: Array, done: dict[str, Array]) -> dict[str, Array]:
+        states, target = of_states[at], of_target[at]
         logits = _logits(how, states, weights)
         highest = jnp.max(logits, axis=-1)
         log_partition = jnp.log(jnp.sum(jnp.exp(logits - highest[..., None]), axis=-1)) + highest
         target_logit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-        logp = target_logit - log_partition
-        entropy = mean_logit = correct = collisions = jnp.zeros_like(logp)
+        values = {"logp": target_logit - log_partition, "log_partition": log_partition}
         if how.logit_metrics:
             log_probabilities = logits - log_partition[..., None]
-            entropy = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
-            mean_logit = jnp.einsum("sce,e->sc", states.astype(jnp.float32), mean_weights)
-            correct = (target_logit == highest).astype(jnp.float32)  # an argmax takes ten times as long on CPU
+            values["entropy"] = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
+            values["mean_logit"] = jnp.einsum("sce,e->sc", states.astype(jnp.float32), mean_weights)
+            values["correct"] = (target_logit == highest).astype(
+                jnp.float32
+            )  # an argmax takes ten times as long on CPU
         if how.collision:
-            collisions = jnp.log(jnp.sum(jnp.exp(2.0 * (logits - log_partition[..., None])), axis=-1))
-        return None, (TokenStatistics(logp, entropy, mean_logit, correct, collisions), log_partition)
+            values["collision"] = jnp.log(jnp.sum(jnp.exp(2.0 * (logits - log_partition[..., None])), axis=-1))
+        return {name: each.at[at].set(values[name]) if name in values else each for name, each in done.items()}
 
-    _, (statistics, log_partition) = jax.lax.scan(one_chunk, None, (_chunked(how, states), _chunked(how, target)))
-    return TokenStatistics(*(_joined(x, target.shape[1]) for x in statistics)), (states, head, target, log_partition)
+    nothing = jnp.zeros(of_target.shape, jnp.float32)
+    done = dict.fromkeys((*TokenStatistics._fields, "log_partition"), nothing)
+    done = jax.lax.fori_loop(0, _chunks(how, used), one_chunk, done)
+    log_partition = done.pop("log_partition")
+    statistics = TokenStatistics(**{name: _joined(x, target.shape[1]) for name, x in done.items()})
+    return statistics, (states, head, target, used, log_partition)
 
 
-def _head_backward(how: _Head, kept: tuple[Array, ...], cotangent: TokenStatistics) -> tuple[Array, Array, None]:
+def _head_backward(how: _Head, kept: tuple[Array, ...], cotangent: TokenStatistics) -> tuple[Array, Array, None, None]:
     """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`.
 
     Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk.
     """
-    states, head, target, log_partition = kept
+    states, head, target, used, log_partition = kept
     weights = head.astype(states.dtype)
+    of_states, of_target, pull = (_chunked(how, x) for x in (states, target, cotangent.logp))
 
-    def one_chunk(total: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
-        states, target, log_partition, pull = inputs
-        logits = _logits(how, states, weights)
-        onehot = jnp.arange(weights.shape[0]) == target[..., None]
-        by_logit = pull[..., None] * (onehot - jnp.exp(logits - log_partition[..., None]))
+    def one_chunk(at: Array, done: tuple[Array, Array]) -> tuple[Array, Array]:
+        by_head, by_states = done
+        logits = _logits(how, of_states[at], weights)
+        onehot = jnp.arange(weights.shape[0]) == of_target[at][..., None]
+        by_logit = pull[at][..., None] * (onehot - jnp.exp(logits - log_partition[at][..., None]))
         by_logit = by_logit.astype(states.dtype)
         by_state = jnp.einsum("scv,ve->sce", by_logit, weights, precision=how.precision)
-        by_head = jnp.einsum(
-            "scv,sce->sve", by_logit, states, precision=how.precision, preferred_element_type=jnp.float32
+        by_head += jnp.einsum(
+            "scv,sce->sev", by_logit, of_states[at], precision=how.precision, preferred_element_type=jnp.float32
         )
-        return total + by_head, by_state
+        return by_head, by_states.at[at].set(by_state)
 
-    inputs = (_chunked(how, states), _chunked(how, target), log_partition, _chunked(how, cotangent.logp))
-    zeros = jnp.zeros((states.shape[0], *head.shape), jnp.float32)
-    by_head, by_state = jax.lax.scan(one_chunk, zeros, inputs)
-    return _joined(by_state, states.shape[1]), jnp.sum(by_head, axis=0).astype(head.dtype), None
+    # [embed vocab], as products that have to turn their larger factor are slow on CPU.
+    zeros = jnp.zeros((states.shape[0], *head.shape[::-1]), jnp.float32), jnp.zeros_like(of_states)
+    by_head, by_states = jax.lax.fori_loop(0, _chunks(how, used), one_chunk, zeros)
+    return _joined(by_states, states.shape[1]), jnp.sum(by_head, axis=0).T.astype(head.dtype), None, None
 
 
 _head_statistics.defvjp(_head_forward, _head_backward)
+
+
+def _chunks(how: _Head, used: Array) -> Array:
+    return (used + how.chunk - 1) // how.chunk
 
 
 def _logits(how: _Head, states: Array, weights: Array) -> Float[Array, "shards chunk vocab"]:
@@ -237,7 +252,7 @@ def _logits(how: _Head, states: Array, weights: Array) -> Float[Array, "shards c
 
 
 def _chunked(how: _Head, x: Float[Array, "shards slots ..."]) -> Float[Array, "chunks shards chunk ..."]:
-    """Returns the slots in chunks, zeros at the end, chunks first: what a scan goes over."""
+    """Returns the slots in chunks, zeros at the end."""
     filler = -x.shape[1] % how.chunk
     padded = jnp.pad(x, ((0, 0), (0, filler), *((0, 0) for _ in x.shape[2:])))
     return padded.reshape(x.shape[0], -1, how.chunk, *x.shape[2:]).swapaxes(0, 1)

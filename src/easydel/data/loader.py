@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from easydel.data.pack import Batch, pack, sizes, stack
 from easydel.data.pair import Pair
-from easydel.data.shapes import LENGTH_COST, Shape, plan_shapes, shape_for
+from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape, plan_shapes, shape_for
 from easydel.errors import ConfigError, DataError
 
 _PLANNED_EPOCHS = 3  # a fixed number, so that training for longer does not change the shapes
@@ -92,7 +92,7 @@ def make_loader(
     shuffle: bool = True,
     seed: int = 0,
     shards: int = 1,
-    max_shapes: int = 4,
+    max_shapes: int = MAX_SHAPES,
     length_cost: float = LENGTH_COST,
 ) -> Loader:
     """Returns the loader of a run: `total_batch_size` pairs per step, in as many micro-batches as asked for.

@@ -17,6 +17,7 @@ from easydel.errors import DataError
 # mask grows with the row. 1 / (6 embed) is the ratio of the two for a decoder of that width.
 LENGTH_COST = 1 / 8192
 SLOT_MULTIPLE = 64
+MAX_SHAPES, MAX_LENGTHS = 6, 4  # of a run, unless the plan has to be grown
 _GROWTH = 1.25  # shapes outside the plan grow by this factor, so that few of them ever get compiled
 _PLANNED_STEPS = 2048  # evenly spaced sample of the run that the plan is optimised for
 
@@ -81,11 +82,11 @@ def natural_shape(sizes: Int[np.ndarray, "items 2"], *, shards: int = 1, length_
 def plan_shapes(
     steps: Sequence[Sequence[Int[np.ndarray, "items 2"]]],
     *,
-    limit: int = 4,
+    limit: int = MAX_SHAPES,
     shards: int = 1,
     length_cost: float = LENGTH_COST,
 ) -> tuple[Shape, ...]:
-    """Returns at most `limit` shapes, cheapest first, that together cost least over the steps of a run.
+    """Returns at most `limit` shapes of at most MAX_LENGTHS lengths, cheapest first, that cost least over a run.
 
     A step is a list of micro-batches, which share one shape; a micro-batch is the `(tokens, slots)` of its
     pairs. Choosing k shapes out of all useful ones is a k-median problem, solved greedily and then by swaps.
@@ -99,7 +100,7 @@ def plan_shapes(
     shapes, feasible = _candidates(sample, shards)
     area = np.array([_cost(rows, length, length_cost) for rows, length in shapes])
     cost = np.where(feasible, area, np.inf)
-    chosen = _k_median(cost, limit)
+    chosen = _k_median(cost, np.array([length for _, length in shapes]), limit)
     taken = np.array(chosen)[np.argmin(cost[:, chosen], axis=1)]
     plan = []
     for column in sorted(set(taken.tolist()), key=lambda column: area[column]):
@@ -243,21 +244,25 @@ def _rows_needed(tokens: Int[np.ndarray, "batches items"], length: int) -> Int[n
     return (room < length).sum(axis=1)
 
 
-def _k_median(cost: Float[np.ndarray, "steps shapes"], limit: int) -> list[int]:
+def _k_median(cost: Float[np.ndarray, "steps shapes"], lengths: Int[np.ndarray, "shapes"], limit: int) -> list[int]:
     """At most `limit` columns whose minimum, summed over the steps, is small; one of them covers all steps."""
+
+    def best_beside(others: list[int]) -> int:
+        kept = cost[:, others].min(axis=1)[:, None] if others else np.inf
+        total = np.minimum(kept, cost).sum(axis=0)
+        known = np.unique(lengths[others])
+        return int(np.argmin(np.where(np.isin(lengths, known), total, np.inf) if len(known) >= MAX_LENGTHS else total))
+
     covering = np.where(np.isfinite(cost).all(axis=0), cost.sum(axis=0), np.inf)
     if not np.isfinite(covering).any():
         raise DataError("no row length fits every batch: this is a bug in the choice of lengths.")
     chosen = [int(np.argmin(covering))]
     while len(chosen) < min(limit, cost.shape[1]):
-        best = np.minimum(cost[:, chosen].min(axis=1)[:, None], cost).sum(axis=0)
-        chosen.append(int(np.argmin(best)))
+        chosen.append(best_beside(chosen))
     for _ in range(8):  # swaps settle after two or three rounds
         before = list(chosen)
         for at in range(len(chosen)):
-            others = chosen[:at] + chosen[at + 1 :]
-            kept = cost[:, others].min(axis=1)[:, None] if others else np.inf
-            chosen[at] = int(np.argmin(np.minimum(kept, cost).sum(axis=0)))
+            chosen[at] = best_beside(chosen[:at] + chosen[at + 1 :])
         if chosen == before:
             break
     return chosen

@@ -20,7 +20,7 @@ from easydel.data.loader import START, Position, check_sizes, make_batch, steps_
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair
 from easydel.data.prepare import Counts, Recipe, Tally, warn_of_identical
-from easydel.data.shapes import LENGTH_COST, Shape, plan_shapes
+from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape, plan_shapes
 from easydel.errors import ConfigError, DataError
 
 BUFFER_SIZE = 1024
@@ -141,7 +141,7 @@ def make_stream_loader(
     buffer_size: int | None = None,
     seed: int = 0,
     shards: int = 1,
-    max_shapes: int = 4,
+    max_shapes: int = MAX_SHAPES,
     length_cost: float = LENGTH_COST,
 ) -> StreamLoader:
     """Returns the loader of a run on a stream, after a look at its first rows, of which the shapes are planned.

@@ -25,6 +25,7 @@ from easydel.scripts.datasets import (
     names_of,
     place_of,
 )
+from easydel.scripts.huge_pages import start_over
 from easydel.scripts.loading import check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
@@ -98,6 +99,7 @@ class RunConfig:
         "", "what the backward pass keeps: a policy of jax.checkpoint_policies, such as nothing_saveable"
     )
     compilation_cache: bool = option(True, "keep compiled programs in a private folder for the next run")
+    huge_pages: bool = option(True, "on Linux, start over with large memory pages, which are faster on CPU")
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -132,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             run, config = parse(sys.argv[1:] if argv is None else argv)
+            if run.huge_pages and argv is None:  # otherwise the process is somebody else's
+                start_over()
             train(run, config)
         except (ConfigError, DataError, WeightsError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
