@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from easydel.data.loader import Loader
+from easydel.data.loader import Loader, Position
 from easydel.data.prepare import Counts
 from easydel.data.stream import StreamLoader
 from easydel.errors import ConfigError
@@ -16,6 +16,7 @@ from easydel.losses import Scalar
 from easydel.models.causal_lm import CausalLM
 from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer
+from easydel.trainers.compile_ahead import compile_training
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
 from easydel.trainers.evaluation import evaluate
@@ -188,7 +189,10 @@ class DPOTrainer:
             show=config.progress_bar,
             wandb_config=config.to_dict() if config.use_wandb else None,
         )
-        with log:
+        place = Position(saved.progress.epoch, saved.progress.batch)
+        steps, mesh = self.total_steps - start, self.model.decoder.mesh
+        ahead = compile_training(step, self.reference, saved.state, data.loader, place, steps, mesh)
+        with log, ahead:
             log.say(
                 greeting(
                     config,
@@ -204,6 +208,7 @@ class DPOTrainer:
                 config=config,
                 model=self.model,
                 train_step=step,
+                compiling=ahead,
                 schedule=schedule,
                 reference=self.reference,
                 data=data,

@@ -18,6 +18,7 @@ from easydel.data.pack import Batch
 from easydel.models.causal_lm import CausalLM
 from easydel.trainers.best import Goal, Standing, evaluations_of, standing
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
+from easydel.trainers.compile_ahead import CompileAhead, form_of_batch
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import TrainSet
 from easydel.trainers.flops import peak_flops, peak_memory, step_flops
@@ -39,6 +40,7 @@ class Parts:
     config: DPOConfig
     model: CausalLM  # its sizes and its mesh; the weights that are trained are in the state
     train_step: TrainStep
+    compiling: CompileAhead
     schedule: optax.Schedule
     reference: Reference
     data: TrainSet
@@ -136,6 +138,7 @@ class Loop:
     def _train(self, position: Position, batch: Batch) -> None:
         parts = self._parts
         on_device = on_mesh(batch, parts.model.decoder.mesh)
+        parts.compiling.wait(form_of_batch(batch))
         reference = parts.reference.logprobs(parts.data.name, batch, on_device)
         self._state, sums = parts.train_step(self._state, on_device, reference)
         self._step += 1

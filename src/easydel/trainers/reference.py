@@ -12,7 +12,6 @@ What is precomputed are the log-probabilities of single tokens (`reference_cache
 sums those of a model, so that they serve any beta, loss or `ld_alpha`.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -28,8 +27,8 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import Decoder
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.precompute import Precompute, Precomputed
-from easydel.trainers.setup import cast, weights_fingerprint
-from easydel.trainers.step import ReferenceLogps, make_reference_step
+from easydel.trainers.setup import cast, weights_fingerprint, whole_on_mesh
+from easydel.trainers.step import ReferenceLogps, ReferenceStep, make_reference_step
 
 
 class Reference:
@@ -53,13 +52,14 @@ class Reference:
     ) -> None:
         self.params = params
         self.sync_steps = sync_steps
-        self._logprobs: Callable[[PyTree, Batch], ReferenceLogps] | None = None
+        self._logprobs: ReferenceStep | None = None
         self._precomputed: Precomputed | None = None
         self._released = ""  # fingerprint of weights that are no longer here
         if decoder is not None and precompute is not None:
             self._precomputed = Precomputed(decoder, precompute, chunk=chunk)
         elif decoder is not None:
-            self._logprobs = make_reference_step(decoder, chunk=chunk, ld_alpha=ld_alpha)
+            place = whole_on_mesh(decoder.mesh)
+            self._logprobs = make_reference_step(decoder, chunk=chunk, ld_alpha=ld_alpha, place=place)
         self._summed = jax.jit(jax.vmap(partial(sum_per_side, ld_alpha=ld_alpha)))
         # Donating would free the weights of the user's own reference model at the first move.
         self._mix = jax.jit(lambda policy, reference: mix(policy, reference, alpha=mixup_alpha))
@@ -98,8 +98,13 @@ class Reference:
         if self._precomputed is not None:
             return self._summed(self._precomputed.per_token(name, batch), on_device)
         if self._logprobs is None:
-            return jnp.zeros(batch.lengths.shape, jnp.float32)
+            return jnp.zeros_like(on_device.lengths, jnp.float32)
         return self._logprobs(self.params, on_device)
+
+    def compile(self, form: Batch) -> None:
+        """Compiles what `logprobs` runs on a batch of this form, see `setup.form_on_mesh`."""
+        if self._logprobs is not None:
+            self._logprobs.lower(self.params, form).compile()
 
     def after_step(self, step: int, policy: PyTree) -> None:
         """Moves the reference towards the policy when `step` updates are a multiple of `sync_steps`."""

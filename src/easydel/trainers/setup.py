@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from easydel.data.loader import Loader
@@ -186,9 +186,24 @@ def weights_fingerprint(params: PyTree) -> str:
     return digest.hexdigest()[:16]
 
 
-def on_mesh(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+def on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
+    placed = jax.device_put(list(batch), _batch_shardings(mesh))
+    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+
+
+def form_on_mesh(batch: Batch, mesh: Mesh) -> Batch:
+    """Returns shape, dtype and place of each array of `on_mesh(batch, mesh)`."""
+    forms = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in batch]
+    placed = [form.update(sharding=place) for form, place in zip(forms, _batch_shardings(mesh), strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+
+
+def whole_on_mesh(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what is on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def _batch_shardings(mesh: Mesh) -> list[NamedSharding]:
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
-    whole = NamedSharding(mesh, PartitionSpec())
-    shardings = [whole if name in PER_PAIR else by_row for name in Batch._fields]
-    return jax.tree.unflatten(jax.tree.structure(batch), jax.device_put(list(batch), shardings))
+    return [whole_on_mesh(mesh) if name in PER_PAIR else by_row for name in Batch._fields]

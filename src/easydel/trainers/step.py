@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Sharding
 from jaxtyping import Array, Float, Key, PyTree
 
 from easydel.data.pack import Batch
@@ -25,7 +26,8 @@ from easydel.trainers.state import TrainState, shardings, with_rewards
 ReferenceLogps = Float[Array, "micro pairs 2"]
 LogprobsOf = Callable[[PyTree, Batch, Array | None], CompletionLogprobs]
 EvaluationStep = Callable[[PyTree, Batch, ReferenceLogps], tuple[Sums, CompletionLogprobs]]
-TrainStep = Callable[[TrainState, Batch, ReferenceLogps], tuple[TrainState, Sums]]
+TrainStep = jax.stages.Wrapped  # (TrainState, Batch, ReferenceLogps) -> (TrainState, Sums)
+ReferenceStep = jax.stages.Wrapped  # (weights, Batch) -> ReferenceLogps
 
 
 def make_logprobs(
@@ -102,15 +104,19 @@ def make_evaluation_step(logprobs: LogprobsOf, *, beta: float) -> EvaluationStep
 
 
 def make_reference_step(
-    decoder: Decoder, *, chunk: int, ld_alpha: float | None = None
-) -> Callable[[PyTree, Batch], ReferenceLogps]:
+    decoder: Decoder, *, chunk: int, ld_alpha: float | None = None, place: Sharding | None = None
+) -> ReferenceStep:
     """Returns the compiled `(params, batch) -> log-probabilities` of a reference model.
 
     It is the policy's own code with the policy's chunking: equal weights give equal numbers, so that the loss of the
     first step is exactly its known value.
     """
     logprobs = make_logprobs(decoder, chunk=chunk, logit_metrics=False, ld_alpha=ld_alpha)
-    return jax.jit(lambda params, batch: _each(logprobs, params, batch, None).logps, compiler_options=COMPILER_OPTIONS)
+
+    def reference_step(params: PyTree, batch: Batch) -> ReferenceLogps:
+        return _each(logprobs, params, batch, None).logps
+
+    return jax.jit(reference_step, out_shardings=place, compiler_options=COMPILER_OPTIONS)
 
 
 def loss_and_gradient(

@@ -1,0 +1,54 @@
+"""What is compiled in the background is what the run calls, and it is compiled once."""
+
+import logging
+import threading
+
+import jax
+import pytest
+
+from easydel.trainers.compile_ahead import CompileAhead
+from oracles.runs import trainer
+
+
+def test_a_job_that_has_not_begun_is_left_to_the_caller():
+    begun, go_on, ran = threading.Event(), threading.Event(), []
+
+    def slow():
+        begun.set()
+        go_on.wait(10)
+
+    with CompileAhead([("slow", slow), ("waiting", lambda: ran.append(1))], threads=1) as ahead:
+        begun.wait(10)
+        ahead.wait("waiting")  # returns although the only thread is busy
+        go_on.set()
+        ahead.wait("slow")
+    assert not ran
+
+
+def test_what_a_job_raises_is_raised_where_it_is_waited_for():
+    begun = threading.Event()
+
+    def fail():
+        begun.set()
+        raise ValueError("the compiler's complaint")
+
+    with CompileAhead([("a", fail)], threads=1) as ahead:
+        begun.wait(10)
+        with pytest.raises(ValueError, match="complaint"):
+            ahead.wait("a")
+
+
+@pytest.mark.parametrize("options", [{}, {"reference_free": True}, {"sync_ref_model": True, "ref_model_sync_steps": 1}])
+def test_a_run_compiles_each_program_once(tmp_path, caplog, options):
+    run = trainer(tmp_path, do_last_save=False, **options)
+    jax.config.update("jax_log_compiles", True)  # in every thread
+    try:
+        with caplog.at_level(logging.WARNING, logger="jax"):
+            run.train()
+    finally:
+        jax.config.update("jax_log_compiles", False)
+    compiled = [record.getMessage() for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
+    forms = len({batch.tokens.shape for _, batch in run._train_set.loader.batches()})
+    assert forms > 1
+    assert sum("train_step" in message for message in compiled) == forms
+    assert sum("reference_step" in message for message in compiled) == (0 if "reference_free" in options else forms)
