@@ -58,7 +58,8 @@ def query_blocks(segment: Int[Array, "rows length"], branch: Int[Array, "rows le
     first = (segment > 0) & ((place - own) % BLOCK == 0)
     order = jnp.argsort(~first, stable=True)
     ranges = (place, end, own, prompt, jnp.where(rejected, after_prompt, prompt))
-    return Blocks(*(x[order] for x in ranges), jnp.sum(first, dtype=jnp.int32))
+    start, end, own, prompt, prompt_end = (x[order] for x in ranges)
+    return Blocks(start, end, own, prompt, prompt_end, used=jnp.sum(first, dtype=jnp.int32))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
