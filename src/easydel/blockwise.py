@@ -71,10 +71,10 @@ def blockwise_attention(
     scale: float,
     precision: str | None = None,
 ) -> Float[Array, "rows length heads head_dim"]:
-    """Returns softmax(scale * query key^T) value over the keys each query sees, in the dtype of `query`; 0 at padding.
+    """Returns softmax(scale * query key^T) value over the keys each query sees, in the dtype of `query`.
 
-    `precision` is that of the matrix products, as in `jax.lax.Precision`. It is an argument because the backward pass
-    is traced outside of any context that the forward pass was in.
+    What stands at padding is finite and means nothing. `precision` is that of the matrix products, as in
+    `jax.lax.Precision`: an argument, because the backward pass is traced outside of any context of the forward pass.
     """
     return _forward(query, key, value, blocks, scale, precision)[0]
 
