@@ -58,7 +58,8 @@ def query_blocks(segment: Int[Array, "rows length"], branch: Int[Array, "rows le
     first = (segment > 0) & ((place - own) % BLOCK == 0)
     order = jnp.argsort(~first, stable=True)
     ranges = (place, end, own, prompt, jnp.where(rejected, after_prompt, prompt))
-    return Blocks(*(x[order] for x in ranges), jnp.sum(first, dtype=jnp.int32))
+    start, end, own, prompt, prompt_end = (x[order] for x in ranges)
+    return Blocks(start, end, own, prompt, prompt_end, used=jnp.sum(first, dtype=jnp.int32))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -70,10 +71,10 @@ def blockwise_attention(
     scale: float,
     precision: str | None = None,
 ) -> Float[Array, "rows length heads head_dim"]:
-    """Returns softmax(scale * query key^T) value over the keys each query sees, in the dtype of `query`; 0 at padding.
+    """Returns softmax(scale * query key^T) value over the keys each query sees, in the dtype of `query`.
 
-    `precision` is that of the matrix products, as in `jax.lax.Precision`. It is an argument because the backward pass
-    is traced outside of any context that the forward pass was in.
+    What stands at padding is finite and means nothing. `precision` is that of the matrix products, as in
+    `jax.lax.Precision`: an argument, because the backward pass is traced outside of any context of the forward pass.
     """
     return _forward(query, key, value, blocks, scale, precision)[0]
 

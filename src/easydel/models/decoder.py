@@ -25,10 +25,12 @@ KeepingAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], t
 
 # For every `jax.jit` around a decoder, so that a forward pass rounds alike with and without gradients; otherwise policy
 # and reference of equal weights would disagree at the first step. XLA may leave out a rounding to bfloat16; on CPU it
-# hands those sums whose terms nobody else reads to a library (YNN) that has an `exp` of its own.
-COMPILER_OPTIONS: dict[str, str | bool] = {
+# hands those sums whose terms nobody else reads to a library (YNN) that has an `exp` of its own. The width is in bits
+# and a wish, for processors that have it: attention is 15 % faster than at XLA's 256.
+COMPILER_OPTIONS: dict[str, str | bool | int] = {
     "xla_allow_excess_precision": False,
     "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_cpu_prefer_vector_width": 512,
 }
 
 PRECISIONS = ("default", "high", "highest")
