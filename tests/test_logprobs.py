@@ -237,3 +237,32 @@ def test_filler_slots_contribute_nothing_whatever_they_point_at():
 
     found, wanted = (jax.value_and_grad(total)(params, each) for each in (other, batch))
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_the_memory_of_the_head_does_not_grow_with_vocabulary_times_tokens():
+    embed, vocab, chunk = 8, 2048, 64
+
+    def temporary_bytes(slots: int) -> int:
+        def total(states, head, target):
+            return jnp.sum(token_statistics(states, target, head, chunk=chunk, logit_metrics=True, collision=True).logp)
+
+        forms = [
+            jax.ShapeDtypeStruct((1, slots, embed), jnp.float32),
+            jax.ShapeDtypeStruct((vocab, embed), jnp.float32),
+            jax.ShapeDtypeStruct((1, slots), jnp.int32),
+        ]
+        compiled = jax.jit(jax.grad(total, argnums=(0, 1))).lower(*forms).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    few, many = temporary_bytes(1024), temporary_bytes(4096)
+    assert many - few < 3072 * 20 * 4 * embed  # a few vectors of each slot, and not its 2,048 logits
+    assert few < 8 * chunk * vocab * 4  # a handful of chunks of logits
+
+
+def test_slots_that_are_not_used_are_not_computed(head_inputs):
+    states, target, head = head_inputs
+    whole = token_statistics(states, target, head, chunk=4, logit_metrics=True)
+    part = token_statistics(states, target, head, chunk=4, used=jnp.int32(9), logit_metrics=True)
+    for some, every in zip(part, whole, strict=True):
+        np.testing.assert_allclose(some[:, :12], every[:, :12], rtol=1e-6)  # three chunks have one of the nine
+        np.testing.assert_array_equal(some[:, 12:], 0)

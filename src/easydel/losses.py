@@ -37,8 +37,8 @@ def reverse_kl(ratio: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def forward_kl(ratio: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Returns f(r) = 1 - exp(-r) (f-DPO, Wang et al. 2023, table 1)."""
-    return 1.0 - jnp.exp(-ratio)
+    """Returns f(r) = 1 - exp(-r) (f-DPO, Wang et al. 2023, table 1), as far as r > -80; see `alpha_divergence`."""
+    return 1.0 - jnp.exp(jnp.minimum(-ratio, 80.0))
 
 
 def js_divergence(ratio: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -341,6 +341,13 @@ def test_rows_longer_than_the_model_was_made_for_are_worth_a_warning(tmp_path: P
         ed.DPOTrainer(arguments=config(tmp_path, max_length=None), model=tiny_model(), train_dataset=long)
 
 
+def test_a_margin_that_no_loss_looks_at_is_worth_a_warning(tmp_path: Path) -> None:
+    rows = [row | {"margin": 0.5} for row in id_rows(4)]
+    with pytest.warns(UserWarning, match=r"'margin' \(row 0: 0.5\), which loss_type 'hinge' does not look at"):
+        ed.DPOTrainer(config(tmp_path, loss_type="hinge"), tiny_model(), train_dataset=rows)
+    ed.DPOTrainer(config(tmp_path), tiny_model(), train_dataset=rows)
+
+
 def test_a_skipped_step_does_not_move_the_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trainer(tmp_path, scheduler="linear", do_last_save=False)
     first_only = iter([True, False, False])

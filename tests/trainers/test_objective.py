@@ -12,8 +12,8 @@ from easydel.errors import ConfigError
 from easydel.logprobs import CompletionLogprobs
 from easydel.losses import ACROSS_PAIRS, DIVERGENCES, LOSSES
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.loss_settings import DIVERGENCE_TYPES, LOSS_TYPES, USED_BY, WITHOUT_REFERENCE
-from easydel.trainers.objective import Facts, PairFacts, make_objective
+from easydel.trainers.loss_settings import DIVERGENCE_TYPES, LOSS_TYPES, USED_BY, WITH_MARGIN, WITHOUT_REFERENCE
+from easydel.trainers.objective import KEYWORDS, Facts, PairFacts, make_objective
 
 POLICY = jnp.array([[-5.0, -9.0], [-12.0, -8.5], [-3.25, -3.0]])
 REFERENCE = jnp.array([[-6.0, -7.5], [-11.0, -9.0], [-3.0, -3.0]])
@@ -88,11 +88,11 @@ def test_a_divergence_reaches_the_losses_that_have_one():
 def test_the_tables_of_the_settings_are_those_of_the_functions():
     assert tuple(LOSSES) == LOSS_TYPES
     assert tuple(DIVERGENCES) == DIVERGENCE_TYPES
+    assert {name for name in LOSSES if "margin" in inspect.signature(LOSSES[name]).parameters} == set(WITH_MARGIN)
     assert set(WITHOUT_REFERENCE) | set(ACROSS_PAIRS) <= set(LOSSES)
     asked = {name: set(inspect.signature(function).parameters) for name, function in LOSSES.items()}
-    keyword = {"f_divergence_type": "divergence", "bco_running_mean": "reward_shift"}
     for setting, users in USED_BY.items():
-        assert {name for name in LOSSES if keyword.get(setting, setting) in asked[name]} == set(users), setting
+        assert {name for name in LOSSES if KEYWORDS.get(setting, setting) in asked[name]} == set(users), setting
 
 
 @pytest.mark.parametrize("name", WITHOUT_REFERENCE)
@@ -113,6 +113,17 @@ def test_a_function_of_ones_own_gets_only_what_it_names():
     assert seen == {"beta": 0.2, "mean_chosen_length": 8 / 3, "scale": 3.0}
     assert value({"loss_type": lambda p, r, n: p[:, 1]}).shape == (3,)
     np.testing.assert_allclose(value({"loss_type": lambda p, r, n, beta=9.0: jnp.full(3, beta), "beta": 0.2}), 0.2)
+
+
+@pytest.mark.parametrize("setting", [{"label_smoothing": 0.3}, {"bco_running_mean": True}, {"simpo_gamma": 2.0}])
+def test_a_setting_that_neither_a_named_loss_nor_a_function_asks_for_is_refused(setting):
+    def own(policy, reference, lengths, *, beta):
+        return policy[:, 0]
+
+    for loss in (own, ["hinge", own]):
+        with pytest.raises(ConfigError, match=f"{next(iter(setting))} = .* has no effect: no loss of this run takes"):
+            make_objective(DPOConfig(loss_type=loss, **setting))
+    assert make_objective(DPOConfig(loss_type=["robust", own], label_smoothing=0.3))
 
 
 def test_a_function_of_ones_own_may_stand_beside_named_losses():
@@ -169,6 +180,8 @@ BAD = [
     ({"ld_alpha": -0.1}, "ld_alpha = -0.1 must be"),
     ({"simpo_gamma": 1.0}, "simpo_gamma = 1.0 has no meaning for loss_type 'sigmoid'.* take 'simpo' or 'alphapo'"),
     ({"loss_type": ["sigmoid", "sft"], "bco_running_mean": True}, r"has no meaning for loss_type \['sigmoid', 'sft'\]"),
+    ({"loss_type": "simpo", "reference_free": True}, "reference_free = True has no meaning for loss_type 'simpo'"),
+    ({"ref_model_mixup_alpha": 0.5}, "ref_model_mixup_alpha = 0.5 needs sync_ref_model"),
     ({"loss_type": "simpo", "sync_ref_model": True}, "loss_type 'simpo' looks at none"),
     ({"loss_type": []}, "is empty: give at least one"),
 ]

@@ -18,9 +18,9 @@ from numpy.lib.format import read_array, write_array
 from easydel.errors import ConfigError
 
 AUTO = "auto"
-_KEY = "key"  # the array that says which content a file belongs to
+_KEY, _NAMES = "key", "names"  # arrays that say which content a file belongs to, and which others are in it
 # What is raised for a file that is cut short, damaged, or of another kind.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 def open_cache(directory: str | None, name: str) -> Path | None:
@@ -76,7 +76,7 @@ def write_arrays(path: Path, key: str, arrays: Mapping[str, np.ndarray]) -> None
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stat.S_IRUSR | stat.S_IWUSR), "wb") as file:
             with zipfile.ZipFile(file, "w") as archive:
-                for name, array in {_KEY: np.array(key), **arrays}.items():
+                for name, array in {_KEY: np.array(key), _NAMES: np.array(list(arrays), str), **arrays}.items():
                     with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:  # of no date
                         write_array(member, np.asarray(array), allow_pickle=False)
             file.flush()
@@ -99,7 +99,9 @@ def read_arrays(path: Path, key: str) -> dict[str, np.ndarray] | None:
             for name in archive.namelist():
                 with archive.open(name) as member:
                     arrays[name] = read_array(member, allow_pickle=False)
-        found = str(arrays.pop(_KEY))
+        found, names = str(arrays.pop(_KEY)), arrays.pop(_NAMES).tolist()
+        if sorted(names) != sorted(arrays):
+            raise ValueError(f"it holds {len(arrays)} of {len(names)} arrays")
     except _UNREADABLE as error:
         reason = f"it is damaged or cut short ({type(error).__name__}: {' '.join(str(error).split())})"
     else:

@@ -54,6 +54,7 @@ class StreamLoader:
     recipe: Recipe
     _passes: "_Passes"
     _tally: Tally
+    _complete: Tally | None = None
 
     @property
     def steps_per_epoch(self) -> None:
@@ -62,8 +63,8 @@ class StreamLoader:
 
     @property
     def counts(self) -> Counts:
-        """What has become of the rows read so far in the present pass through the stream."""
-        return self._tally.counts()
+        """What became of the rows: in the first pass through the stream that is complete, else those read so far."""
+        return (self._complete or self._tally).counts()
 
     def batches(
         self, start: Position = START, *, epochs: int | None = None
@@ -78,7 +79,7 @@ class StreamLoader:
             DataError: a row that cannot be read, when it is met; or a stream that was read already, or ends before
                 `start`.
         """
-        done = start.batch
+        done, before = start.batch, 0
         for epoch in count(start.epoch) if epochs is None else range(start.epoch, epochs):
             rows = self._passes.begin(epoch)
             if rows is None:
@@ -90,9 +91,12 @@ class StreamLoader:
                 for is_last, batch in self._rest_of_pass(ordered, Position(epoch, done)):
                     done += 1
                     yield Position(epoch + 1, 0) if is_last else Position(epoch, done), batch
-            if epoch == 0:
+            if self._complete is None:
+                self._complete = self._tally
+                before = epoch * done  # all that can be known of passes that another process read
                 warn_of_identical(self._tally, stacklevel=2)
-            if (epoch + 1) * done >= self.max_training_steps:
+            before += done
+            if before >= self.max_training_steps:
                 return
             done = 0
 

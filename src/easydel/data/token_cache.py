@@ -104,7 +104,7 @@ def _without_loading(path: Path) -> bytes:
 def _content(rows: Sequence[Row]) -> bytes | None:
     """What the token ids of rows depend on, as bytes; None if it holds more than plain values."""
     try:
-        texts = [{name: row[name] for name in COLUMNS if row.get(name) is not None} for row in rows]
+        texts = [{name: row[name] for name in COLUMNS if name in row} for row in rows]
         return json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except (TypeError, ValueError):  # an object of its own, or one that holds itself
         return None

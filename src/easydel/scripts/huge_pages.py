@@ -15,7 +15,11 @@ _SETTING = "glibc.malloc.hugetlb"
 
 def start_over() -> None:
     """Replaces this process by one with the same command line and large pages, where that would change anything."""
-    environment = with_huge_pages(os.environ, _KERNEL.read_text() if _KERNEL.exists() else "")
+    try:
+        kernel = _KERNEL.read_text()
+    except OSError:  # there are none, or a container does not say
+        return
+    environment = with_huge_pages(os.environ, kernel)
     if environment is not None and sys.platform == "linux":
         os.execve(sys.executable, sys.orig_argv, environment)
 

@@ -81,10 +81,12 @@ def _jobs(
     step: TrainStep, reference: Reference, state: TrainState, loader: Loader, start: Position, steps: int, mesh: Mesh
 ) -> Iterator[Job]:
     form = _form(state)
-    first: dict[Hashable, Batch] = {}
+    met: set[Hashable] = set()
     for _, batch in islice(loader.batches(start, epochs=None), steps):
-        first.setdefault(form_of_batch(batch), batch)
-    for key, batch in first.items():
+        key = form_of_batch(batch)
+        if key in met:
+            continue
+        met.add(key)
         arguments = form_on_mesh(batch, mesh)
         logps = jax.ShapeDtypeStruct(batch.lengths.shape, "float32", sharding=whole_on_mesh(mesh))
         yield key, lambda arguments=arguments, logps=logps: step.lower(form, arguments, logps).compile()

@@ -10,6 +10,7 @@ from easydel.trainers.fields import check_fields, option, read_yaml, reject_unkn
 from easydel.trainers.loss_settings import (
     DIVERGENCE_TYPES,
     LOSS_TYPES,
+    WITH_MARGIN,
     WITHOUT_REFERENCE,
     Loss,
     check_losses,
@@ -214,7 +215,7 @@ class DPOConfig:
         _check_reference(self)
         _check_sizes(self)
         _check_optimizer(self)
-        _check_evaluation(self)
+        _check_needed(self)
 
     @property
     def run_folder(self) -> Path:
@@ -230,6 +231,11 @@ class DPOConfig:
     def needs_reference(self) -> bool:
         """Whether any loss looks at the reference; of a function of one's own it is taken that it does."""
         return not self.reference_free and any(loss not in WITHOUT_REFERENCE for loss, _ in self.losses)
+
+    @property
+    def uses_margin(self) -> bool:
+        """Whether any loss may look at the margins of the pairs."""
+        return any(loss in WITH_MARGIN or callable(loss) for loss, _ in self.losses)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain values; a loss function of one's own is given as `module:name`."""
@@ -284,6 +290,11 @@ def _check_reference(config: DPOConfig) -> None:
         raise ConfigError(
             "sync_ref_model = True needs a reference, but reference_free = True trains without one: "
             "drop one of the two."
+        )
+    if config.reference_free and all(loss in WITHOUT_REFERENCE for loss, _ in config.losses):
+        raise ConfigError(
+            f"reference_free = True has no meaning for loss_type {config.loss_type!r}, which looks at no reference: "
+            "leave it out."
         )
     if config.sync_ref_model and not config.needs_reference:
         raise ConfigError(
@@ -346,7 +357,7 @@ def _check_optimizer(config: DPOConfig) -> None:
         )
 
 
-def _check_evaluation(config: DPOConfig) -> None:
+def _check_needed(config: DPOConfig) -> None:
     """Refuses what would be ignored for want of another setting."""
     for name, needed, example in (
         ("best_metric_greater", "best_metric", "such as 'eval_loss'"),
@@ -355,6 +366,9 @@ def _check_evaluation(config: DPOConfig) -> None:
         ("early_stopping_patience", "evaluation_steps", "the steps between two evaluations"),
         ("early_stopping_threshold", "early_stopping_patience", "the evaluations to wait"),
         ("generation_interval", "generation_prompts", "how many prompts to answer"),
+        ("generation_max_new_tokens", "generation_prompts", "how many prompts to answer"),
+        ("ref_model_sync_steps", "sync_ref_model", "True"),
+        ("ref_model_mixup_alpha", "sync_ref_model", "True"),
     ):
         value = getattr(config, name)
         if value != getattr(DPOConfig, name) and not getattr(config, needed):

@@ -154,7 +154,7 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
         max_completion_length=config.max_completion_length,
         truncation_mode=config.truncation_mode,
         vocab_size=model.config.vocab_size,
-        cache_directory=config.cache_directory,
+        cache_directory=None,  # a stream may have no end, and a disk has one
         dataset_num_proc=config.dataset_num_proc,
     )
     try:

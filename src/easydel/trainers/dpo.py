@@ -191,8 +191,7 @@ class DPOTrainer:
         )
         place = Position(saved.progress.epoch, saved.progress.batch)
         steps, mesh = self.total_steps - start, self.model.decoder.mesh
-        ahead = compile_training(step, self.reference, saved.state, data.loader, place, steps, mesh)
-        with log, ahead:
+        with log, compile_training(step, self.reference, saved.state, data.loader, place, steps, mesh) as ahead:
             log.say(
                 greeting(
                     config,

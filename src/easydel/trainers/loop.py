@@ -217,10 +217,15 @@ class Loop:
         if self._best is None or self._best.step is None:
             return False
         if self._best.step != self._step:
-            form = form_of(Saved(self._state, self._progress, None))
+            reference = self._parts.reference
+            moving = reference.params if self._parts.config.sync_ref_model else None
+            form = form_of(Saved(self._state, self._progress, moving))
             del self._state  # both at once may not fit
             self._parts.checkpointer.wait()
-            self._state = self._parts.checkpointer.restore(self._best.step, form).state
+            best = self._parts.checkpointer.restore(self._best.step, form)
+            self._state = best.state
+            if moving is not None:
+                reference.params = best.reference  # the one that the best evaluation was made with
         return True
 
     def _is_due(self, every: int | None) -> bool:

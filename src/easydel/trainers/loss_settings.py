@@ -32,6 +32,8 @@ LOSS_TYPES = (
 DIVERGENCE_TYPES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 # Losses that never look at the reference, so that none is computed.
 WITHOUT_REFERENCE = ("sft", "simpo", "cpo", "orpo", "alphapo")
+# Losses that look at the margin which a pair may ask for.
+WITH_MARGIN = ("sigmoid",)
 # The losses that have a setting in their definition; anywhere else a value that is not the default is a mistake.
 USED_BY = {
     "label_smoothing": ("sigmoid", "robust", "exo_pair", "aot", "aot_pair", "aot_unpaired"),

@@ -15,9 +15,14 @@ from easydel.errors import ConfigError, nearest
 from easydel.logprobs import CompletionLogprobs
 from easydel.losses import ACROSS_PAIRS, DIVERGENCES, LOSSES, Lengths, PerPair, PerSide, Scalar
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.loss_settings import USED_BY
 
 # Settings that a loss may ask for by name.
 OPTIONS = ("beta", "label_smoothing", "discopop_tau", "simpo_gamma", "alphapo_alpha", "cpo_alpha")
+
+
+# What a loss calls a setting where it has another name.
+KEYWORDS = {"f_divergence_type": "divergence", "bco_running_mean": "reward_shift"}
 
 
 class PairFacts(NamedTuple):
@@ -43,7 +48,7 @@ class Term(NamedTuple):
     """One summand: its weight, the loss with its settings bound, and the names of the facts it asks for."""
 
     weight: float
-    loss: Callable[..., PerPair]
+    loss: "partial[PerPair]"
     facts: tuple[str, ...] = ()
 
 
@@ -115,6 +120,8 @@ def make_objective(config: DPOConfig) -> Objective:
     """
     losses = config.losses
     terms = [_term(loss, weight, config) for loss, weight in losses]
+    if any(callable(loss) for loss, _ in losses):
+        _check_used(config, terms)
     return Objective(
         tuple(terms),
         across_pairs=any(callable(loss) or loss in ACROSS_PAIRS for loss, _ in losses),
@@ -124,6 +131,18 @@ def make_objective(config: DPOConfig) -> Objective:
         running_shift=config.bco_running_mean,
         ld_alpha=config.ld_alpha,
     )
+
+
+def _check_used(config: DPOConfig, terms: list[Term]) -> None:
+    """Raises ConfigError for a setting that no loss asks for; of named losses alone `DPOConfig` knows it already."""
+    asked = {name for term in terms for name in (*term.loss.keywords, *term.facts)}
+    for setting, users in USED_BY.items():
+        keyword = KEYWORDS.get(setting, setting)
+        if getattr(config, setting) != getattr(DPOConfig, setting) and keyword not in asked:
+            raise ConfigError(
+                f"{setting} = {getattr(config, setting)!r} has no effect: no loss of this run takes {keyword!r}. Let "
+                f"your function ask for it, leave it out, or take {' or '.join(map(repr, users))}."
+            )
 
 
 def _term(loss: str | Callable[..., PerPair], weight: float, config: DPOConfig) -> Term:

@@ -22,6 +22,7 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.sharding import RULES, row_shards
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.loss_settings import WITH_MARGIN
 
 # The fields of a batch that have one value per pair and not per row or slot.
 PER_PAIR = ("lengths", "index", "weight", "margin")
@@ -41,16 +42,20 @@ def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None)
             f"the reference model has {reference.config.vocab_size} token ids and the policy "
             f"{model.config.vocab_size}: their log-probabilities cannot be compared. Take models of one family."
         )
-    if set(reference.decoder.mesh.devices.flat) != set(model.decoder.mesh.devices.flat):
+    if reference.decoder.mesh != model.decoder.mesh:
         raise ConfigError(
-            f"the reference model lies on {reference.decoder.mesh.size} devices and the policy on "
-            f"{model.decoder.mesh.size}: load both with the same sharding_axis_dims."
+            f"the reference model lies on a mesh of {_sizes(reference)} devices and the policy on one of "
+            f"{_sizes(model)} (dp, fsdp, ep, tp, sp): load both with the same sharding_axis_dims."
         )
     if config.sync_ref_model and weight_shapes(reference) != weight_shapes(model):
         raise ConfigError(
             "sync_ref_model = True mixes the weights of policy and reference, but their shapes differ: "
             "take a reference of the same architecture, or leave sync_ref_model off."
         )
+
+
+def _sizes(model: CausalLM) -> str:
+    return " x ".join(str(size) for size in model.decoder.mesh.devices.shape)
 
 
 def weight_shapes(model: CausalLM) -> dict[str, tuple[int, ...]]:
@@ -84,7 +89,7 @@ def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) 
 
 
 def check_run(config: DPOConfig, model: CausalLM, loader: Loader | StreamLoader, total_steps: int) -> None:
-    """Warns about what will work, but hardly as it was meant: a warm-up without end, positions never seen."""
+    """Warns about what will work, but hardly as it was meant: a warm-up without end, positions or columns not seen."""
     if config.warmup_steps >= total_steps > 1:
         warnings.warn(
             f"warmup_steps = {config.warmup_steps} is not over in a run of {total_steps} steps: the learning rate "
@@ -97,6 +102,13 @@ def check_run(config: DPOConfig, model: CausalLM, loader: Loader | StreamLoader,
         warnings.warn(
             f"the longest row has {longest} tokens, but the model was made for {known} (max_position_embeddings): set "
             f"max_length = {known} unless you know that it reads further.",
+            stacklevel=3,
+        )
+    asking = next((pair for pair in loader.pairs if pair.margin), None)
+    if asking is not None and not config.uses_margin:
+        warnings.warn(
+            f"the rows have a 'margin' (row {asking.index}: {asking.margin:g}), which loss_type {config.loss_type!r} "
+            f"does not look at: it is left out. These do: {', '.join(WITH_MARGIN)}.",
             stacklevel=3,
         )
 

@@ -71,7 +71,8 @@ def make_train_step(
         gradient, out, losses = loss_and_gradient(logprobs, objective, state.params, batch, reference, shift, keys)
         out, reference, lengths = flat((out, reference, batch.lengths))
         sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
-        norm = optax.tree.norm(gradient)
+        # In float32 whatever the weights are: the squares of float16 numbers are soon 0 or infinite.
+        norm = optax.tree.norm(jax.tree.map(lambda x: x.astype(jnp.float32), gradient))
         finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])  # of the real pairs: a filler's loss may be 0 / 0
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

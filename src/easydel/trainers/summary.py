@@ -31,7 +31,7 @@ def greeting(
 ) -> str:
     """Returns what is about to happen: the data as it was read, the steps, where the results will be."""
     weights = sum(x.size for x in jax.tree.leaves(model.params))
-    lines = [f"{config.model_name}: {model.config.model_type} with {weights:,} weights, {config.loss_type}"]
+    lines = [f"{config.model_name}: {model.config.model_type} with {weights:,} weights, {_losses(config)}"]
     for name, counts in data.items():
         first = "the first rows of a stream: " if name == "train" and streamed else ""
         lines.append(f"{title(name)}: {first}{counts.summary()}")
@@ -44,6 +44,14 @@ def greeting(
     start = f"continuing after step {done} of" if done else "training for"
     lines.append(f"{start} {total_steps} steps of {config.total_batch_size} pairs, in {folder.path}")
     return "\n".join(lines)
+
+
+def _losses(config: DPOConfig) -> str:
+    names = config.to_dict()["loss_type"]
+    weighted = zip([names] if isinstance(names, str) else names, config.losses, strict=False)
+    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, (_, weight) in weighted) + (
+        "" if config.rpo_alpha is None else f" + {config.rpo_alpha:g} sft"
+    )
 
 
 def title(name: str) -> str:

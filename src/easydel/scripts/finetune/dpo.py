@@ -176,9 +176,10 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
         }
         values = {**files, **QUICK_START, **values}
     run, config = make(RunConfig, values), make(DPOConfig, values)
-    if config.reference_free and run.refrence_model_repo_id:
+    if not config.needs_reference and run.refrence_model_repo_id:
+        without = "--reference_free" if config.reference_free else f"--loss_type {config.loss_type}"
         raise ConfigError(
-            "--reference_free trains without a reference, but --refrence_model_repo_id "
+            f"{without} trains without a reference, but --refrence_model_repo_id "
             f"{run.refrence_model_repo_id} gives one: drop one of the two."
         )
     if run.streaming and config.max_training_steps is None:
