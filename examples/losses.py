@@ -28,7 +28,7 @@ SHOWN = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "acc
 
 def main() -> int:
     options = parsed()
-    rows = load_rows(options.dataset_name, split="train")[: options.pairs * options.steps]
+    rows = load_rows(options.dataset_name, split="train")[: options.pairs * options.batches]
     model = ed.AutoEasyDeLModelForCausalLM.from_pretrained(options.repo_id, dtype=options.dtype)
     tokenizer = load_tokenizer(options.repo_id, None)
     print(f"{'loss_type':<14}" + "".join(f"{f'{name} first':>20}{'last':>10}" for name in SHOWN.values()))
@@ -41,7 +41,9 @@ def main() -> int:
                 loss_type=name,
                 learning_rate=options.learning_rate,
                 total_batch_size=options.pairs,
+                num_train_epochs=-(-options.steps // options.batches),
                 max_training_steps=options.steps,
+                shuffle_train_dataset=False,
                 max_length=options.max_length,
                 log_steps=1,
                 do_last_save=False,
@@ -67,6 +69,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--repo_id", default=str(quickstart.model_folder()), help="folder or hub name of the model")
     parser.add_argument("--dataset_name", default=str(quickstart.train_file()), help="file or hub name of the pairs")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batches", type=int, default=4, help="batches of pairs, used again and again")
     parser.add_argument("--pairs", type=int, default=8, help="pairs per step")
     parser.add_argument("--max_length", type=int, default=256)
     parser.add_argument("--learning_rate", type=float, default=1e-4)

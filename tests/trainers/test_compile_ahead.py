@@ -40,7 +40,7 @@ def test_what_a_job_raises_is_raised_where_it_is_waited_for():
 
 @pytest.mark.parametrize("options", [{}, {"reference_free": True}, {"sync_ref_model": True, "ref_model_sync_steps": 1}])
 def test_a_run_compiles_each_program_once(tmp_path, caplog, options):
-    run = trainer(tmp_path, do_last_save=False, **options)
+    run = trainer(tmp_path, rows=48, do_last_save=False, **options)
     jax.config.update("jax_log_compiles", True)  # in every thread
     try:
         with caplog.at_level(logging.WARNING, logger="jax"):

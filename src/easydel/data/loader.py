@@ -20,6 +20,7 @@ from easydel.data.pair import Pair
 from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape, plan_shapes, shape_for
 from easydel.errors import ConfigError, DataError
 
+_STEPS_PER_SHAPE = 8
 _PLANNED_EPOCHS = 3  # a fixed number, so that training for longer does not change the shapes
 T = TypeVar("T")
 
@@ -97,8 +98,9 @@ def make_loader(
 ) -> Loader:
     """Returns the loader of a run: `total_batch_size` pairs per step, in as many micro-batches as asked for.
 
-    `max_shapes` bounds the shapes that are planned, and so the compilations; `length_cost` is what a longer
-    row costs in attention (see `LENGTH_COST`). Evaluation takes `shuffle=False` and one epoch.
+    `max_shapes` bounds the shapes that are planned, and so the compilations; an epoch of few steps gets fewer, as
+    compiling a shape takes as long as some steps. `length_cost` is what a longer row costs in attention (see
+    `LENGTH_COST`). Evaluation takes `shuffle=False` and one epoch.
 
     Raises:
         ConfigError: a batch that cannot be split into equal micro-batches.
@@ -113,7 +115,8 @@ def make_loader(
     steps = [
         step for order in orders for step in steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
     ]
-    plan = plan_shapes(steps, limit=max_shapes, shards=shards, length_cost=length_cost)
+    few = 1 + -(-len(pairs) // total_batch_size) // _STEPS_PER_SHAPE
+    plan = plan_shapes(steps, limit=min(max_shapes, few), shards=shards, length_cost=length_cost)
     return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
 
 
