@@ -66,7 +66,7 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"zzzz": 1}, "DPOConfig has no option 'zzzz'. It has: model_name, "),
         ({"beta": 0}, "beta = 0.0 must be above 0."),
         ({"beta": None}, "beta = None is not allowed: the default is 0.1."),
-        ({"beta": "high"}, "beta = 'high' must be a finite number; this is str."),
+        ({"beta": "high"}, "beta = 'high' must be a finite number."),
         ({"beta": float("nan")}, "beta = nan must be a finite number"),
         ({"learning_rate": float("inf")}, "learning_rate = inf must be a finite number"),
         ({"learning_rate": -1e-6}, "learning_rate = -1e-06 must be above 0."),

@@ -112,7 +112,7 @@ def test_a_function_of_ones_own_gets_only_what_it_names():
     value({"loss_type": own, "beta": 0.2})
     assert seen == {"beta": 0.2, "mean_chosen_length": 8 / 3, "scale": 3.0}
     assert value({"loss_type": lambda p, r, n: p[:, 1]}).shape == (3,)
-    np.testing.assert_allclose(value({"loss_type": lambda p, r, n, beta=9.0: jnp.full(3, beta), "beta": 0.2}), 0.2)
+    np.testing.assert_allclose(value({"loss_type": lambda p, r, n, beta=9.0: jnp.full(len(p), beta), "beta": 0.2}), 0.2)
 
 
 @pytest.mark.parametrize("setting", [{"label_smoothing": 0.3}, {"bco_running_mean": True}, {"simpo_gamma": 2.0}])
@@ -146,6 +146,23 @@ def test_a_function_that_does_not_take_what_every_loss_gets_is_refused():
         make_objective(DPOConfig(loss_type=lambda policy, reference: policy))
 
 
+@pytest.mark.parametrize(
+    "wrong", [lambda p, r, n: p, lambda p, r, n: p.mean(), lambda p, r, n: p[:, :1], lambda p, r, n: 1.0]
+)
+def test_a_function_that_does_not_return_one_value_per_pair_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"must return one value per pair: for 5 pairs an array of shape \[5\], not"):
+        make_objective(DPOConfig(loss_type=wrong))
+
+
+def test_an_error_inside_a_function_of_ones_own_says_whose_it_is():
+    def with_numpy(policy, reference, lengths):
+        return np.asarray(policy)[:, 0]
+
+    with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
+        make_objective(DPOConfig(loss_type=with_numpy))
+    assert "loss function 'with_numpy', which gets jax arrays: use jax.numpy" in caught.value.__notes__[0]
+
+
 def test_of_a_function_of_ones_own_it_is_taken_that_it_looks_across_pairs_and_at_the_reference():
     own = make_objective(DPOConfig(loss_type=lambda p, r, n: p[:, 0]))
     assert own.across_pairs
@@ -162,8 +179,9 @@ def test_every_fact_is_asked_for_by_some_loss():
 BAD = [
     ({"loss_type": "hinges"}, "Did you mean 'hinge'"),
     ({"loss_type": ["sigmoid", "stf"]}, "'stf' is not one of .* Did you mean 'sft'"),
-    ({"loss_weights": [1.0, 2.0]}, "loss_weights has 2 values for 1 loss in loss_type"),
-    ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]}, "loss_weights has 1 values for 2 losses"),
+    ({"loss_weights": [1.0, 2.0]}, r"loss_weights = \[1.0, 2.0\] must be one weight for the one loss in loss_type"),
+    ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]}, "must be one weight for each of the 2 losses"),
+    ({"loss_weights": [0.0]}, "leave nothing to minimise"),
     ({"loss_weights": [-1.0]}, "must be at least 0"),
     ({"loss_type": "nca_pair", "f_divergence_type": "forward_kl"}, "no meaning for loss_type 'nca_pair'.*'sigmoid'"),
     ({"loss_type": ["sigmoid", "nca_pair"], "f_divergence_type": "forward_kl"}, "not defined for loss_type 'nca_pair'"),

@@ -51,7 +51,7 @@ def test_what_a_run_did_is_said_in_numbers(tmp_path: Path):
     assert facts_of(ENDING, None, tmp_path, start=0, total_steps=75) == {
         "steps": "75",
         "trained on": "1,200 pairs, 12,345 tokens",
-        "time": "3 min 12 s, 4,000 tokens/s",
+        "time": "3 min 12 s, 4,000 tokens/s once under way",
     }
 
 

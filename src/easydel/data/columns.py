@@ -1,6 +1,6 @@
 """The columns of a row: the texts or token ids that make its pair, and the numbers that say how much it counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ def check_rows(rows: Any) -> None:
         raise DataError(
             f"{str(rows)!r} is the name of a dataset, not its rows: read them with easydel.data.source.load_rows."
         )
+    if not isinstance(rows, Iterable):
+        way_out = "call it, and give what it returns" if callable(rows) else "give a list of dicts, or a dataset"
+        raise DataError(f"rows of type {type(rows).__name__} cannot be read one after another: {way_out}.")
     if isinstance(rows, Mapping):
         names = ", ".join(map(repr, rows))
         raise DataError(f"a dict with the keys {names} is not a list of rows. Of a dict of splits, give one split.")

@@ -25,9 +25,12 @@ def check_datasets(datasets: str | list[str], weights: Sequence[float] | None, s
     names = names_of(datasets)
     if len(names) > 1 and not all(name.strip() for name in names):
         raise ConfigError(f"--dataset_name {','.join(names)} has an empty name in it: is a shell variable not set?")
+    if weights is not None and len(names) == 1:
+        raise ConfigError("--dataset_weights has no meaning for one dataset: drop it, or name more in --dataset_name.")
     if weights is not None and len(weights) != len(names):
+        shown = " ".join(f"{weight:g}" for weight in weights)
         raise ConfigError(
-            f"--dataset_weights has {len(weights)} numbers, but --dataset_name names {len(names)}: give one for each."
+            f"--dataset_weights {shown} must be one number for each of the {len(names)} datasets of --dataset_name."
         )
     if weights is None and stop != "first_exhausted":
         raise ConfigError(

@@ -44,6 +44,8 @@ class TrainResult(NamedTuple):
     best_step: int | None = None  # of the evaluation at which `best_metric` was best
     best_metric: float | None = None  # its value there
     summary: str = ""  # what was done, how it went and where things are, for people
+    steps: int = 0  # of the whole run
+    skipped_steps: int = 0  # those of them whose loss or gradient was not finite
 
 
 class DPOTrainer:
@@ -239,7 +241,7 @@ class DPOTrainer:
             print(f"\n{text}")
         best = ending.best
         step, value = (None, None) if best is None or best.step is None else (best.step, best.value)
-        return TrainResult(self.model, metrics, checkpoint, step, value, text)
+        return TrainResult(self.model, metrics, checkpoint, step, value, text, ending.step, ending.skipped)
 
     def _trained_on(self) -> TrainSet:
         if self._train_set is None:

@@ -136,7 +136,8 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
     converted = _READERS[kind](value)
     if converted is None:
         none = " or none" if optional else ""
-        raise ConfigError(f"{field.name} = {value!r} must be {_NOUN[kind]}{none}; this is {type(value).__name__}.")
+        given = "" if isinstance(value, str) else f"; this is {type(value).__name__}"
+        raise ConfigError(f"{field.name} = {value!r} must be {_NOUN[kind]}{none}{given}.")
     return converted
 
 

@@ -5,6 +5,7 @@ It knows steps and what is due at them; everything it calls was prepared by `DPO
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,6 +168,12 @@ class Loop:
             "num_tokens": self._progress.num_tokens,
         }
         parts.log.write(self._step, metrics)
+        if metrics["skipped_steps"] and not self._metrics.get("skipped_steps"):
+            warnings.warn(
+                f"{metrics['skipped_steps']:.0f} of the steps up to {self._step} were skipped, as their loss or "
+                "gradient was not finite; the weights stayed as they were. Lower learning_rate or set clip_grad.",
+                stacklevel=2,
+            )
         self._metrics |= metrics
         self._logged, self._window = self._step, Window()
 

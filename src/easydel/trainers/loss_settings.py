@@ -74,12 +74,12 @@ def weighted_losses(config: LossSettings) -> list[tuple[Loss, float]]:
 
 def check_losses(config: LossSettings) -> None:
     """Raises ConfigError for losses and weights that do not match, and for settings that no loss of the run has."""
-    count = len(config.loss_type) if isinstance(config.loss_type, list) else 1
-    if config.loss_weights is not None and len(config.loss_weights) != count:
-        raise ConfigError(
-            f"loss_weights has {len(config.loss_weights)} values for {count} "
-            f"{'loss' if count == 1 else 'losses'} in loss_type: give one weight for each."
-        )
+    count, weights = len(config.loss_type) if isinstance(config.loss_type, list) else 1, config.loss_weights
+    if weights is not None and len(weights) != count:
+        words = "the one loss" if count == 1 else f"each of the {count} losses"
+        raise ConfigError(f"loss_weights = {weights} must be one weight for {words} in loss_type.")
+    if weights is not None and not any(weights) and not config.rpo_alpha:
+        raise ConfigError(f"loss_weights = {weights} leave nothing to minimise: give a loss a weight above 0.")
     losses = [loss for loss, _ in weighted_losses(config)]
     names = [loss for loss in losses if isinstance(loss, str)]
     if len(names) == len(losses):  # of a function nothing is known

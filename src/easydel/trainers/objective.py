@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
@@ -153,7 +154,28 @@ def _term(loss: str | Callable[..., PerPair], weight: float, config: DPOConfig) 
     bound = {name: getattr(config, name) for name in OPTIONS} | {"divergence": divergence}
     wanted = _keywords(function, (*bound, *Facts._fields))
     options = {name: value for name, value in bound.items() if name in wanted}
-    return Term(weight, partial(function, **options), tuple(name for name in Facts._fields if name in wanted))
+    term = Term(weight, partial(function, **options), tuple(name for name in Facts._fields if name in wanted))
+    if not isinstance(loss, str):
+        _try_out(term, getattr(loss, "__name__", str(loss)))
+    return term
+
+
+def _try_out(term: Term, name: str) -> None:
+    """Raises ConfigError where a function of the user's does not return one value per pair; nothing is computed."""
+    per_pair, per_side = jnp.zeros(5), jnp.zeros((5, 2))
+    facts = Facts(per_pair, per_side, jnp.ones(()), jnp.zeros(()))
+    asked = {fact: getattr(facts, fact) for fact in term.facts}
+    try:
+        value = jax.eval_shape(partial(term.loss, **asked), per_side, per_side, jnp.ones((5, 2), jnp.int32))
+    except Exception as error:
+        error.add_note(f"This was raised by the loss function {name!r}, which gets jax arrays: use jax.numpy in it.")
+        raise
+    if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != (5,):
+        shape = list(value.shape) if isinstance(value, jax.ShapeDtypeStruct) else type(value).__name__
+        raise ConfigError(
+            f"the loss function {name!r} must return one value per pair: for 5 pairs an array of shape [5], "
+            f"not {shape}."
+        )
 
 
 def _keywords(function: Callable[..., PerPair], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Chart(NamedTuple):
 CHARTS = (
     Chart(
         "Loss",
-        "falls from its value at equal weights (sigmoid: ln 2 = 0.693)",
+        "starts from a known value where policy and reference are equal (sigmoid: ln 2 = 0.693)",
         (("loss", "train"),),
         "loss",
     ),

@@ -41,6 +41,10 @@ def greeting(
         lines.append(
             "There is no checkpoint to continue from, so the run starts at its beginning; save_steps makes some."
         )
+    asked = config.max_training_steps
+    if not streamed and asked is not None and total_steps < asked:
+        epochs = f"{config.num_train_epochs} epoch" + ("s" if config.num_train_epochs > 1 else "")
+        lines.append(f"max_training_steps = {asked} is not reached: {epochs} (num_train_epochs) end before.")
     start = f"continuing after step {done} of" if done else "training for"
     lines.append(f"{start} {total_steps} steps of {config.total_batch_size} pairs, in {folder.path}")
     return "\n".join(lines)
@@ -79,7 +83,7 @@ def facts_of(ending: Ending, goal: Goal | None, folder: Path, *, start: int, tot
         ending.progress,
         [e["tokens_per_second"] for e in read_metrics(folder) if "tokens_per_second" in e],
     )
-    rate = f", {statistics.median(rates):,.0f} tokens/s" if rates else ""
+    rate = f", {statistics.median(rates):,.0f} tokens/s once under way" if rates else ""
     since = f" since step {start}" if start else ""
     steps = f"{ending.step:,}" if ending.step == total_steps else f"{ending.step:,} of {total_steps:,}, stopped early"
     found = {

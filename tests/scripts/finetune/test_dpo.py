@@ -108,7 +108,7 @@ def test_sharding_axis_may_begin_with_a_dash():
         ),
         (
             [*SOMETHING, "--dataset_weights", "1", "2"],
-            "error: --dataset_weights has 2 numbers, but --dataset_name names 1: give one for each.",
+            "error: --dataset_weights has no meaning for one dataset: drop it, or name more in --dataset_name.",
         ),
         (
             ["--repo_id", "x", "--dataset_name", "a", "b", "--dataset_weights", "1", "0"],
@@ -167,7 +167,7 @@ class FakeTrainer:
         type(self).made = parts
 
     def train(self):
-        return SimpleNamespace(summary="loss 0.5000")
+        return SimpleNamespace(summary="loss 0.5000", steps=1, skipped_steps=0)
 
 
 @pytest.fixture

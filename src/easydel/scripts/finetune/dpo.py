@@ -226,6 +226,11 @@ def train(run: RunConfig, config: DPOConfig) -> None:
         raise DataError(f"{error}{place} Rows count from 0; {sources(run)}.") from error
     if not config.progress_bar:  # else it was printed
         print(result.summary)
+    if 2 * result.skipped_steps > result.steps:
+        raise ConfigError(
+            f"{result.skipped_steps} of {result.steps} steps were skipped, as their loss or gradient was not finite: "
+            "the model is hardly trained. Lower learning_rate or set clip_grad."
+        )
 
 
 def sources(run: RunConfig) -> str:
