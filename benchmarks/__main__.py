@@ -31,6 +31,8 @@ from benchmarks.turns import Worker, WorkerError
 from easydel import quickstart
 from easydel.data.pair import Pair
 
+EPOCH_STEPS = 64
+
 
 class Plan(NamedTuple):
     """What the options ask for."""
@@ -87,6 +89,11 @@ def measure(name: str, plan: Plan) -> dict[str, Any]:
     model = model_folder(name, plan.data, plan.build)
     tokenizer, config = AutoTokenizer.from_pretrained(model), read_config(model)
     rows = first_rows(plan.data, tokenizer, plan.steps * size, plan.settings.max_length)
+    # Ours chooses its row lengths for an epoch. One of a few steps is not what it is used for.
+    try:
+        epoch = first_rows(plan.data, tokenizer, EPOCH_STEPS * size, plan.settings.max_length)
+    except TooFewPairsError:
+        epoch = rows
     pairs = {run: cut_pairs(rows, tokenizer, run.limits) for run in plan.runs}
     folder = plan.build / "runs" / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -94,14 +101,17 @@ def measure(name: str, plan: Plan) -> dict[str, Any]:
     workers = {}
     for run in plan.runs:
         file = folders[run] / "rows.jsonl"
-        write_rows(file, id_rows(pairs[run]) if run.takes_ids else rows)
-        workers[run] = make_worker(run, model, file, folders[run], plan.settings)
+        write_rows(file, id_rows(pairs[run]) if run.takes_ids else epoch if run.system == "ours" else rows)
+        workers[run] = make_worker(run, model, file, folders[run], plan.settings, plan.steps)
     take_turns(name, list(workers.values()), plan)
     done = {
         run: figures(run, worker.steps, worker.peak_memory, size, tokens_per_batch(pairs[run], size))
         for run, worker in workers.items()
     }
-    layouts = {run.title: layout_of(run.system, config, pairs[run], run.limits, size) for run in plan.runs}
+    layouts = {
+        run.title: layout_of(run.system, config, pairs[run], run.limits, size, cut_pairs(epoch, tokenizer, run.limits))
+        for run in plan.runs
+    }
     rates = {run.title: figure.pairs_per_second for run, figure in done.items()}
     return {
         "weights": count_weights(model),

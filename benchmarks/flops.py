@@ -37,13 +37,22 @@ class Layout(NamedTuple):
     needed_flops: float  # what a program without any waste would do
 
 
-def layout_of(system: str, config: ModelConfig, pairs: Sequence[Pair], limits: Limits, batch_size: int) -> Layout:
+def layout_of(
+    system: str,
+    config: ModelConfig,
+    pairs: Sequence[Pair],
+    limits: Limits,
+    batch_size: int,
+    epoch: Sequence[Pair] | None = None,
+) -> Layout:
     """Returns the layout of `ours`, `trl` (or `trl-stored`) or `easydel`, averaged over the batches.
+
+    `epoch` are the pairs that our row lengths are chosen for, of which `pairs` are the first; None takes `pairs`.
 
     TRL pads each side to the longest of its batch, EasyDeL to `max_length`; both send every position through the
     head. With prompt P and completions C and R that is 2 max(P + max(C, R)) and 2 max_length positions a pair.
     """
-    batches = our_batches(config, pairs, batch_size)
+    batches = our_batches(epoch or pairs, batch_size)[: len(pairs) // batch_size]
     count = len(pairs)
     unshared = sum(map(unshared_tokens, batches))
     needed = sum(step_flops(config, batch, with_reference=True) for batch in batches)
@@ -71,9 +80,9 @@ def padded_lengths(system: str, pairs: Sequence[Pair], limits: Limits, batch_siz
     return [limits.max_length if system == "easydel" else int(length) for length in of_batch]
 
 
-def our_batches(config: ModelConfig, pairs: Sequence[Pair], batch_size: int) -> list[Batch]:
-    """Returns the packed batches that the trainer makes of the pairs, in their order, on one device."""
-    loader = make_loader(pairs, total_batch_size=batch_size, shuffle=False, length_cost=1 / (6 * config.hidden_size))
+def our_batches(pairs: Sequence[Pair], batch_size: int) -> list[Batch]:
+    """Returns the packed batches that the trainer makes of the pairs, in their order, on one CPU device."""
+    loader = make_loader(pairs, total_batch_size=batch_size, shuffle=False, length_cost=0.0)
     return [loader.batch(Position(0, at)) for at in range(loader.steps_per_epoch)]
 
 

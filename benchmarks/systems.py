@@ -75,10 +75,13 @@ def runs(systems: tuple[str, ...], settings: Settings) -> list[Run]:
     return [run for limits in under for run in [Run("ours", limits), *(r for r in rivals if r.limits == limits)]]
 
 
-def make_worker(run: Run, model: Path, rows: Path, folder: Path, settings: Settings) -> Worker:
+def make_worker(run: Run, model: Path, rows: Path, folder: Path, settings: Settings, steps: int) -> Worker:
     """Returns the worker of a run, not started; `rows` is a file of text, or of ids where the run takes them."""
     ours = run.system == "ours"
-    command = our_command(run, model, rows, folder, settings) if ours else _rival(run, model, rows, folder, settings)
+    if ours:
+        command = our_command(run, model, rows, folder, settings, steps)
+    else:
+        command = _rival(run, model, rows, folder, settings)
     return Worker(
         run.title,
         command,
@@ -88,8 +91,8 @@ def make_worker(run: Run, model: Path, rows: Path, folder: Path, settings: Setti
     )
 
 
-def our_command(run: Run, model: Path, rows: Path, folder: Path, settings: Settings) -> list[str]:
-    """Returns our own command line, as a user would write it."""
+def our_command(run: Run, model: Path, rows: Path, folder: Path, settings: Settings, steps: int) -> list[str]:
+    """Returns our own command line, as a user would write it: the first steps of an epoch of `rows`."""
     options: Mapping[str, object] = {
         "repo_id": model,
         "dataset_name": rows,
@@ -100,6 +103,7 @@ def our_command(run: Run, model: Path, rows: Path, folder: Path, settings: Setti
         "total_batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "shuffle_train_dataset": "false",
+        "max_training_steps": steps,
         "log_steps": 1,
         "do_last_save": "false",
         "progress_bar": "false",

@@ -132,7 +132,7 @@ def test_we_train_once_for_each_kind_of_limits() -> None:
 
 
 def test_our_command_line_says_what_the_rivals_are_told(tmp_path: Path) -> None:
-    command = our_command(Run("ours", WHOLE.halved()), tmp_path, tmp_path, tmp_path, Settings())
+    command = our_command(Run("ours", WHOLE.halved()), tmp_path, tmp_path, tmp_path, Settings(), 3)
     run, config = parse(command[command.index("easydel.scripts.finetune.dpo") + 1 :])
     assert (run.dtype, run.compilation_cache) == ("float32", False)
     assert (config.max_length, config.max_prompt_length, config.max_completion_length) == (512, 256, 256)
