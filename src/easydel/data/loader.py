@@ -95,11 +95,12 @@ def make_loader(
     shards: int = 1,
     max_shapes: int = MAX_SHAPES,
     length_cost: float = LENGTH_COST,
+    most_steps: int | None = None,
 ) -> Loader:
     """Returns the loader of a run: `total_batch_size` pairs per step, in as many micro-batches as asked for.
 
-    `max_shapes` bounds the shapes that are planned, and so the compilations; an epoch of few steps gets fewer, as
-    compiling a shape takes as long as some steps. `length_cost` is what a longer row costs in attention (see
+    `max_shapes` bounds the shapes that are planned, and so the compilations; a short run gets fewer, as compiling a
+    shape takes as long as some steps: an epoch, or `most_steps` if that is less. `length_cost` is what a longer row costs in attention (see
     `LENGTH_COST`). Evaluation takes `shuffle=False` and one epoch.
 
     Raises:
@@ -115,7 +116,8 @@ def make_loader(
     steps = [
         step for order in orders for step in steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
     ]
-    few = 1 + -(-len(pairs) // total_batch_size) // _STEPS_PER_SHAPE
+    per_epoch = -(-len(pairs) // total_batch_size)
+    few = 1 + min(per_epoch, most_steps or per_epoch) // _STEPS_PER_SHAPE
     plan = plan_shapes(steps, limit=min(max_shapes, few), shards=shards, length_cost=length_cost)
     return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
 

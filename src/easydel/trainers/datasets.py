@@ -142,6 +142,7 @@ def _loader(
         shuffle=shuffle,
         shards=row_shards(model.decoder.mesh),
         length_cost=_length_cost(model),
+        most_steps=config.max_training_steps,
     )
 
 
