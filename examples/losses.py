@@ -19,8 +19,13 @@ from easydel.scripts.loading import load_tokenizer
 from easydel.trainers.log import read_metrics
 from easydel.trainers.loss_settings import LOSS_TYPES, WITHOUT_REFERENCE
 
-# What a loss cannot do without.
-SETTINGS = {"exo_pair": {"label_smoothing": 0.1}, "simpo": {"beta": 2.0}, "alphapo": {"beta": 2.0}}
+# What a loss cannot do without. That of sppo_hard is a square of nats, which small steps keep from overshooting.
+SETTINGS = {
+    "exo_pair": {"label_smoothing": 0.1},
+    "simpo": {"beta": 2.0},
+    "alphapo": {"beta": 2.0},
+    "sppo_hard": {"learning_rate": 2e-5},
+}
 # Losses that set no chosen answer against a rejected one: their margin may go anywhere.
 NO_MARGIN = ("sft",)
 SHOWN = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy", "logps/chosen": "logp chosen"}
@@ -39,7 +44,6 @@ def main() -> int:
                 model_name=name,
                 save_directory=folder,
                 loss_type=name,
-                learning_rate=options.learning_rate,
                 total_batch_size=options.pairs,
                 num_train_epochs=-(-options.steps // options.batches),
                 max_training_steps=options.steps,
@@ -49,7 +53,7 @@ def main() -> int:
                 do_last_save=False,
                 progress_bar=False,
                 precompute_ref_log_probs=name not in WITHOUT_REFERENCE,
-                **SETTINGS.get(name, {}),
+                **{"learning_rate": options.learning_rate, **SETTINGS.get(name, {})},
             )
             ed.DPOTrainer(config, model, processing_class=tokenizer, train_dataset=rows).train()
             steps = [entry for entry in read_metrics(Path(folder) / name) if "loss" in entry]

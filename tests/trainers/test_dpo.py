@@ -357,7 +357,11 @@ def test_a_skipped_step_does_not_move_the_learning_rate(tmp_path: Path, monkeypa
         return known(*batch) * (jnp.nan if next(first_only) else 1.0)
 
     monkeypatch.setattr(run.reference, "logprobs", broken_first)
-    result = run.train()
+    with pytest.warns(
+        UserWarning, match="1 of the steps up to 1 were skipped, as their loss or gradient was not finite"
+    ):
+        result = run.train()
+    assert (result.steps, result.skipped_steps) == (3, 1)
     assert "3; 1 skipped, not finite" in result.summary
     assert logged(tmp_path, "skipped_steps") == [1, 0, 0]
     np.testing.assert_allclose(logged(tmp_path, "learning_rate")[1:], [1e-2, 1e-2 * 2 / 3], rtol=1e-6)

@@ -100,8 +100,8 @@ def make_loader(
     """Returns the loader of a run: `total_batch_size` pairs per step, in as many micro-batches as asked for.
 
     `max_shapes` bounds the shapes that are planned, and so the compilations; a short run gets fewer, as compiling a
-    shape takes as long as some steps: an epoch, or `most_steps` if that is less. `length_cost` is what a longer row costs in attention (see
-    `LENGTH_COST`). Evaluation takes `shuffle=False` and one epoch.
+    shape takes as long as some steps: an epoch, or `most_steps` if that is less. `length_cost` is what a longer row
+    costs in attention (see `LENGTH_COST`). Evaluation takes `shuffle=False` and one epoch.
 
     Raises:
         ConfigError: a batch that cannot be split into equal micro-batches.
@@ -116,10 +116,18 @@ def make_loader(
     steps = [
         step for order in orders for step in steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
     ]
-    per_epoch = -(-len(pairs) // total_batch_size)
-    few = 1 + min(per_epoch, most_steps or per_epoch) // _STEPS_PER_SHAPE
-    plan = plan_shapes(steps, limit=min(max_shapes, few), shards=shards, length_cost=length_cost)
+    limit = shape_limit(max_shapes, -(-len(pairs) // total_batch_size), most_steps)
+    plan = plan_shapes(steps, limit=limit, shards=shards, length_cost=length_cost)
     return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
+
+
+def shape_limit(max_shapes: int, per_epoch: int, most_steps: int | None) -> int:
+    """Returns how many shapes a run gets: one, and another for every eight steps.
+
+    >>> shape_limit(6, 20, None), shape_limit(6, 1000, None), shape_limit(6, 1000, 5)
+    (3, 6, 1)
+    """
+    return min(max_shapes, 1 + min(per_epoch, most_steps or per_epoch) // _STEPS_PER_SHAPE)
 
 
 def check_sizes(total_batch_size: int, gradient_accumulation_steps: int, max_shapes: int, seed: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from easydel.data.columns import Row, check_rows
-from easydel.data.loader import START, Position, check_sizes, make_batch, steps_of
+from easydel.data.loader import START, Position, check_sizes, make_batch, shape_limit, steps_of
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair
 from easydel.data.prepare import Counts, Recipe, Tally, warn_of_identical
@@ -182,13 +182,14 @@ def make_stream_loader(
     for epoch in range(_PLANNED_ORDERS if shuffle else 1):
         order = list(_shuffled(range(len(pairs)), buffer, key, epoch))
         steps += steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
+    limit = shape_limit(max_shapes, -(-len(pairs) // total_batch_size), max_training_steps)
     return StreamLoader(
         pairs=pairs,
         total_batch_size=total_batch_size,
         gradient_accumulation_steps=gradient_accumulation_steps,
         seed=key,
         shards=shards,
-        plan=plan_shapes(steps, limit=max_shapes, shards=shards, length_cost=length_cost),
+        plan=plan_shapes(steps, limit=limit, shards=shards, length_cost=length_cost),
         buffer_size=buffer,
         max_training_steps=max_training_steps,
         recipe=recipe,
