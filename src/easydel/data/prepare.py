@@ -170,6 +170,11 @@ def prepare(
         cache_directory=cache_directory,
         dataset_num_proc=dataset_num_proc,
     )
+    return prepare_with(recipe, rows)
+
+
+def prepare_with(recipe: Recipe, rows: Iterable[Row]) -> Prepared:
+    """Returns the pairs of a dataset and counts of what was cut, see `prepare`."""
     tally = Tally()
     pairs = list(recipe.pairs(rows, tally))
     warn_of_identical(tally, stacklevel=6)  # the caller of DPOTrainer

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from easydel.errors import ConfigError
-from easydel.trainers.state import TrainState
+from easydel.trainers.state import TrainState, abstract
 
 
 class Progress(NamedTuple):
@@ -139,7 +139,7 @@ class Checkpointer:
 
 def form_of(saved: Saved) -> Saved:
     """Returns shapes, dtypes and shardings of what `saved` holds, for `Checkpointer.restore`; its arrays may go."""
-    return saved._replace(state=_abstract(_with_plain_key(saved.state)), reference=_abstract(saved.reference))
+    return saved._replace(state=abstract(_with_plain_key(saved.state)), reference=abstract(saved.reference))
 
 
 class _Preservation:
@@ -181,7 +181,3 @@ def _forms(tree: PyTree) -> dict[str, str]:
 def _with_plain_key(state: TrainState) -> TrainState:
     """Returns the state with its random key as the integers it is made of, which are stored exactly."""
     return state._replace(key=jax.random.key_data(state.key))
-
-
-def _abstract(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

@@ -12,13 +12,12 @@ from typing import Any, Self
 
 import jax
 from jax.sharding import Mesh
-from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, Position
 from easydel.data.pack import Batch
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import form_on_mesh, whole_on_mesh
-from easydel.trainers.state import TrainState
+from easydel.trainers.state import TrainState, abstract
 from easydel.trainers.step import TrainStep
 
 Job = tuple[Hashable, Callable[[], object]]
@@ -80,7 +79,7 @@ def form_of_batch(batch: Batch) -> tuple[tuple[int, ...], ...]:
 def _jobs(
     step: TrainStep, reference: Reference, state: TrainState, loader: Loader, start: Position, steps: int, mesh: Mesh
 ) -> Iterator[Job]:
-    form = _form(state)
+    form = abstract(state)
     met: set[Hashable] = set()
     for _, batch in islice(loader.batches(start, epochs=None), steps):
         key = form_of_batch(batch)
@@ -91,7 +90,5 @@ def _jobs(
         logps = jax.ShapeDtypeStruct(batch.lengths.shape, "float32", sharding=whole_on_mesh(mesh))
         yield key, lambda arguments=arguments, logps=logps: step.lower(form, arguments, logps).compile()
         yield key, lambda arguments=arguments: reference.compile(arguments)
-
-
-def _form(tree: PyTree) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+        if len(met) == len(loader.plan):
+            return  # the other batches take these shapes too, nearly always

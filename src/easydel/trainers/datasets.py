@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
-from easydel.data.prepare import Counts, Prepared, make_recipe, prepare
+from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
 from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
@@ -115,20 +115,24 @@ def named_sets(dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, t
 
 
 def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str) -> Prepared:
+    recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
     try:
-        return prepare(
-            rows,
-            tokenizer,
-            max_length=config.max_length,
-            max_prompt_length=config.max_prompt_length,
-            max_completion_length=config.max_completion_length,
-            truncation_mode=config.truncation_mode,
-            vocab_size=model.config.vocab_size,
-            cache_directory=config.cache_directory,
-            dataset_num_proc=config.dataset_num_proc,
-        )
+        return prepare_with(recipe, rows)
     except DataError as error:
         raise DataError(f"{words}: {error}") from error
+
+
+def _recipe(config: DPOConfig, tokenizer: Any, model: CausalLM, *, cache_directory: str | None) -> Recipe:
+    return make_recipe(
+        tokenizer,
+        max_length=config.max_length,
+        max_prompt_length=config.max_prompt_length,
+        max_completion_length=config.max_completion_length,
+        truncation_mode=config.truncation_mode,
+        vocab_size=model.config.vocab_size,
+        cache_directory=cache_directory,
+        dataset_num_proc=config.dataset_num_proc,
+    )
 
 
 def _loader(
@@ -148,16 +152,8 @@ def _loader(
 
 def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> StreamLoader:
     refuse_stream(config)
-    recipe = make_recipe(
-        tokenizer,
-        max_length=config.max_length,
-        max_prompt_length=config.max_prompt_length,
-        max_completion_length=config.max_completion_length,
-        truncation_mode=config.truncation_mode,
-        vocab_size=model.config.vocab_size,
-        cache_directory=None,  # a stream may have no end, and a disk has one
-        dataset_num_proc=config.dataset_num_proc,
-    )
+    # A stream may have no end, and a disk has one.
+    recipe = _recipe(config, tokenizer, model, cache_directory=None)
     try:
         return make_stream_loader(
             rows,

@@ -70,10 +70,9 @@ class Precomputed:
         unknown = set(keys) - self._known.keys()
         if unknown and self._folder is not None:
             self._known |= read_shards(self._folder, unknown)
-        if self._how.show and unknown & self._known.keys():
-            tqdm.write(
-                f"reference log-probabilities of {name}: {len(unknown & self._known.keys()):,} pairs were in the cache"
-            )
+        found = len(unknown & self._known.keys())
+        if self._how.show and found:
+            tqdm.write(f"reference log-probabilities of {name}: {found:,} pairs were in the cache")
         missing = {key: at for key, at in zip(keys, order, strict=True) if key not in self._known}
         if missing and params is None:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """The training state: one value, which a step takes and returns, a mesh shards and a checkpoint stores."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,11 @@ def with_rewards(so_far: RewardMean, sums: Mapping[str, Array]) -> RewardMean:
 def shardings(state: TrainState) -> TrainState:
     """Returns where each array of a state lies: what a step must give back to be compiled once."""
     return jax.tree.map(lambda x: x.sharding, state)
+
+
+def abstract(tree: PyTree) -> Any:
+    """Returns shape, dtype and sharding of each array in a tree: what to compile for, or to read into."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
 
 
 def _like_params(tree: PyTree, params: PyTree, mesh: Mesh) -> PyTree[NamedSharding]:
