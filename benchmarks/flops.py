@@ -22,8 +22,9 @@ from easydel.data.loader import Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.pair import Pair
 from easydel.models.config import ModelConfig
+from easydel.models.decoder import CHUNK
 from easydel.trainers.flops import matmul_flops, peak_flops, step_flops
-from easydel.trainers.metrics import unshared_tokens
+from easydel.trainers.metrics import positions_computed, unshared_tokens
 
 
 class Layout(NamedTuple):
@@ -58,8 +59,8 @@ def layout_of(
     needed = sum(step_flops(config, batch, with_reference=True) for batch in batches)
     if system == "ours":
         tokens = int(sum(np.sum(batch.segment > 0) for batch in batches))
-        blocks = sum(batch.segment.size for batch in batches)
-        head = sum(batch.target.size for batch in batches)
+        blocks = sum(positions_computed(batch, CHUNK) for batch in batches)
+        head = sum(min(-(-int(batch.lengths.sum()) // CHUNK) * CHUNK, batch.target.size) for batch in batches)
     else:
         tokens = unshared
         blocks = head = 2 * batch_size * sum(padded_lengths(system, pairs, limits, batch_size))
@@ -82,7 +83,7 @@ def padded_lengths(system: str, pairs: Sequence[Pair], limits: Limits, batch_siz
 
 def our_batches(pairs: Sequence[Pair], batch_size: int) -> list[Batch]:
     """Returns the packed batches that the trainer makes of the pairs, in their order, on one CPU device."""
-    loader = make_loader(pairs, total_batch_size=batch_size, shuffle=False, length_cost=0.0)
+    loader = make_loader(pairs, total_batch_size=batch_size, shuffle=False, chunk=CHUNK)
     return [loader.batch(Position(0, at)) for at in range(loader.steps_per_epoch)]
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from easydel.data.pack import Batch, pack, sizes, stack
 from easydel.data.pair import Pair
-from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape, plan_shapes, shape_for
+from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape, one_row, plan_shapes, shape_for
 from easydel.errors import ConfigError, DataError
 
 _STEPS_PER_SHAPE = 8
@@ -96,12 +96,14 @@ def make_loader(
     max_shapes: int = MAX_SHAPES,
     length_cost: float = LENGTH_COST,
     most_steps: int | None = None,
+    chunk: int | None = None,
 ) -> Loader:
     """Returns the loader of a run: `total_batch_size` pairs per step, in as many micro-batches as asked for.
 
     `max_shapes` bounds the shapes that are planned, and so the compilations; a short run gets fewer, as compiling a
     shape takes as long as some steps: an epoch, or `most_steps` if that is less. `length_cost` is what a longer row
-    costs in attention (see `LENGTH_COST`). Evaluation takes `shuffle=False` and one epoch.
+    costs in attention (see `LENGTH_COST`). With a `chunk`, the slots that the model computes at a time up to the last
+    token, all batches have one shape of one row. Evaluation takes `shuffle=False` and one epoch.
 
     Raises:
         ConfigError: a batch that cannot be split into equal micro-batches.
@@ -116,9 +118,34 @@ def make_loader(
     steps = [
         step for order in orders for step in steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
     ]
-    limit = shape_limit(max_shapes, -(-len(pairs) // total_batch_size), most_steps)
-    plan = plan_shapes(steps, limit=limit, shards=shards, length_cost=length_cost)
+    plan = plan_for(
+        steps,
+        max_shapes=max_shapes,
+        per_epoch=-(-len(pairs) // total_batch_size),
+        most_steps=most_steps,
+        shards=shards,
+        length_cost=length_cost,
+        chunk=chunk,
+    )
     return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
+
+
+def plan_for(
+    steps: Sequence[Sequence[Int[np.ndarray, "items 2"]]],
+    *,
+    max_shapes: int,
+    per_epoch: int,
+    most_steps: int | None,
+    shards: int,
+    length_cost: float,
+    chunk: int | None,
+) -> tuple[Shape, ...]:
+    """Returns the shapes of a run whose steps look like these, see `make_loader`; an epoch has `per_epoch` steps."""
+    if chunk is not None:
+        return (one_row(steps, multiple=chunk),)
+    return plan_shapes(
+        steps, limit=shape_limit(max_shapes, per_epoch, most_steps), shards=shards, length_cost=length_cost
+    )
 
 
 def shape_limit(max_shapes: int, per_epoch: int, most_steps: int | None) -> int:

@@ -110,6 +110,18 @@ def plan_shapes(
     return tuple(plan)
 
 
+def one_row(steps: Sequence[Sequence[Int[np.ndarray, "items 2"]]], *, multiple: int) -> Shape:
+    """Returns the one shape for a device that stops where the tokens end: filler costs memory there, but no time.
+
+    The row takes every micro-batch given; its length is rounded up to `multiple`, or as `round_length` does if shorter.
+    """
+    if not steps:
+        raise DataError("no batch to choose a shape for: the dataset is empty.")
+    tokens, slots = np.array([sizes.sum(axis=0) for step in steps for sizes in step]).max(axis=0).tolist()
+    length = round_length(tokens) if tokens <= multiple else math.ceil(tokens / multiple) * multiple
+    return Shape(1, length, round_slots(slots))
+
+
 def shape_for(step: Sequence[Int[np.ndarray, "items 2"]], plan: Sequence[Shape], *, shards: int = 1) -> Shape:
     """Returns the first shape of the plan that fits every micro-batch of a step.
 

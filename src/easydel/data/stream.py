@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from easydel.data.columns import Row, check_rows
-from easydel.data.loader import START, Position, check_sizes, make_batch, shape_limit, steps_of
+from easydel.data.loader import START, Position, check_sizes, make_batch, plan_for, steps_of
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair
 from easydel.data.prepare import Counts, Recipe, Tally, warn_of_identical
-from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape, plan_shapes
+from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape
 from easydel.errors import ConfigError, DataError
 
 BUFFER_SIZE = 1024
@@ -147,6 +147,7 @@ def make_stream_loader(
     shards: int = 1,
     max_shapes: int = MAX_SHAPES,
     length_cost: float = LENGTH_COST,
+    chunk: int | None = None,
 ) -> StreamLoader:
     """Returns the loader of a run on a stream, after a look at its first rows, of which the shapes are planned.
 
@@ -182,14 +183,22 @@ def make_stream_loader(
     for epoch in range(_PLANNED_ORDERS if shuffle else 1):
         order = list(_shuffled(range(len(pairs)), buffer, key, epoch))
         steps += steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
-    limit = shape_limit(max_shapes, -(-len(pairs) // total_batch_size), max_training_steps)
+    plan = plan_for(
+        steps,
+        max_shapes=max_shapes,
+        per_epoch=-(-len(pairs) // total_batch_size),
+        most_steps=max_training_steps,
+        shards=shards,
+        length_cost=length_cost,
+        chunk=chunk,
+    )
     return StreamLoader(
         pairs=pairs,
         total_batch_size=total_batch_size,
         gradient_accumulation_steps=gradient_accumulation_steps,
         seed=key,
         shards=shards,
-        plan=plan_shapes(steps, limit=limit, shards=shards, length_cost=length_cost),
+        plan=plan,
         buffer_size=buffer,
         max_training_steps=max_training_steps,
         recipe=recipe,

@@ -37,7 +37,7 @@ class _Options:
     sharding_axis_dims: Sequence[int] = (1, -1, 1, 1, 1)
     attn_mechanism: str = "auto"
     gradient_checkpointing: str = ""
-    scan_layers: bool | None = None
+    scan_layers: bool = True
 
 
 class AutoEasyDeLModelForCausalLM:
@@ -53,7 +53,7 @@ class AutoEasyDeLModelForCausalLM:
         sharding_axis_dims: Sequence[int] = (1, -1, 1, 1, 1),
         attn_mechanism: str = "auto",
         gradient_checkpointing: str = "",
-        scan_layers: bool | None = None,
+        scan_layers: bool = True,
         revision: str | None = None,
         token: str | None = None,
         config_kwargs: Mapping[str, Any] | None = None,

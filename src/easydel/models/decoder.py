@@ -1,7 +1,7 @@
 """The decoder: token ids in, hidden states out. One function serves every family, told apart by `ModelConfig`."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from easydel.attention import Dropout, LayerAttention, packed_attention, resolve
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
 from easydel.models.layers import gated_mlp, linear, rms_norm
+from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.rope import rotary, rotate
 from easydel.sharding import constrain
 
@@ -25,13 +26,21 @@ KeepingAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], t
 
 # For every `jax.jit` around a decoder, so that a forward pass rounds alike with and without gradients; otherwise policy
 # and reference of equal weights would disagree at the first step. XLA may leave out a rounding to bfloat16; on CPU it
-# hands those sums whose terms nobody else reads to a library (YNN) that has an `exp` of its own. The width is in bits
-# and a wish, for processors that have it: attention is 15 % faster than at XLA's 256.
+# hands those sums whose terms nobody else reads to a library (YNN) that has an `exp` of its own, so that the library
+# gets single matrix products only, at which it is fast. The width is in bits
+# and a wish, for processors that have it: attention is 15 % faster than at XLA's 256. Without the scheduler's taste for
+# concurrency no work is begun before its result is needed, so that less memory is in use.
 COMPILER_OPTIONS: dict[str, str | bool | int] = {
     "xla_allow_excess_precision": False,
-    "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    "xla_cpu_enable_concurrency_optimized_scheduler": False,
     "xla_cpu_prefer_vector_width": 512,
 }
+
+# Slots in a chunk of `per_token.in_chunks`: of 128 to 1024 the fastest on CPU, and what a batch is rounded up to.
+CHUNK = 512
+# The weights of a layer that are used before attention; the others are used after it.
+_BEFORE_ATTENTION = ("attention_norm", "query", "key", "value")
 
 PRECISIONS = ("default", "high", "highest")
 # Those policies of `jax.checkpoint_policies` that are policies, not functions that make one.
@@ -56,8 +65,7 @@ class Decoder:
         attn_mechanism: a name of `easydel.attention.MECHANISMS`, or 'auto'.
         gradient_checkpointing: '' keeps every intermediate result of a layer for the backward pass; else the
             name of a policy in `jax.checkpoint_policies`.
-        scan_layers: run the layers in a loop, which compiles faster. None: yes, except on CPU, where the loop
-            costs 15-25 % of the time.
+        scan_layers: run the layers in a loop, which compiles once for all of them; False writes them out one by one.
 
     Raises:
         ConfigError: a name that does not exist.
@@ -69,7 +77,7 @@ class Decoder:
     precision: str | None = None
     attn_mechanism: str = "auto"
     gradient_checkpointing: str = ""
-    scan_layers: bool | None = None
+    scan_layers: bool = True
 
     def __post_init__(self) -> None:
         _check_name("precision", self.precision, PRECISIONS)
@@ -100,9 +108,15 @@ class Decoder:
             tokens,
             rotary(self.config, position, segment),
             lambda cache: lambda query, key, value, dropout: (mix(query, key, value, dropout), None),
+            per_token=at_once if self.chunk is None else in_chunks(self.chunk, end_of_tokens(segment)),
             dropout_key=dropout_key,
         )
         return hidden
+
+    @property
+    def chunk(self) -> int | None:
+        """How many slots go through the layers at a time, up to the last token; None: all at once, filler too."""
+        return CHUNK if self._platform == "cpu" and self.mesh.size == 1 else None
 
     def row_attention(self, segment: Int[Array, "rows length"], branch: Int[Array, "rows length"]) -> LayerAttention:
         """Returns the attention of every layer on rows of this layout, see `easydel.attention.packed_attention`."""
@@ -128,32 +142,34 @@ class Decoder:
         attention: Callable[[Any], KeepingAttention],
         *,
         cache: Any = None,
+        per_token: PerToken = at_once,
         dropout_key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "rows length embed"], Any]:
         """Returns (hidden states after the final norm, what the attention of each layer kept, stacked).
 
-        `attention` makes the attention of a layer from that layer's slice of `cache` (leaves [layers, ...]).
+        `attention` makes the attention of a layer from that layer's slice of `cache` (leaves [layers, ...]);
+        `per_token` applies all else.
         """
         rate = self.config.attention_dropout
         keys = None if dropout_key is None or rate == 0 else jax.random.split(dropout_key, self._layers)
 
         def step(x: jax.Array, per_layer: Any) -> tuple[jax.Array, Any]:
             layer, layer_cache, key = per_layer
-            return self._layer(x, layer, angles, attention(layer_cache), None if key is None else (key, rate))
+            dropout = None if key is None else (key, rate)
+            return self._layer(x, layer, angles, attention(layer_cache), per_token, dropout)
 
         if self.gradient_checkpointing:
             policy = getattr(jax.checkpoint_policies, self.gradient_checkpointing)
             # Inside a loop the layers are apart anyway: the barrier against merging them would only cost time.
-            step = jax.checkpoint(step, policy=policy, prevent_cse=self._unrolled)
+            step = jax.checkpoint(step, policy=policy, prevent_cse=not self.scan_layers)
         x = constrain(
             params["embedding"][tokens].astype(self.dtype),
             ("rows", "length", "residual"),
             self.mesh,
             name="tokens",
         )
-        # A context and not an argument, so that it holds in every mechanism of attention; gradients keep it.
-        with nullcontext() if self.precision is None else jax.default_matmul_precision(self.precision):
-            unroll = self._layers if self._unrolled else 1
+        with self._in_precision():
+            unroll = 1 if self.scan_layers else self._layers
             x, kept = jax.lax.scan(step, x, (params["layers"], cache, keys), unroll=unroll)
         return rms_norm(x, params["norm"], self.config.rms_norm_eps), kept
 
@@ -163,17 +179,38 @@ class Decoder:
         layer: Params,
         angles: tuple[jax.Array, jax.Array],
         attention: KeepingAttention,
+        per_token: PerToken,
         dropout: Dropout | None,
     ) -> tuple[jax.Array, Any]:
-        normed = rms_norm(x, layer["attention_norm"], self.config.rms_norm_eps)
-        query = rotate(linear("rle,ehd->rlhd", normed, layer["query"]), *angles)
-        key = rotate(linear("rle,ehd->rlhd", normed, layer["key"]), *angles)
-        value = linear("rle,ehd->rlhd", normed, layer["value"])
+        before = {name: layer[name] for name in _BEFORE_ATTENTION}
+        after = {name: layer[name] for name in layer if name not in before}
+        query, key, value = per_token(self._before_attention, before, angles, x)
         mixed, kept = attention(query, key, value, dropout)
-        x = x + linear("rlhd,hde->rle", mixed, layer["output"])
-        normed = rms_norm(x, layer["mlp_norm"], self.config.rms_norm_eps)
-        x = x + gated_mlp(normed, layer, activation=self.config.hidden_act)
+        x = per_token(self._after_attention, after, (), (x, mixed))
         return constrain(x, ("rows", "length", "residual"), self.mesh), kept
+
+    def _before_attention(
+        self, layer: Params, angles: tuple[jax.Array, jax.Array], x: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        with self._in_precision():
+            normed = rms_norm(x, layer["attention_norm"], self.config.rms_norm_eps)
+            query = rotate(linear("rle,ehd->rlhd", normed, layer["query"]), *angles)
+            key = rotate(linear("rle,ehd->rlhd", normed, layer["key"]), *angles)
+            return query, key, linear("rle,ehd->rlhd", normed, layer["value"])
+
+    def _after_attention(self, layer: Params, _: tuple[()], inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        x, mixed = inputs
+        with self._in_precision():
+            x = x + linear("rlhd,hde->rle", mixed, layer["output"])
+            normed = rms_norm(x, layer["mlp_norm"], self.config.rms_norm_eps)
+            return x + gated_mlp(normed, layer, activation=self.config.hidden_act)
+
+    def _in_precision(self) -> AbstractContextManager[Any]:
+        """A context and not an argument, so that it holds in every mechanism of attention.
+
+        A gradient keeps it, but what a gradient calls anew is outside of it: such functions enter it themselves.
+        """
+        return nullcontext() if self.precision is None else jax.default_matmul_precision(self.precision)
 
     @property
     def _layers(self) -> int:
@@ -182,10 +219,6 @@ class Decoder:
     @property
     def _platform(self) -> str:
         return self.mesh.devices.flat[0].platform
-
-    @property
-    def _unrolled(self) -> bool:
-        return self._platform == "cpu" if self.scan_layers is None else not self.scan_layers
 
 
 def _check_name(field: str, value: str | None, choices: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from easydel.data.loader import Loader, Position
 from easydel.data.pack import Batch
+from easydel.memory import give_back_freed
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import form_on_mesh, whole_on_mesh
 from easydel.trainers.state import TrainState, abstract
@@ -35,7 +36,7 @@ class CompileAhead:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="compile")
         self._jobs: dict[Hashable, list[Future[object]]] = {}
         for key, job in jobs:
-            self._jobs.setdefault(key, []).append(self._pool.submit(job))
+            self._jobs.setdefault(key, []).append(self._pool.submit(_tidy, job))
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +55,12 @@ class CompileAhead:
         for job in self._jobs.pop(key, []):
             if not job.cancel():
                 job.result()
+
+
+def _tidy(job: Callable[[], object]) -> object:
+    result = job()
+    give_back_freed()
+    return result
 
 
 def compile_training(

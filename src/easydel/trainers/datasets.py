@@ -146,6 +146,7 @@ def _loader(
         shuffle=shuffle,
         shards=row_shards(model.decoder.mesh),
         length_cost=_length_cost(model),
+        chunk=model.decoder.chunk,
         most_steps=config.max_training_steps,
     )
 
@@ -167,6 +168,7 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
             seed=config.seed,
             shards=row_shards(model.decoder.mesh),
             length_cost=_length_cost(model),
+            chunk=model.decoder.chunk,
         )
     except DataError as error:
         raise DataError(f"train_dataset: {error}") from error

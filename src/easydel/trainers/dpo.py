@@ -14,6 +14,7 @@ from easydel.data.stream import StreamLoader
 from easydel.errors import ConfigError
 from easydel.losses import Scalar
 from easydel.models.causal_lm import CausalLM
+from easydel.models.decoder import CHUNK
 from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer
 from easydel.trainers.compile_ahead import compile_training
@@ -93,7 +94,7 @@ class DPOTrainer:
             sets = named_sets(eval_dataset, "eval_dataset")
             check_goal(self._goal, [f"{name}_{kind}" for name in sets for kind in kinds])
             self._evaluation_sets = self._sets_of(eval_dataset, "eval_dataset")
-        self._chunk = 1024 if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
+        self._chunk = CHUNK if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
         if train_dataset is not None:
             self._train_set = training_set(arguments, train_dataset, processing_class, model)
             check_run(arguments, model, self._train_set.loader, self.total_steps)

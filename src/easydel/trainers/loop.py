@@ -145,7 +145,9 @@ class Loop:
         self._step += 1
         parts.reference.after_step(self._step, self._state.params)
         with_reference = parts.config.needs_reference and not parts.config.precompute_ref_log_probs
-        self._window.add(batch, sums, step_flops(parts.model.config, batch, with_reference=with_reference))
+        self._window.add(
+            batch, sums, step_flops(parts.model.config, batch, with_reference=with_reference), parts.model.decoder.chunk
+        )
         self._progress = self._progress._replace(
             epoch=position.epoch,
             batch=position.batch,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from easydel.data.pack import Batch
@@ -103,11 +104,14 @@ class Window:
         self._seconds = 0.0
         self._since = time.perf_counter()
 
-    def add(self, batch: Batch, sums: Sums, flops: float) -> None:
-        """Takes the packed batch of a step, the sums that the step returned, and the arithmetic it was by formula."""
+    def add(self, batch: Batch, sums: Sums, flops: float, chunk: int | None = None) -> None:
+        """Takes the packed batch of a step, the sums that the step returned, and the arithmetic it was by formula.
+
+        `chunk` is that of the decoder, see `positions_computed`.
+        """
         self._flops += flops
         self._sums.append(sums)
-        self._row_positions += batch.segment.size
+        self._row_positions += positions_computed(batch, chunk)
         self._row_tokens += int((batch.segment > 0).sum())
         self._num_tokens += unshared_tokens(batch)
 
@@ -145,6 +149,15 @@ class Window:
                 "prefix_shared_fraction": 1.0 - self._row_tokens / self._num_tokens,
             }
         )
+
+
+def positions_computed(batch: Batch, chunk: int | None) -> int:
+    """Returns the slots that go through the blocks: all, or with a `chunk` those of the chunks that have a token."""
+    if chunk is None:
+        return batch.segment.size
+    flat = batch.segment.reshape(-1, batch.segment.shape[-2] * batch.segment.shape[-1]) > 0  # of each micro-batch
+    ends = np.max(flat * np.arange(1, flat.shape[1] + 1), axis=1)
+    return int(np.minimum(-(-ends // chunk) * chunk, flat.shape[1]).sum())
 
 
 def unshared_tokens(batch: Batch) -> int:

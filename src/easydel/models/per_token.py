@@ -1,0 +1,106 @@
+"""Functions of single tokens, on all slots at once or chunk by chunk up to where the tokens end.
+
+All of a decoder but attention looks at one token at a time. On CPU a loop over chunks has three uses: it ends with the
+tokens, so that one compiled shape serves batches of any length and filler costs nothing; what a chunk needs on its way
+stays in the cache of the processor; and the backward pass computes a chunk again rather than keep it for all tokens.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree
+
+# (weights, what has no gradient, what has one) -> values; leaves but those of weights are [rows length ...].
+TokenFunction = Callable[[Any, Any, Any], Any]
+
+
+class PerToken(Protocol):
+    """How a function of single tokens is applied to rows of them."""
+
+    def __call__(self, function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any: ...
+
+
+def at_once(function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any:
+    """Returns `function` of all slots, filler too."""
+    return function(weights, fixed, x)
+
+
+def in_chunks(chunk: int, end: Int[Array, ""]) -> PerToken:
+    """Returns what applies a function to `chunk` slots at a time, to those before `end`; the others become 0.
+
+    Slots are counted through all rows, one row after another. The backward pass calls the function again.
+    """
+
+    def apply(function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any:
+        rows, length = jax.tree.leaves(x)[0].shape[:2]
+        size = min(chunk, rows * length)
+        filler = -(rows * length) % size
+
+        def laid_out(leaf: jax.Array) -> jax.Array:
+            flat = leaf.reshape(1, -1, *leaf.shape[2:])
+            return jnp.pad(flat, ((0, 0), (0, filler), *((0, 0) for _ in flat.shape[2:]))) if filler else flat
+
+        out = _in_chunks(function, size, end, weights, jax.tree.map(laid_out, fixed), jax.tree.map(laid_out, x))
+        return jax.tree.map(lambda leaf: leaf[:, : rows * length].reshape(rows, length, *leaf.shape[2:]), out)
+
+    return apply
+
+
+def end_of_tokens(segment: Int[Array, "rows length"]) -> Int[Array, ""]:
+    """Returns the place after the last token, slots of all rows counted one after another.
+
+    >>> int(end_of_tokens(jnp.array([[1, 1, 0], [1, 0, 0]])))
+    4
+    """
+    flat = segment.reshape(-1)
+    return jnp.max(jnp.where(flat > 0, jnp.arange(1, flat.size + 1), 0))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _in_chunks(function: TokenFunction, chunk: int, end: Array, weights: PyTree, fixed: PyTree, x: PyTree) -> PyTree:
+    return _forward(function, chunk, end, weights, fixed, x)[0]
+
+
+def _forward(
+    function: TokenFunction, chunk: int, end: Array, weights: PyTree, fixed: PyTree, x: PyTree
+) -> tuple[PyTree, tuple[Any, ...]]:
+    slots = jax.tree.leaves(x)[0].shape[1]
+    one = jax.eval_shape(function, weights, *_cut((fixed, x), jnp.asarray(0), chunk))
+    nothing = jax.tree.map(lambda like: jnp.zeros((1, slots, *like.shape[2:]), like.dtype), one)
+
+    def add_chunk(number: jax.Array, done: PyTree) -> PyTree:
+        start = number * chunk
+        return _put(done, function(weights, *_cut((fixed, x), start, chunk)), start)
+
+    return jax.lax.fori_loop(0, -(-end // chunk), add_chunk, nothing), (end, weights, fixed, x)
+
+
+def _backward(function: TokenFunction, chunk: int, kept: tuple[Any, ...], pull: PyTree) -> tuple[Any, ...]:
+    end, weights, fixed, x = kept
+
+    def add_chunk(number: jax.Array, done: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        by_weights, by_x = done
+        start = number * chunk
+        here, mine = _cut((fixed, x), start, chunk)
+        _, gradient = jax.vjp(lambda weights, mine: function(weights, here, mine), weights, mine)
+        more, by_mine = gradient(_cut(pull, start, chunk))
+        return jax.tree.map(lambda total, part: total + part, by_weights, more), _put(by_x, by_mine, start)
+
+    # float32 whatever the weights are: small gradients added in bfloat16 are lost.
+    zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights), jax.tree.map(jnp.zeros_like, x)
+    by_weights, by_x = jax.lax.fori_loop(0, -(-end // chunk), add_chunk, zeros)
+    return None, jax.tree.map(lambda total, w: total.astype(w.dtype), by_weights, weights), None, by_x
+
+
+_in_chunks.defvjp(_forward, _backward)
+
+
+def _cut(tree: Any, start: jax.Array, chunk: int) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, chunk, axis=1), tree)
+
+
+def _put(tree: Any, part: Any, start: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf, chunk: jax.lax.dynamic_update_slice_in_dim(leaf, chunk, start, axis=1), tree, part)
