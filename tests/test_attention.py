@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.attention import MECHANISMS, attend, packed_attention, resolve_mechanism, visible
+from easydel.attention import MECHANISMS, WITH_SCORE_CAP, attend, packed_attention, resolve_mechanism, visible
 from easydel.errors import ConfigError
 from easydel.sharding import make_mesh
 from oracles.tiny import ONE_DEVICE
 
 SEGMENT = np.array([[1, 1, 1, 1, 1, 2, 2, 2, 0, 0]])
 BRANCH = np.array([[0, 0, 1, 2, 2, 0, 1, 2, 0, 0]])
+POSITION = np.array([[0, 1, 2, 2, 3, 0, 1, 1, 0, 0]])
 
 
 def inputs(rows=2, length=10, heads=4, kv_heads=2, head_dim=8, dtype=np.float32):
@@ -21,7 +22,7 @@ def inputs(rows=2, length=10, heads=4, kv_heads=2, head_dim=8, dtype=np.float32)
     return tuple(jnp.asarray(x, dtype) for x in (query, key, value))
 
 
-def written_out(query, key, value, mask, scale):
+def written_out(query, key, value, mask, scale, cap=np.inf):
     """Attention of one query and one head at a time, in float64."""
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     group = query.shape[2] // key.shape[2]
@@ -29,6 +30,7 @@ def written_out(query, key, value, mask, scale):
     for row, place, head in np.ndindex(*query.shape[:3]):
         seen = np.flatnonzero(mask[row, place])
         scores = key[row, seen, head // group] @ query[row, place, head] * scale
+        scores = scores if np.isinf(cap) else cap * np.tanh(scores / cap)
         weights = np.exp(scores - scores.max())
         out[row, place, head] = weights / weights.sum() @ value[row, seen, head // group]
     return out
@@ -47,19 +49,38 @@ def test_padding_sees_nothing_real_and_nothing_real_sees_padding():
     assert not seen[:8, 8:].any()
 
 
+def test_a_window_is_measured_in_positions_of_the_own_sequence():
+    """The last token of the rejected answer stands three places behind the prompt and two positions."""
+    seen = np.asarray(visible(*(jnp.asarray(x) for x in (SEGMENT, BRANCH, POSITION)), window=3))[0]
+    expected = {2: [0, 1, 2], 3: [0, 1, 3], 4: [1, 3, 4], 7: [5, 7]}
+    for place, keys in expected.items():
+        assert np.flatnonzero(seen[place]).tolist() == keys
+
+
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_every_mechanism_is_a_masked_softmax_over_grouped_heads(mechanism):
+@pytest.mark.parametrize("window", [None, 1, 3])
+def test_every_mechanism_is_a_masked_softmax_over_grouped_heads(mechanism, window):
     query, key, value = inputs()
-    segment, branch = np.repeat(SEGMENT, 2, 0), np.repeat(BRANCH, 2, 0)
-    mask = np.asarray(visible(segment, branch))
+    segment, branch, position = (np.repeat(x, 2, 0) for x in (SEGMENT, BRANCH, POSITION))
+    mask = np.asarray(visible(segment, branch, position, window))
     expected = written_out(query, key, value, mask, 0.3)
     given = attend(query, key, value, jnp.asarray(mask), scale=0.3, mechanism=mechanism)
     np.testing.assert_allclose(given, expected, atol=1e-5)
-    attention = packed_attention(
-        mechanism, jnp.asarray(segment), jnp.asarray(branch), scale=0.3, mesh=make_mesh(ONE_DEVICE)
-    )
+    layout = (jnp.asarray(x) for x in (segment, branch, position))
+    attention = packed_attention(mechanism, *layout, scale=0.3, mesh=make_mesh(ONE_DEVICE), window=window)
     given, real = attention(query, key, value, None), segment > 0
     np.testing.assert_allclose(np.asarray(given)[real], expected[real], atol=1e-5)
+
+
+@pytest.mark.parametrize("mechanism", WITH_SCORE_CAP)
+def test_a_cap_bounds_the_scores_before_the_softmax(mechanism):
+    query, key, value = inputs(rows=1)
+    layout = tuple(jnp.asarray(x) for x in (SEGMENT, BRANCH, POSITION))
+    expected = written_out(query, key, value, np.asarray(visible(*layout[:2])), 0.9, cap=1.5)
+    given = attend(query, key, value, visible(*layout[:2]), scale=0.9, mechanism=mechanism, score_cap=1.5)
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+    attention = packed_attention(mechanism, *layout, scale=0.9, mesh=make_mesh(ONE_DEVICE), score_cap=1.5)
+    np.testing.assert_allclose(attention(query, key, value, None)[:, :8], expected[:, :8], atol=1e-5)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
@@ -89,17 +110,26 @@ def test_dropout_keeps_the_mean_and_drops_the_given_share():
 
 
 @pytest.mark.parametrize(
-    ("name", "platform", "rate", "resolved"),
+    ("name", "platform", "rate", "cap", "resolved"),
     [
-        ("auto", "cpu", 0.0, "blockwise"),
-        ("auto", "gpu", 0.0, "sdpa"),
-        ("auto", "gpu", 0.1, "vanilla"),
-        ("auto", "cpu", 0.1, "vanilla"),
-        ("sdpa", "cpu", 0.0, "sdpa"),
+        ("auto", "cpu", 0.0, None, "blockwise"),
+        ("auto", "cpu", 0.0, 50.0, "blockwise"),
+        ("auto", "gpu", 0.0, None, "sdpa"),
+        ("auto", "gpu", 0.0, 50.0, "vanilla"),
+        ("auto", "gpu", 0.1, None, "vanilla"),
+        ("auto", "cpu", 0.1, None, "vanilla"),
+        ("sdpa", "cpu", 0.0, None, "sdpa"),
     ],
 )
-def test_auto_picks_by_platform(name, platform, rate, resolved):
-    assert resolve_mechanism(name, platform=platform, dropout_rate=rate) == resolved
+def test_auto_picks_by_platform_and_by_what_the_model_needs(name, platform, rate, cap, resolved):
+    assert resolve_mechanism(name, platform=platform, dropout_rate=rate, score_cap=cap) == resolved
+
+
+def test_a_cap_with_a_mechanism_that_has_none_is_refused():
+    with pytest.raises(ConfigError, match=r"no cap of scores and attn_logit_softcapping is 50.0. Use 'vanilla' or"):
+        resolve_mechanism("sdpa", platform="gpu", score_cap=50.0)
+    with pytest.raises(ConfigError, match="no cap of scores"):
+        attend(*inputs(), jnp.ones((2, 10, 10), bool), scale=1.0, mechanism="sdpa", score_cap=50.0)
 
 
 def test_an_unknown_mechanism_is_refused_with_those_supported():
@@ -111,7 +141,7 @@ def test_an_unknown_mechanism_is_refused_with_those_supported():
 def test_dropout_with_a_mechanism_that_has_none_is_refused(mechanism):
     with pytest.raises(ConfigError, match=r"no dropout and attention_dropout is 0\.1"):
         resolve_mechanism(mechanism, platform="gpu", dropout_rate=0.1)
-    segment, branch = jnp.asarray(SEGMENT), jnp.asarray(BRANCH)
-    attention = packed_attention(mechanism, segment, branch, scale=1.0, mesh=make_mesh(ONE_DEVICE))
+    layout = (jnp.asarray(x) for x in (SEGMENT, BRANCH, POSITION))
+    attention = packed_attention(mechanism, *layout, scale=1.0, mesh=make_mesh(ONE_DEVICE))
     with pytest.raises(ConfigError, match="no dropout"):
         attention(*inputs(rows=1), (jax.random.key(0), 0.1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from easydel.attention import attend, packed_attention, visible
-from easydel.blockwise import BLOCK, blockwise_attention, query_blocks
+from easydel.blockwise import BLOCK, Scores, _over_keys, blockwise_attention, query_blocks
 from easydel.sharding import make_mesh
 from oracles.tiny import ONE_DEVICE
 
@@ -22,14 +22,17 @@ FULL = (((BLOCK, BLOCK, BLOCK + 20),),)
 
 
 def layout(rows):
-    segment, branch = np.zeros((2, len(rows), LENGTH), np.int32)
+    """Returns (segment, branch, position)."""
+    segment, branch, position = np.zeros((3, len(rows), LENGTH), np.int32)
     for row, segments in enumerate(rows):
         end = 0
         for number, parts in enumerate(segments, start=1):
             start, end = end, end + sum(parts)
             segment[row, start:end] = number
             branch[row, start:end] = np.repeat([0, 1, 2], parts)
-    return jnp.asarray(segment), jnp.asarray(branch)
+            prompt, chosen, rejected = parts
+            position[row, start:end] = np.r_[0 : prompt + chosen, prompt : prompt + rejected]
+    return jnp.asarray(segment), jnp.asarray(branch), jnp.asarray(position)
 
 
 def inputs(rows, heads=4, kv_heads=2, head_dim=8, dtype=np.float32):
@@ -54,14 +57,15 @@ def random_rows(seed):
     return tuple(rows)
 
 
-def compiled_results(mechanism, rows, arguments, scale=0.3):
+def compiled_results(mechanism, rows, arguments, scale=0.3, **options):
     """The values, and the gradients of their sum with random weights on real tokens."""
-    segment, branch = layout(rows)
+    segment, branch, position = layout(rows)
     weight = np.random.default_rng(1).standard_normal(arguments[0].shape) * (np.asarray(segment) > 0)[..., None, None]
 
     @jax.jit
     def run(*arguments):
-        attention = packed_attention(mechanism, segment, branch, scale=scale, mesh=make_mesh(ONE_DEVICE))
+        mesh = make_mesh(ONE_DEVICE)
+        attention = packed_attention(mechanism, segment, branch, position, scale=scale, mesh=mesh, **options)
         out, pull = jax.vjp(lambda *x: attention(*x, None), *arguments)
         return out, pull(jnp.asarray(weight, out.dtype))
 
@@ -71,7 +75,7 @@ def compiled_results(mechanism, rows, arguments, scale=0.3):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_blocks_name_each_real_query_once_and_the_keys_it_sees(seed):
-    segment, branch = layout(random_rows(seed))
+    segment, branch, _ = layout(random_rows(seed))
     blocks = jax.tree.map(np.asarray, query_blocks(segment, branch))
     named = np.zeros((segment.size, segment.size), int)
     for start, end, own, prompt, prompt_end in zip(*(x[: blocks.used] for x in blocks[:5]), strict=True):
@@ -95,6 +99,38 @@ def test_values_and_gradients_are_those_of_a_dense_mask(rows, heads, kv_heads, h
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("window", [1, 7, BLOCK, BLOCK + 9])
+def test_values_and_gradients_within_a_window_are_those_of_a_dense_mask(window, seed):
+    rows = random_rows(seed)
+    arguments = inputs(len(rows))
+    found, expected = (compiled_results(name, rows, arguments, window=window) for name in ("blockwise", "vanilla"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
+
+
+def test_values_and_gradients_of_capped_scores_are_those_of_a_dense_mask():
+    """The scores reach to 5, far beyond the cap."""
+    options = {"scale": 0.6, "score_cap": 1.5, "window": 40}
+    arguments = inputs(len(ROWS))
+    found, expected = (compiled_results(name, ROWS, arguments, **options) for name in ("blockwise", "vanilla"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected)
+
+
+def test_blocks_out_of_the_window_are_not_computed():
+    """Of a prompt of 1,024 tokens, a query sees two blocks at most; the time of a loop is counted in its steps."""
+    ids = jnp.ones((1, 16 * BLOCK), jnp.int32)
+    blocks = query_blocks(ids, 0 * ids)
+
+    def steps(window):
+        def count(at, seen, state):
+            return (state[0] + 1,)
+
+        return [int(_over_keys(blocks, i, 1, window, count, (jnp.int32(0),))[0]) for i in range(16)]
+
+    assert steps(None) == list(range(1, 17))
+    assert steps(BLOCK) == [1] + [2] * 15
+
+
 def test_values_and_gradients_in_bfloat16_are_those_of_float32_to_its_precision():
     arguments = inputs(len(ROWS), dtype=jnp.bfloat16)
     found = compiled_results("blockwise", ROWS, arguments)
@@ -115,10 +151,10 @@ def test_scores_far_apart_give_the_numbers_of_a_dense_mask():
 
 
 def test_padding_and_other_segments_get_no_gradient():
-    segment, branch = layout(ROWS)
+    segment, branch, _ = layout(ROWS)
 
     def one_query(query, key, value):
-        return blockwise_attention(query, key, value, query_blocks(segment, branch), 0.3)[0, 39].sum()
+        return blockwise_attention(query, key, value, query_blocks(segment, branch), Scores(0.3))[0, 39].sum()
 
     gradients = jax.jit(jax.grad(one_query, argnums=(0, 1, 2)))(*inputs(len(ROWS)))
     for gradient, places in zip(gradients, ([39], range(40), range(40)), strict=True):
@@ -127,24 +163,23 @@ def test_padding_and_other_segments_get_no_gradient():
 
 
 def test_the_forward_pass_gives_the_same_bits_with_and_without_a_gradient():
-    segment, branch = layout(ROWS)
+    segment, branch, _ = layout(ROWS)
     arguments = inputs(len(ROWS))
 
     def mix(*arguments):
-        return blockwise_attention(*arguments, query_blocks(segment, branch), 0.3)
+        return blockwise_attention(*arguments, query_blocks(segment, branch), Scores(0.3))
 
     with_gradient, _ = jax.jit(lambda *x: jax.vjp(mix, *x))(*arguments)
     np.testing.assert_array_equal(jax.jit(mix)(*arguments), with_gradient)
 
 
 def test_rows_and_heads_split_over_devices_give_the_numbers_of_one_device():
-    segment, branch = layout(ROWS)
     arguments = inputs(len(ROWS))
 
     def results(dims):
         @jax.jit
         def run(*arguments):
-            attention = packed_attention("blockwise", segment, branch, scale=0.3, mesh=make_mesh(dims))
+            attention = packed_attention("blockwise", *layout(ROWS), scale=0.3, mesh=make_mesh(dims))
             out, pull = jax.vjp(lambda *x: attention(*x, None), *arguments)
             return out, pull(jnp.ones_like(out))
 
@@ -156,11 +191,11 @@ def test_rows_and_heads_split_over_devices_give_the_numbers_of_one_device():
 
 
 def test_the_precision_of_products_holds_in_the_backward_pass_too():
-    segment, branch = layout(FULL)
+    segment, branch, _ = layout(FULL)
     blocks = query_blocks(segment, branch)
 
     def total(*arguments):
-        return blockwise_attention(*arguments, blocks, 0.3, "highest").sum()
+        return blockwise_attention(*arguments, blocks, Scores(0.3, precision="highest")).sum()
 
     text = str(jax.make_jaxpr(jax.grad(total, argnums=(0, 1, 2)))(*inputs(1)))
     products = text.count("dot_general[")
@@ -174,7 +209,7 @@ def test_memory_does_not_grow_with_the_square_of_the_length():
         x = jax.ShapeDtypeStruct((1, length, 2, 8), jnp.float32)
 
         def total(query):
-            return blockwise_attention(query, query, query, query_blocks(ids, 0 * ids), 0.3).sum()
+            return blockwise_attention(query, query, query, query_blocks(ids, 0 * ids), Scores(0.3)).sum()
 
         memory = jax.jit(jax.grad(total)).lower(x).compile().memory_analysis()
         assert memory is not None

@@ -14,16 +14,17 @@ SOURCE = Path(easydel.__file__).parent
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "sharding": set(),
-    "blockwise": set(),
-    "attention": {"blockwise", "sharding"},
+    "softcap": set(),
+    "blockwise": {"softcap"},
+    "attention": {"blockwise", "sharding", "softcap"},
     "losses": set(),
     "data": set(),
     "quickstart": set(),
     "memory": set(),
     "weights": {"sharding"},
-    "models": {"weights", "attention", "sharding", "memory"},
-    "logprobs": {"data"},
-    "trainers": {"models", "weights", "attention", "sharding", "memory", "logprobs", "data", "losses"},
+    "models": {"weights", "attention", "sharding", "softcap", "memory"},
+    "logprobs": {"data", "softcap"},
+    "trainers": {"models", "weights", "attention", "sharding", "softcap", "memory", "logprobs", "data", "losses"},
 }
 BELOW["scripts"] = {"trainers", "quickstart", *BELOW["trainers"]}
 

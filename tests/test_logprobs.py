@@ -196,6 +196,7 @@ class Table:
     """A decoder whose hidden state of a token is a row of a table."""
 
     precision = None
+    logit_cap = None
 
     def __call__(self, params, tokens, segment, branch, position, dropout_key=None):
         return params["table"].astype(params["head"].dtype)[tokens]
@@ -257,6 +258,32 @@ def test_the_memory_of_the_head_does_not_grow_with_vocabulary_times_tokens():
     few, many = temporary_bytes(1024), temporary_bytes(4096)
     assert many - few < 3072 * 20 * 4 * embed  # a few vectors of each slot, and not its 2,048 logits
     assert few < 8 * chunk * vocab * 4  # a handful of chunks of logits
+
+
+def test_a_cap_bounds_the_logits_in_every_statistic_and_in_the_gradient(head_inputs):
+    """Against the same maths on all logits at once, and jax's own derivative of it."""
+    states, target, head = (jnp.asarray(x) for x in head_inputs)
+
+    def plain(states, head):
+        logits = 1.3 * jnp.tanh(jnp.einsum("sce,ve->scv", states, head) / 1.3)
+        chances = jax.nn.log_softmax(logits)
+        return jnp.take_along_axis(chances, target[..., None], -1)[..., 0], (logits, chances)
+
+    def ours(states, head):
+        found = token_statistics(states, target, head, chunk=4, logit_metrics=True, collision=True, cap=1.3)
+        return found.logp, found
+
+    pull = jnp.asarray(np.random.default_rng(3).standard_normal(target.shape), jnp.float32)
+    (logp, (logits, chances)), found = plain(states, head), ours(states, head)[1]
+    np.testing.assert_allclose(found.logp, logp, atol=1e-5)
+    np.testing.assert_allclose(found.mean_logit, logits.mean(-1), atol=1e-5)
+    np.testing.assert_allclose(found.entropy, -(jnp.exp(chances) * chances).sum(-1), atol=1e-5)
+    np.testing.assert_allclose(found.collision, jnp.log(jnp.exp(2 * chances).sum(-1)), atol=1e-5)
+    wanted, given = (
+        jax.grad(lambda *x, function=function: jnp.sum(pull * function(*x)[0]), argnums=(0, 1))(states, head)
+        for function in (plain, ours)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), given, wanted)
 
 
 def test_slots_that_are_not_used_are_not_computed(head_inputs):

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from easydel.softcap import soft_cap, times_slope
+
 BLOCK = 64  # tokens; of 32 to 256 the fastest on CPU, for head_dim 8 and 32
 # Masked scores are this instead of -inf, so that a query that sees nothing gets finite numbers and gradients.
 MASKED = -0.7 * float(np.finfo(np.float32).max)
@@ -37,6 +39,23 @@ class Blocks(NamedTuple):
     prompt: Int[Array, "tokens"]
     prompt_end: Int[Array, "tokens"]
     used: Int[Array, ""]
+
+
+class Scores(NamedTuple):
+    """How scores are made; static.
+
+    Attributes:
+        scale: of query key^T.
+        window: a query sees keys less than this many positions before it; None is no bound.
+        cap: c of c * tanh(score / c); None is no cap.
+        precision: of the matrix products, as in `jax.lax.Precision`: an argument, because the backward pass is traced
+            outside of any context of the forward pass.
+    """
+
+    scale: float
+    window: int | None = None
+    cap: float | None = None
+    precision: str | None = None
 
 
 def query_blocks(segment: Int[Array, "rows length"], branch: Int[Array, "rows length"]) -> Blocks:
@@ -62,21 +81,19 @@ def query_blocks(segment: Int[Array, "rows length"], branch: Int[Array, "rows le
     return Blocks(start, end, own, prompt, prompt_end, used=jnp.sum(first, dtype=jnp.int32))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
 def blockwise_attention(
     query: Float[Array, "rows length heads head_dim"],
     key: Float[Array, "rows length kv_heads head_dim"],
     value: Float[Array, "rows length kv_heads head_dim"],
     blocks: Blocks,
-    scale: float,
-    precision: str | None = None,
+    how: Scores,
 ) -> Float[Array, "rows length heads head_dim"]:
     """Returns softmax(scale * query key^T) value over the keys each query sees, in the dtype of `query`.
 
-    What stands at padding is finite and means nothing. `precision` is that of the matrix products, as in
-    `jax.lax.Precision`: an argument, because the backward pass is traced outside of any context of the forward pass.
+    What stands at padding is finite and means nothing.
     """
-    return _forward(query, key, value, blocks, scale, precision)[0]
+    return _forward(query, key, value, blocks, how)[0]
 
 
 class _Kept(NamedTuple):
@@ -91,11 +108,11 @@ class _Kept(NamedTuple):
 
 
 def _forward(
-    query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks, scale: float, precision: str | None
+    query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks, how: Scores
 ) -> tuple[jax.Array, _Kept]:
-    queries, keys, values = _grouped(query * scale, key.shape[2]), _by_head(key), _by_head(value)
+    queries, keys, values = _grouped(query * how.scale, key.shape[2]), _by_head(key), _by_head(value)
     kv_heads, group, _, head_dim = queries.shape
-    product = partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
+    product = partial(jnp.einsum, precision=how.precision, preferred_element_type=jnp.float32)
 
     def block(number: jax.Array, done: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         out, log_sum = done
@@ -104,7 +121,8 @@ def _forward(
 
         def step(at: jax.Array, seen: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             highest, total, mixed = state
-            scores = jnp.where(seen, product("ksd,kqd->ksq", _keys_at(keys, at), mine), MASKED)
+            capped = soft_cap(product("ksd,kqd->ksq", _keys_at(keys, at), mine), how.cap)
+            scores = jnp.where(seen, capped, MASKED)
             higher = jnp.maximum(highest, jnp.max(scores, axis=1))
             weights, shrink = jnp.exp(scores - higher[:, None]), jnp.exp(highest - higher)
             more = product("ksq,ksd->kdq", weights.astype(values.dtype), _keys_at(values, at))
@@ -112,7 +130,7 @@ def _forward(
 
         nothing = jnp.zeros((kv_heads, group * BLOCK), jnp.float32)
         empty = nothing + MASKED, nothing, jnp.zeros((kv_heads, head_dim, group * BLOCK), jnp.float32)
-        highest, total, mixed = _over_keys(blocks, number, group, step, empty)
+        highest, total, mixed = _over_keys(blocks, number, group, how.window, step, empty)
         out = _write(out, jnp.swapaxes(mixed / total[:, None], 1, 2), start)
         return out, _write(log_sum, highest + jnp.log(total), start)
 
@@ -122,16 +140,14 @@ def _forward(
     return out, _Kept(query, key, value, blocks, out, log_sum)
 
 
-def _backward(
-    scale: float, precision: str | None, kept: _Kept, d_out: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+def _backward(how: Scores, kept: _Kept, d_out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     """The gradient of a softmax p of scores s is ds = p (dp - sum p dp), and that sum is (out, d_out)."""
     query, key, value, blocks, out, log_sum = kept
-    queries, keys, values = _grouped(query * scale, key.shape[2]), _by_head(key), _by_head(value)
+    queries, keys, values = _grouped(query * how.scale, key.shape[2]), _by_head(key), _by_head(value)
     d_outs = _grouped(d_out, key.shape[2])
     inner = _grouped(jnp.sum(d_out * out, axis=-1, keepdims=True, dtype=jnp.float32), key.shape[2])[..., 0]
     kv_heads, group, _, head_dim = queries.shape
-    product = partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
+    product = partial(jnp.einsum, precision=how.precision, preferred_element_type=jnp.float32)
 
     def block(number: jax.Array, done: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         d_queries, *d_others = done
@@ -144,22 +160,23 @@ def _backward(
         def step(at: jax.Array, seen: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             d_query, d_keys, d_values = state
             block_keys, block_values = _keys_at(keys, at), _keys_at(values, at)
-            scores = jnp.where(seen, product("ksd,kqd->ksq", block_keys, mine), MASKED)
-            weights = jnp.exp(scores - log_mine[:, None])
+            capped = soft_cap(product("ksd,kqd->ksq", block_keys, mine), how.cap)
+            weights = jnp.exp(jnp.where(seen, capped, MASKED) - log_mine[:, None])
             d_scores = weights * (product("ksd,kqd->ksq", block_values, d_mine) - inner_mine[:, None])
+            d_scores = times_slope(d_scores, capped, how.cap)
             weights, d_scores = weights.astype(query.dtype), d_scores.astype(query.dtype)
             d_query += product("ksq,ksd->kdq", d_scores, block_keys)
             d_keys = _add(d_keys, product("ksq,kqd->ksd", d_scores, mine), at)
             return d_query, d_keys, _add(d_values, product("ksq,kqd->ksd", weights, d_mine), at)
 
         nothing = jnp.zeros((kv_heads, head_dim, group * BLOCK), jnp.float32)
-        d_query, *d_others = _over_keys(blocks, number, group, step, (nothing, *d_others))
+        d_query, *d_others = _over_keys(blocks, number, group, how.window, step, (nothing, *d_others))
         return _write(d_queries, jnp.swapaxes(d_query, 1, 2), start), *d_others
 
     empty = jnp.zeros_like(queries), *(jnp.zeros_like(x, jnp.float32) for x in (keys, values))
     d_queries, d_keys, d_values = jax.lax.fori_loop(0, blocks.used, block, empty)
     d_key, d_value = (_by_token(x[:, None], key.shape).astype(key.dtype) for x in (d_keys, d_values))
-    return _by_token(d_queries, query.shape) * scale, d_key, d_value, None
+    return _by_token(d_queries, query.shape) * how.scale, d_key, d_value, None
 
 
 blockwise_attention.defvjp(_forward, _backward)
@@ -169,15 +186,20 @@ def _over_keys(
     blocks: Blocks,
     number: jax.Array,
     group: int,
+    window: int | None,
     step: Callable[[jax.Array, Bool[Array, "keys queries"], tuple[jax.Array, ...]], tuple[jax.Array, ...]],
     state: tuple[jax.Array, ...],
 ) -> Any:
     """Returns the state after `step` over every block of keys that a block of queries sees: prompt first, then its own.
 
-    `step` gets the place of the first key and which keys are seen. A window on positions would raise `prompt` and `own`
-    to its first key here, and narrow `seen`: within either range, positions rise with places.
+    `step` gets the place of the first key and which keys are seen. Within either range positions rise with places; the
+    positions of a rejected completion go on where the prompt ends, so that from there to its places there is a gap.
     """
     start, end, own, prompt, prompt_end = (x[number] for x in blocks[:5])
+    gap = own - prompt_end
+    if window is not None:
+        own = jnp.maximum(own, start - window + 1)
+        prompt = jnp.minimum(jnp.maximum(prompt, start - gap - window + 1), prompt_end)
     of_prompt, of_own = -(-(prompt_end - prompt) // BLOCK), -(-(end - own) // BLOCK)
     query = jnp.tile(start + jnp.arange(BLOCK), group)
 
@@ -186,6 +208,8 @@ def _over_keys(
         first = jnp.where(in_prompt, prompt + at * BLOCK, own + (at - of_prompt) * BLOCK)
         key = first + jnp.arange(BLOCK)
         seen = (key[:, None] <= query) & (key < jnp.where(in_prompt, prompt_end, end))[:, None]
+        if window is not None:
+            seen &= query - key[:, None] - jnp.where(in_prompt, gap, 0) < window
         return step(first, seen, state)
 
     return jax.lax.fori_loop(0, of_prompt + of_own, one, state)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from easydel.data.pack import Batch
+from easydel.softcap import soft_cap, times_slope
 
 
 @runtime_checkable
@@ -20,6 +21,9 @@ class Decoder(Protocol):
 
     @property
     def precision(self) -> str | None: ...  # of the product with that matrix, as in `jax.lax.Precision`
+
+    @property
+    def logit_cap(self) -> float | None: ...  # see `easydel.softcap`
 
     def __call__(
         self,
@@ -119,6 +123,7 @@ def completion_statistics(
         logit_metrics=logit_metrics,
         collision=collision,
         precision=decoder.precision,
+        cap=decoder.logit_cap,
     )
 
 
@@ -151,6 +156,7 @@ class _Head(NamedTuple):
     logit_metrics: bool
     collision: bool
     precision: str | None
+    cap: float | None
 
 
 def token_statistics(
@@ -163,15 +169,17 @@ def token_statistics(
     logit_metrics: bool = False,
     collision: bool = False,
     precision: str | None = None,
+    cap: float | None = None,
 ) -> TokenStatistics:
     """Returns the log-probability of each target token, computed `chunk` slots at a time.
 
     The matmuls take operands in the dtype of `states` and accumulate in float32; softmax and sums are float32.
     The backward pass recomputes each chunk's logits instead of keeping them. Only the first `used` slots of each shard
-    are looked at (None: all); beyond the last chunk that has any, the values are 0.
+    are looked at (None: all); beyond the last chunk that has any, the values are 0. With `cap` the logits are
+    c * tanh(states head^T / c).
     """
     slots = states.shape[1]
-    how = _Head(min(chunk, slots), logit_metrics, collision, precision)
+    how = _Head(min(chunk, slots), logit_metrics, collision, precision, cap)
     return _head_statistics(how, states, head, target, jnp.asarray(slots if used is None else used))
 
 
@@ -197,7 +205,8 @@ def _head_forward(
         if how.logit_metrics:
             log_probabilities = logits - log_partition[..., None]
             values["entropy"] = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
-            values["mean_logit"] = jnp.einsum("sce,e->sc", states.astype(jnp.float32), mean_weights)
+            by_mean = jnp.einsum("sce,e->sc", states.astype(jnp.float32), mean_weights)
+            values["mean_logit"] = by_mean if how.cap is None else jnp.mean(logits, axis=-1)
             values["correct"] = (target_logit == highest).astype(
                 jnp.float32
             )  # an argmax takes ten times as long on CPU
@@ -214,7 +223,7 @@ def _head_forward(
 
 
 def _head_backward(how: _Head, kept: tuple[Array, ...], cotangent: TokenStatistics) -> tuple[Array, Array, None, None]:
-    """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`.
+    """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`, times a cap's slope.
 
     Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk.
     """
@@ -227,7 +236,7 @@ def _head_backward(how: _Head, kept: tuple[Array, ...], cotangent: TokenStatisti
         logits = _logits(how, of_states[at], weights)
         onehot = jnp.arange(weights.shape[0]) == of_target[at][..., None]
         by_logit = pull[at][..., None] * (onehot - jnp.exp(logits - log_partition[at][..., None]))
-        by_logit = by_logit.astype(states.dtype)
+        by_logit = times_slope(by_logit, logits, how.cap).astype(states.dtype)
         by_state = jnp.einsum("scv,ve->sce", by_logit, weights, precision=how.precision)
         by_head += jnp.einsum(
             "scv,sce->sev", by_logit, of_states[at], precision=how.precision, preferred_element_type=jnp.float32
@@ -248,7 +257,8 @@ def _chunks(how: _Head, used: Array) -> Array:
 
 
 def _logits(how: _Head, states: Array, weights: Array) -> Float[Array, "shards chunk vocab"]:
-    return jnp.einsum("sce,ve->scv", states, weights, precision=how.precision, preferred_element_type=jnp.float32)
+    products = jnp.einsum("sce,ve->scv", states, weights, precision=how.precision, preferred_element_type=jnp.float32)
+    return soft_cap(products, how.cap)
 
 
 def _chunked(how: _Head, x: Float[Array, "shards slots ..."]) -> Float[Array, "chunks shards chunk ..."]:

@@ -1,5 +1,7 @@
 """Reading and writing config.json."""
 
+import dataclasses
+
 import pytest
 
 from easydel.errors import ConfigError
@@ -7,6 +9,7 @@ from easydel.models.config import ModelConfig
 from oracles.cases import CASES
 
 LLAMA = CASES["llama-gqa"]
+_NAMES = ("longrope", "su", "yarn")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -27,7 +30,7 @@ def test_both_spellings_of_rotary_settings_mean_the_same():
     ]
     one, two, three = (ModelConfig.from_hf(plain | spelling) for spelling in spellings)
     assert one == two == three
-    assert one.rope.rope_theta == 5e5
+    assert one.layers[0].rope.rope_theta == 5e5
 
 
 def test_head_dim_and_key_value_heads_may_be_left_out():
@@ -43,13 +46,18 @@ def test_end_of_sequence_may_be_none_one_or_several(given, read):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "lama"}, r"model_type 'lama' is not supported. Did you mean 'llama'\? Supported: llama, qwen2"),
+        (
+            {"model_type": "lama"},
+            r"model_type 'lama' is not supported. Did you mean 'llama'\? Supported: gemma, gemma2",
+        ),
         ({"model_type": None}, "model_type 'None' is not supported"),
         ({"hidden_act": "sily"}, "Did you mean 'silu'"),
         ({"rope_scaling": {"rope_type": "yarm", "factor": 2.0}}, "Did you mean 'yarn'"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "lacks low_freq_factor, high_freq_factor"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "shape": 1}}, "do not know: shape"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; in this family only 1.0"),
+        ({"model_type": "gemma3"}, "model of text and images.*'gemma3_text'"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"weights are quantised \(gptq\)"),
         (
             {"num_attention_heads": 30, "num_key_value_heads": 4, "head_dim": 8},
             r"num_attention_heads \(30\) must be divisible by num_key_value_heads \(4\)",
@@ -67,8 +75,37 @@ def test_a_configuration_we_cannot_build_says_why(changes, message):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"use_sliding_window": True, "sliding_window": 8}, {"layer_types": ["sliding_attention"] * 2}]
+    ("name", "changes", "message"),
+    [
+        ("qwen2", {"layer_types": ["sliding_attention"] * 2}, "sliding_window, or use_sliding_window, is off"),
+        ("qwen2", {"layer_types": ["full_attention"]}, "layer_types has 1 entries; num_hidden_layers is 2"),
+        ("qwen2", {"layer_types": ["full_atention"] * 2}, "Did you mean 'full_attention'"),
+        ("mistral", {"sliding_window": 0}, r"sliding_window \(0\) must be at least 1"),
+        ("smollm3", {"no_rope_layers": [1]}, "no_rope_layers has 1 entries"),
+        ("gemma2", {"attn_logit_softcapping": -1.0}, r"attn_logit_softcapping \(-1.0\) must be above 0"),
+        ("gemma3", {"use_bidirectional_attention": True}, "attention to later tokens is not supported"),
+        ("phi3", {"resid_pdrop": 0.1}, "resid_pdrop is 0.1: dropout of the residual stream"),
+        ("phi3-long", {"partial_rotary_factor": 0.9}, "is 7 channels; rotary angles turn pairs"),
+        ("phi3-long", {"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}, "lacks long_factor"),
+        (
+            "phi3-long",
+            {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0] * 3}},
+            "short_factor has 1 numbers; 6 rotated channels need 3",
+        ),
+    ],
 )
-def test_sliding_windows_are_refused(changes):
-    with pytest.raises(ConfigError, match="sliding-window"):
-        ModelConfig.from_hf(CASES["qwen2"] | changes)
+def test_settings_of_a_family_that_cannot_be_are_refused(name, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig.from_hf(CASES[name] | changes)
+
+
+def test_a_configuration_that_was_changed_after_it_was_read_is_not_written():
+    changed = dataclasses.replace(ModelConfig.from_hf(LLAMA), vocab_size=7)
+    with pytest.raises(ConfigError, match=r"not that of its config\.json"):
+        changed.to_hf()
+
+
+def test_early_names_of_longrope_mean_the_same():
+    known = CASES["phi3-long"]
+    configs = [ModelConfig.from_hf(known | {"rope_scaling": known["rope_scaling"] | {"type": name}}) for name in _NAMES]
+    assert configs[0] == configs[1] == configs[2]

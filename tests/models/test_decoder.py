@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("name", CASES)
 def test_logits_are_those_of_transformers(name, tmp_path):
     model = load(write_model(tmp_path, CASES[name]))
-    logits, _ = expected(name)
+    logits = expected(name).logits
     output = model(TOKENS).logits
     assert output.dtype == jnp.float32
     np.testing.assert_allclose(output[0], logits, atol=1e-4, rtol=0)
@@ -45,7 +45,7 @@ def test_logits_are_those_of_transformers(name, tmp_path):
 @pytest.mark.parametrize("name", CASES)
 def test_greedy_tokens_are_those_of_transformers(name, tmp_path):
     model = load(write_model(tmp_path, CASES[name]))
-    _, greedy = expected(name)
+    greedy = expected(name).greedy
     out = model.generate(TOKENS[:, :PROMPT_LENGTH], max_new_tokens=NEW_TOKENS)
     np.testing.assert_array_equal(out[0, :PROMPT_LENGTH], TOKENS[0, :PROMPT_LENGTH])
     np.testing.assert_array_equal(out[0, PROMPT_LENGTH:], greedy)

@@ -9,7 +9,7 @@ import pytest
 from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
-from easydel.models.generate import Sampling, _generate
+from easydel.models.generate import Sampling, _generate, _How
 from easydel.sharding import make_mesh
 from oracles.cases import CASES, TOKENS
 from oracles.products import precisions
@@ -84,11 +84,20 @@ def test_the_precision_asked_for_is_that_of_every_product_of_prompt_and_new_toke
 
 
 def generated(model, params):
-    sampling = Sampling(4, 0.0, 1.0, 0, seed=0, pad=0)
-    ids = PROMPT.astype(np.int32)
-    return _generate.__wrapped__(
-        model.decoder, 16, False, params, ids, np.ones_like(ids), np.zeros(0, np.int32), sampling
+    sampling = Sampling(4, 0.0, 1.0, 0, 1.0, seed=0, pad=0)
+    how, ids, finished = _How(16, sampled=False, penalised=False), PROMPT.astype(np.int32), np.zeros(1, bool)
+    end = _generate.__wrapped__(
+        model.decoder,
+        how,
+        params,
+        ids,
+        np.ones_like(ids),
+        np.zeros(0, np.int32),
+        sampling,
+        finished,
+        jax.random.key(0),
     )
+    return end.out
 
 
 @pytest.mark.parametrize("pad", [-1, 48, None])
@@ -108,6 +117,7 @@ def test_a_padding_id_outside_the_vocabulary_is_not_one(model, pad):
         ({"temperature": -1.0}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_k": -1}, "top_k"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"pad_token_id": -1}, r"pad_token_id \(-1\) must be in the vocabulary, 0 to 47"),
         ({"attention_mask": np.zeros((1, 5))}, "no real token"),
     ],

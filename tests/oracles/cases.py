@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from oracles.families import FAMILY_CASES
+
 SMALL: dict[str, Any] = {
     "vocab_size": 48,
     "hidden_size": 32,
@@ -18,7 +20,6 @@ SMALL: dict[str, Any] = {
     "hidden_act": "silu",
     "max_position_embeddings": 16,
     "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": False,
     "bos_token_id": 1,
     "eos_token_id": None,
     "pad_token_id": None,
@@ -85,12 +86,19 @@ CASES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "rope_theta": 1000.0,
     },
+    **{name: {**SMALL, **case} for name, case in FAMILY_CASES.items()},
 }
+# One case of each family, for what is too slow to be done with all.
+FAMILIES = {case["model_type"]: name for name, case in reversed(CASES.items())}
 
 # Longer than max_position_embeddings, so that dynamic scaling has something to do.
 TOKENS = np.random.default_rng(7).integers(2, SMALL["vocab_size"], (1, 24))
 PROMPT_LENGTH = 6
 NEW_TOKENS = 14
+# Pairs of (prompt, chosen, rejected), and what a reference says of them, for one step of DPO.
+PAIRS = (([3, 9, 30, 7], [12, 44, 5, 21, 8, 17, 2], [40, 6, 11]), ([25, 13], [33, 19, 2], [28, 41, 14, 10, 37, 2]))
+REFERENCE = ((-24.0, -9.0), (-12.0, -20.0))
+BETA = 0.3
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:

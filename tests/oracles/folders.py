@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,15 @@ def write_model(folder: Path, source: dict[str, Any], *, max_shard_size: int = 1
     return folder
 
 
-def expected(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (logits, greedy tokens) that transformers gave for a case."""
+class Expected(NamedTuple):
+    """What transformers gave for a case."""
+
+    logits: np.ndarray  # [length vocab], of `TOKENS`
+    greedy: np.ndarray  # the tokens after its beginning
+    step: np.ndarray  # loss and norm of the gradient of a step of DPO
+
+
+def expected(name: str) -> Expected:
+    """Returns what `make.py` wrote for a case."""
     with np.load(Path(__file__).parent / "expected.npz") as arrays:
-        return arrays[f"{name}/logits"], arrays[f"{name}/greedy"]
+        return Expected(*(arrays[f"{name}/{part}"] for part in Expected._fields))

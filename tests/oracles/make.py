@@ -1,43 +1,77 @@
-"""Writes the logits and greedy tokens that transformers gives for every case: `python -m oracles.make` in `tests/`.
+"""Writes what transformers gives for every case, logits, greedy tokens and a step of DPO: `python -m oracles.make`.
 
-Needs torch, which the tests do not (so it is imported inside). Run it when a case is added.
+To be run in `tests/` when a case is added. Needs torch, which the tests do not (so it is imported inside); reads and
+writes model folders as a user of transformers does, so that the names in the files are theirs.
 """
 
+import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from oracles.cases import CASES, NEW_TOKENS, PROMPT_LENGTH, TOKENS, weight
+from oracles.cases import BETA, CASES, NEW_TOKENS, PAIRS, PROMPT_LENGTH, REFERENCE, TOKENS, weight
 
 EXPECTED = Path(__file__).parent / "expected.npz"
 
 
-def answers(source: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (logits [length vocab] of `TOKENS`, the greedy tokens after its beginning)."""
+def make_folder(folder: Path, source: dict[str, Any]) -> None:
+    """Writes a case as a model folder, with the names and shapes that transformers gives its tensors."""
+    import transformers
+    from safetensors.numpy import load_file, save_file
+
+    (folder / "config.json").write_text(json.dumps(source), encoding="utf-8")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tensors = {name: weight(name, array.shape) for name, array in load_file(folder / "model.safetensors").items()}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(source), encoding="utf-8")  # ours, not as transformers rewrote it
+
+
+def answers(source: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (logits [length vocab] of `TOKENS`, the greedy tokens after its beginning, loss and gradient norm)."""
     import torch
     import transformers
 
-    config = transformers.AutoConfig.for_model(**source)
-    # A model each: dynamic scaling keeps the frequencies of the longest sequence it has seen.
-    models = [transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager") for _ in range(2)]
-    for model in models:
-        model.eval()
-        for name, parameter in model.named_parameters():
-            parameter.data = torch.from_numpy(weight(name, tuple(parameter.shape)))
-        model.tie_weights()
+    with tempfile.TemporaryDirectory() as folder:
+        make_folder(Path(folder), source)
+        # A model each: dynamic scaling keeps the frequencies of the longest sequence it has seen.
+        fresh = [
+            transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+            for _ in range(3)
+        ]
     with torch.no_grad():
-        logits = models[0](torch.from_numpy(TOKENS)).logits[0]
+        logits = fresh[0](torch.from_numpy(TOKENS)).logits[0]
         prompt = torch.from_numpy(TOKENS[:, :PROMPT_LENGTH])
-        greedy = models[1].generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
-    return logits.float().numpy(), greedy[0, PROMPT_LENGTH:].numpy()
+        greedy = fresh[1].generate(prompt, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
+    return logits.float().numpy(), greedy[0, PROMPT_LENGTH:].numpy(), dpo_step(fresh[2])
+
+
+def dpo_step(model: Any) -> np.ndarray:
+    """Returns (loss, norm of the gradient) of the sigmoid loss on `PAIRS`, each sequence run alone."""
+    import torch
+
+    losses = []
+    for (prompt, *answers), reference in zip(PAIRS, REFERENCE, strict=True):
+        rewards = []
+        for answer, known in zip(answers, reference, strict=True):
+            ids = torch.tensor([[*prompt, *answer]])
+            chances = torch.log_softmax(model(ids).logits[0, len(prompt) - 1 : -1].float(), dim=-1)
+            rewards.append(BETA * (chances.gather(1, torch.tensor(answer)[:, None]).sum() - known))
+        losses.append(-torch.nn.functional.logsigmoid(rewards[0] - rewards[1]))
+    loss = torch.stack(losses).mean()
+    loss.backward()
+    squares = sum((parameter.grad**2).sum() for parameter in model.parameters() if parameter.grad is not None)
+    return np.array([loss.item(), squares.sqrt().item()])
 
 
 def main() -> None:
     """Writes `expected.npz` beside this file."""
     arrays = {}
     for name, source in CASES.items():
-        logits, greedy = answers(source)
-        arrays |= {f"{name}/logits": logits, f"{name}/greedy": greedy.astype(np.int16)}
+        logits, greedy, step = answers(source)
+        arrays |= {f"{name}/logits": logits, f"{name}/greedy": greedy.astype(np.int16), f"{name}/step": step}
     np.savez_compressed(EXPECTED, **arrays)
     print(f"{EXPECTED.name}: {len(CASES)} cases, {EXPECTED.stat().st_size} bytes")
 

@@ -1,6 +1,5 @@
 """Whole runs: what the trainer follows, writes, continues and refuses."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import easydel as ed
 from easydel.data.source import load_rows
 from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
 from easydel.sharding import make_mesh
 from easydel.trainers.log import read_metrics
 from oracles.runs import TINY, config, id_rows, logged, same_bits, tiny_model, trainer
@@ -272,7 +272,7 @@ def test_a_loss_of_ones_own_trains(tmp_path: Path) -> None:
 
 
 def test_dropout_acts_only_when_it_is_not_disabled(tmp_path: Path) -> None:
-    dropping = dataclasses.replace(TINY, attention_dropout=0.5)
+    dropping = ModelConfig.from_hf({**TINY.source, "attention_dropout": 0.5})
     model = CausalLM.from_config(dropping, mesh=make_mesh(ONE_DEVICE))
     losses = {}
     for disable in (True, False):

@@ -102,6 +102,7 @@ class CausalLM:
         temperature: float | None = 0.0,
         top_p: float = 1.0,
         top_k: int = 0,
+        repetition_penalty: float = 1.0,
         seed: int = 0,
         eos_token_id: int | Sequence[int] | None = None,
         pad_token_id: int | None = None,
@@ -116,6 +117,8 @@ class CausalLM:
             temperature: 0 or None takes the most likely token each time (the default); above 0 samples.
             top_p: sample from the fewest tokens whose probabilities sum to at least this.
             top_k: sample from this many most likely tokens; 0 takes all.
+            repetition_penalty: above 1 makes tokens that a row already has less likely: positive logits are divided by
+                it, negative ones multiplied.
             seed: equal seeds give equal samples.
             eos_token_id: one id or several; None takes those of generation_config.json, else of config.json.
             pad_token_id: None takes that of the configuration, else the first end-of-sequence id, else 0; those outside
@@ -133,7 +136,9 @@ class CausalLM:
             raise ConfigError(f"pad_token_id ({pad_token_id}) must be in the vocabulary, 0 to {vocabulary - 1}.")
         pads = (pad_token_id, self.config.pad_token_id, *eos)
         pad = next((int(i) for i in pads if i is not None and 0 <= i < vocabulary), 0)
-        sampling = Sampling(max_new_tokens, float(temperature or 0), float(top_p), top_k, seed, pad)
+        sampling = Sampling(
+            max_new_tokens, float(temperature or 0), float(top_p), top_k, float(repetition_penalty), seed, pad
+        )
         return generate_tokens(self.decoder, self.params, tokens, mask, sampling, eos)
 
     def save_pretrained(

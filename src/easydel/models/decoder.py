@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,10 +15,13 @@ from jaxtyping import Array, Float, Int, Key
 from easydel.attention import Dropout, LayerAttention, packed_attention, resolve_mechanism
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
+from easydel.models.kinds import Layer, Rope
 from easydel.models.layers import gated_mlp, linear, rms_norm
 from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
-from easydel.models.rope import rotary, rotate
+from easydel.models.rope import Angles, rotary, rotate
+from easydel.models.stack import run_stack
 from easydel.sharding import constrain
+from easydel.softcap import soft_cap
 
 # A nested dict of arrays. What it holds for one configuration is said in `models/rows.py`.
 Params = Mapping[str, Any]
@@ -40,7 +44,7 @@ COMPILER_OPTIONS: dict[str, str | bool | int] = {
 # Slots in a chunk of `per_token.in_chunks`: of 128 to 1024 the fastest on CPU, and what a batch is rounded up to.
 CHUNK = 512
 # The weights of a layer that are used before attention; the others are used after it.
-_BEFORE_ATTENTION = ("attention_norm", "query", "key", "value")
+_BEFORE_ATTENTION = ("attention_norm", "query", "key", "value", "query_norm", "key_norm")
 
 PRECISIONS = ("default", "high", "highest")
 # Those policies of `jax.checkpoint_policies` that are policies, not functions that make one.
@@ -83,7 +87,10 @@ class Decoder:
         _check_name("precision", self.precision, PRECISIONS)
         _check_name("gradient_checkpointing", self.gradient_checkpointing or None, CHECKPOINT_POLICIES)
         mechanism = resolve_mechanism(
-            self.attn_mechanism, platform=self._platform, dropout_rate=self.config.attention_dropout
+            self.attn_mechanism,
+            platform=self._platform,
+            dropout_rate=self.config.attention_dropout,
+            score_cap=self.config.score_cap,
         )
         object.__setattr__(self, "attn_mechanism", mechanism)
         object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
@@ -97,17 +104,21 @@ class Decoder:
         position: Int[Array, "rows length"],
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "rows length embed"]:
-        """Returns the hidden states after the final norm, in `dtype`.
+        """Returns the hidden states that meet the head, in `dtype`: after the final norm, over `logits_scaling`.
 
-        Who sees whom is told by `segment` and `branch`, see `easydel.attention.visible`. The number of rows
+        Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
         must be a multiple of `row_shards(mesh)`. Attention dropout happens only with a `dropout_key`.
         """
-        mix = self.row_attention(segment, branch)
+        mixes = self.row_attention(segment, branch, position)
+
+        def attention(window: int | None, cache: Any) -> KeepingAttention:
+            return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), None)
+
         hidden, _ = self.run_layers(
             params,
             tokens,
-            rotary(self.config, position, segment),
-            lambda cache: lambda query, key, value, dropout: (mix(query, key, value, dropout), None),
+            self.angles(position, segment),
+            attention,
             per_token=at_once if self.chunk is None else in_chunks(self.chunk, end_of_tokens(segment)),
             dropout_key=dropout_key,
         )
@@ -118,12 +129,28 @@ class Decoder:
         """How many slots go through the layers at a time, up to the last token; None: all at once, filler too."""
         return CHUNK if self._platform == "cpu" and self.mesh.size == 1 else None
 
-    def row_attention(self, segment: Int[Array, "rows length"], branch: Int[Array, "rows length"]) -> LayerAttention:
-        """Returns the attention of every layer on rows of this layout, see `easydel.attention.packed_attention`."""
-        scale = self.config.head_dim**-0.5
-        return packed_attention(
-            self.attn_mechanism, segment, branch, scale=scale, mesh=self.mesh, precision=self.precision
-        )
+    def row_attention(
+        self, segment: Int[Array, "rows length"], branch: Int[Array, "rows length"], position: Int[Array, "rows length"]
+    ) -> dict[int | None, LayerAttention]:
+        """Returns, by window, the attention of the layers that have it, see `easydel.attention.packed_attention`."""
+        return {
+            window: packed_attention(
+                self.attn_mechanism,
+                segment,
+                branch,
+                position,
+                scale=self.config.attention_scale,
+                mesh=self.mesh,
+                window=window,
+                score_cap=self.config.score_cap,
+                precision=self.precision,
+            )
+            for window in {layer.window for layer in self.config.layers}
+        }
+
+    def angles(self, position: Int[Array, "rows length"], segment: Int[Array, "rows length"]) -> dict[Rope, Angles]:
+        """Returns cosine and sine of every token for each rotary embedding of the layers, see `rope.rotary`."""
+        return {rope: rotary(rope, position, segment) for rope in self.config.ropes}
 
     def head(self, params: Params) -> Float[Array, "vocab embed"]:
         """Returns the matrix that turns hidden states into logits: the LM head, or the tied embedding."""
@@ -132,78 +159,97 @@ class Decoder:
     def logits(self, params: Params, hidden: Float[Array, "rows length embed"]) -> Float[Array, "rows length vocab"]:
         """Returns the logits in float32; the operands are in `dtype`, the sums in float32."""
         head = self.head(params).astype(self.dtype)
-        return jnp.einsum("rle,ve->rlv", hidden, head, precision=self.precision, preferred_element_type=jnp.float32)
+        products = jnp.einsum("rle,ve->rlv", hidden, head, precision=self.precision, preferred_element_type=jnp.float32)
+        return soft_cap(products, self.logit_cap)
+
+    @property
+    def logit_cap(self) -> float | None:
+        """The bound of the soft cap of logits."""
+        return self.config.logit_cap
 
     def run_layers(
         self,
         params: Params,
         tokens: Int[Array, "rows length"],
-        angles: tuple[jax.Array, jax.Array],
-        attention: Callable[[Any], KeepingAttention],
+        angles: Mapping[Rope, Angles],
+        attention: Callable[[int | None, Any], KeepingAttention],
         *,
         cache: Any = None,
         per_token: PerToken = at_once,
         dropout_key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, "rows length embed"], Any]:
-        """Returns (hidden states after the final norm, what the attention of each layer kept, stacked).
+        """Returns (hidden states that meet the head, what the attention of each layer kept, stacked).
 
-        `attention` makes the attention of a layer from that layer's slice of `cache` (leaves [layers, ...]);
-        `per_token` applies all else.
+        `attention` makes that of a layer from its window and its slice of `cache` (leaves [layers, ...]); `per_token`
+        applies all else.
         """
-        rate = self.config.attention_dropout
-        keys = None if dropout_key is None or rate == 0 else jax.random.split(dropout_key, self._layers)
+        config, rate = self.config, self.config.attention_dropout
+        keys = None if dropout_key is None or rate == 0 else jax.random.split(dropout_key, config.num_hidden_layers)
 
-        def step(x: jax.Array, per_layer: Any) -> tuple[jax.Array, Any]:
-            layer, layer_cache, key = per_layer
+        def step(kind: Layer, x: jax.Array, layer: Params, inputs: Any) -> tuple[jax.Array, Any]:
+            layer_cache, key = inputs
+            turned = None if kind.rope is None else angles[kind.rope]
+            mix = attention(kind.window, layer_cache)
             dropout = None if key is None else (key, rate)
-            return self._layer(x, layer, angles, attention(layer_cache), per_token, dropout)
+            function = partial(self._layer, turned=turned, attention=mix, per_token=per_token, dropout=dropout)
+            return self._checkpointed(function)(x, layer)
 
-        if self.gradient_checkpointing:
-            policy = getattr(jax.checkpoint_policies, self.gradient_checkpointing)
-            # Inside a loop the layers are apart anyway: the barrier against merging them would only cost time.
-            step = jax.checkpoint(step, policy=policy, prevent_cse=not self.scan_layers)
-        x = constrain(
-            params["embedding"][tokens].astype(self.dtype),
-            ("rows", "length", "residual"),
-            self.mesh,
-            name="tokens",
-        )
+        embedded = params["embedding"][tokens].astype(self.dtype) * config.embedding_scale
+        x = constrain(embedded, ("rows", "length", "residual"), self.mesh, name="tokens")
         with self._in_precision():
-            unroll = 1 if self.scan_layers else self._layers
-            x, kept = jax.lax.scan(step, x, (params["layers"], cache, keys), unroll=unroll)
-        return rms_norm(x, params["norm"], self.config.rms_norm_eps), kept
+            x, kept = run_stack(step, x, params["layers"], (cache, keys), config.layers, unrolled=not self.scan_layers)
+        weight = (params["norm"].astype(jnp.float32) + config.norm_offset) / config.logits_scaling
+        return rms_norm(x, weight, config.rms_norm_eps), kept
+
+    def _checkpointed(self, function: Callable[..., tuple[jax.Array, Any]]) -> Callable[..., tuple[jax.Array, Any]]:
+        if not self.gradient_checkpointing:
+            return function
+        policy = getattr(jax.checkpoint_policies, self.gradient_checkpointing)
+        # Inside a loop the layers are apart anyway: the barrier against merging them would only cost time.
+        return jax.checkpoint(function, policy=policy, prevent_cse=not self.scan_layers)
 
     def _layer(
         self,
         x: jax.Array,
         layer: Params,
-        angles: tuple[jax.Array, jax.Array],
+        *,
+        turned: Angles | None,
         attention: KeepingAttention,
         per_token: PerToken,
         dropout: Dropout | None,
     ) -> tuple[jax.Array, Any]:
-        before = {name: layer[name] for name in _BEFORE_ATTENTION}
+        before = {name: layer[name] for name in layer if name in _BEFORE_ATTENTION}
         after = {name: layer[name] for name in layer if name not in before}
-        query, key, value = per_token(self._before_attention, before, angles, x)
+        query, key, value = per_token(self._before_attention, before, turned, x)
         mixed, kept = attention(query, key, value, dropout)
-        x = per_token(self._after_attention, after, (), (x, mixed))
+        x = per_token(self._after_attention, after, None, (x, mixed))
         return constrain(x, ("rows", "length", "residual"), self.mesh), kept
 
     def _before_attention(
-        self, layer: Params, angles: tuple[jax.Array, jax.Array], x: jax.Array
+        self, layer: Params, turned: Angles | None, x: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         with self._in_precision():
-            normed = rms_norm(x, layer["attention_norm"], self.config.rms_norm_eps)
-            query = rotate(linear("rle,ehd->rlhd", normed, layer["query"]), *angles)
-            key = rotate(linear("rle,ehd->rlhd", normed, layer["key"]), *angles)
+            normed = self._normed(x, layer, "attention_norm")
+            query = self._normed(linear("rle,ehd->rlhd", normed, layer["query"]), layer, "query_norm")
+            key = self._normed(linear("rle,ehd->rlhd", normed, layer["key"]), layer, "key_norm")
+            if turned is not None:
+                query, key = rotate(query, *turned), rotate(key, *turned)
             return query, key, linear("rle,ehd->rlhd", normed, layer["value"])
 
-    def _after_attention(self, layer: Params, _: tuple[()], inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def _after_attention(self, layer: Params, _: None, inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         x, mixed = inputs
+        scale = self.config.residual_scale
         with self._in_precision():
-            x = x + linear("rlhd,hde->rle", mixed, layer["output"])
-            normed = rms_norm(x, layer["mlp_norm"], self.config.rms_norm_eps)
-            return x + gated_mlp(normed, layer, activation=self.config.hidden_act)
+            out = linear("rlhd,hde->rle", mixed, layer["output"])
+            x = x + scale * self._normed(out, layer, "attention_post_norm")
+            out = gated_mlp(self._normed(x, layer, "mlp_norm"), layer, activation=self.config.hidden_act)
+            return x + scale * self._normed(out, layer, "mlp_post_norm")
+
+    def _normed(self, x: jax.Array, layer: Params, name: str) -> jax.Array:
+        """Returns `x` after the norm of that name, or as it is where the layer has none."""
+        if name not in layer:
+            return x
+        return rms_norm(x, layer[name].astype(jnp.float32) + self.config.norm_offset, self.config.rms_norm_eps)
 
     def _in_precision(self) -> AbstractContextManager[Any]:
         """A context and not an argument, so that it holds in every mechanism of attention.
@@ -211,10 +257,6 @@ class Decoder:
         A gradient keeps it, but what a gradient calls anew is outside of it: such functions enter it themselves.
         """
         return nullcontext() if self.precision is None else jax.default_matmul_precision(self.precision)
-
-    @property
-    def _layers(self) -> int:
-        return self.config.num_hidden_layers
 
     @property
     def _platform(self) -> str:

@@ -1,17 +1,17 @@
 """Text generation with a key-value cache: one compiled prefill and loop per bucket of shapes."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from easydel.attention import attend
 from easydel.errors import ConfigError
-from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
-from easydel.models.rope import rotary
+from easydel.models.decoder import COMPILER_OPTIONS, Decoder, KeepingAttention, Params
 from easydel.sharding import row_shards
 
 
@@ -22,8 +22,17 @@ class Sampling(NamedTuple):
     temperature: float
     top_p: float
     top_k: int
+    repetition_penalty: float
     seed: int
     pad: int
+
+
+class _How(NamedTuple):
+    """What a compilation depends on besides shapes."""
+
+    room: int  # tokens in the cache for new ones
+    sampled: bool
+    penalised: bool
 
 
 class _Progress(NamedTuple):
@@ -32,7 +41,8 @@ class _Progress(NamedTuple):
     step: Int[Array, ""]
     last: Float[Array, "batch vocab"]
     out: Int[Array, "batch new"]
-    finished: Any
+    finished: Bool[Array, "batch"]
+    used: Bool[Array, "batch vocab"]  # the tokens that a repetition penalty is for
     cache: Any
     key: Key[Array, ""]
 
@@ -46,78 +56,101 @@ def generate_tokens(
     all.
     """
     _check(sampling, mask)
-    batch = tokens.shape[0]
-    rows = batch + -batch % row_shards(decoder.mesh)
-    bucket = _bucket(int(mask.sum(axis=1).max()))
-    prompt, real = np.zeros((2, rows, bucket), np.int32)
-    for row in range(rows):
-        # Filler rows repeat the first one: they finish when it does.
-        ids = tokens[row if row < batch else 0][mask[row if row < batch else 0] == 1]
-        prompt[row, bucket - len(ids) :] = ids
-        real[row, bucket - len(ids) :] = 1
-    count, new = _generate(
-        decoder,
-        _bucket(sampling.max_new_tokens),
-        sampling.temperature > 0,
-        params,
-        prompt,
-        real,
-        np.asarray(eos, np.int32),
-        sampling,
+    batch, filler = tokens.shape[0], -tokens.shape[0] % row_shards(decoder.mesh)
+    # Filler rows repeat the first one: they finish when it does.
+    texts = [tokens[row][mask[row] == 1] for row in [*range(batch), *[0] * filler]]
+    key, finished, parts, left = (
+        jax.random.key(sampling.seed),
+        np.zeros(len(texts), bool),
+        [tokens],
+        sampling.max_new_tokens,
     )
-    return np.concatenate([tokens, np.asarray(new)[:batch, : int(count)]], axis=1)
+    while left and not finished.all():
+        steps = _steps(decoder, [len(text) for text in texts], left)
+        how = _How(_bucket(steps), sampling.temperature > 0, sampling.repetition_penalty != 1)
+        settings = sampling._replace(max_new_tokens=steps)
+        end = _generate(decoder, how, params, *_left_padded(texts), np.asarray(eos, np.int32), settings, finished, key)
+        new, finished, key = np.asarray(end.out)[:, : int(end.step)], np.asarray(end.finished), end.key
+        texts = [np.concatenate(both) for both in zip(texts, new, strict=True)]
+        parts.append(new[:batch])
+        left -= steps
+    return np.concatenate(parts, axis=1)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=COMPILER_OPTIONS)
+def _left_padded(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (tokens, 1 where they are real) of rows that end at the same place, in the width of a bucket."""
+    prompt, real = np.zeros((2, len(texts), _bucket(max(map(len, texts)))), np.int32)
+    for row, text in enumerate(texts):
+        prompt[row, len(prompt[row]) - len(text) :] = text
+        real[row, len(prompt[row]) - len(text) :] = 1
+    return prompt, real
+
+
+def _steps(decoder: Decoder, lengths: Sequence[int], left: int) -> int:
+    """How many tokens can follow before a cache has to be made anew.
+
+    Past its original length `longrope` turns the tokens of a sequence otherwise, also those that are in the cache.
+    """
+    ropes = (rope for rope in decoder.config.ropes if rope.rope_type == "longrope")
+    limits = [rope.original_max_position_embeddings for rope in ropes]
+    return min([left, *(limit + 1 - length for limit in limits for length in lengths if length <= limit)])
+
+
+@partial(jax.jit, static_argnums=(0, 1), compiler_options=COMPILER_OPTIONS)
 def _generate(
     decoder: Decoder,
-    room: int,
-    sampled: bool,
+    how: _How,
     params: Params,
     prompt: jax.Array,
     real: jax.Array,
     eos: jax.Array,
     sampling: Sampling,
-) -> tuple[jax.Array, jax.Array]:
-    """Returns (number of new tokens, the new tokens [rows room])."""
+    finished: jax.Array,
+    key: Key[Array, ""],
+) -> _Progress:
+    """Returns what the loop ended with, without its cache: `step` new tokens in `out`."""
     rows, length = prompt.shape
-    hidden, cache = _prefill(decoder, params, prompt, real, room)
-    seen = jnp.pad(real, ((0, 0), (0, room))) == 1
+    hidden, cache = _prefill(decoder, params, prompt, real, how.room)
+    seen = jnp.pad(real, ((0, 0), (0, how.room))) == 1
     lengths = jnp.sum(real, axis=1)
 
     def body(at: _Progress) -> _Progress:
         key, draw = jax.random.split(at.key)
-        chosen = _choose(at.last, draw, sampling) if sampled else jnp.argmax(at.last, axis=-1)
+        logits = _penalised(at.last, at.used, sampling.repetition_penalty) if how.penalised else at.last
+        chosen = _choose(logits, draw, sampling) if how.sampled else jnp.argmax(logits, axis=-1)
         token = jnp.where(at.finished, sampling.pad, chosen.astype(jnp.int32))
         out = jax.lax.dynamic_update_slice(at.out, token[:, None], (0, at.step))
         finished = at.finished | jnp.isin(token, eos)
+        used = at.used.at[jnp.arange(rows), token].set(True) if how.penalised else at.used
         place = length + at.step
-        mask = seen | ((jnp.arange(length + room) >= length) & (jnp.arange(length + room) <= place))
+        mask = seen | ((jnp.arange(length + how.room) >= length) & (jnp.arange(length + how.room) <= place))
         hidden, cache = _next(decoder, params, token, lengths + at.step, mask, at.cache, place)
-        return _Progress(at.step + 1, decoder.logits(params, hidden)[:, 0], out, finished, cache, key)
+        return _Progress(at.step + 1, decoder.logits(params, hidden)[:, 0], out, finished, used, cache, key)
 
+    last = decoder.logits(params, hidden[:, -1:])[:, 0]
+    used = jnp.zeros(last.shape if how.penalised else (), bool)
     start = _Progress(
         step=jnp.int32(0),
-        last=decoder.logits(params, hidden[:, -1:])[:, 0],
-        out=jnp.full((rows, room), sampling.pad, jnp.int32),
-        finished=jnp.zeros(rows, bool),
+        last=last,
+        out=jnp.full((rows, how.room), sampling.pad, jnp.int32),
+        finished=finished,
+        used=used.at[jnp.arange(rows)[:, None], prompt].max(real == 1) if how.penalised else used,
         cache=cache,
-        key=jax.random.key(sampling.seed),
+        key=key,
     )
     end = jax.lax.while_loop(lambda at: (at.step < sampling.max_new_tokens) & ~jnp.all(at.finished), body, start)
-    return end.step, end.out
+    return end._replace(cache=None)
 
 
 def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Array, room: int) -> tuple[jax.Array, Any]:
     """Returns the hidden states of the prompts, and keys and values [layers rows length+room kv_heads head_dim]."""
     position = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
-    mix = decoder.row_attention(real, jnp.zeros_like(real))
-    hidden, kept = decoder.run_layers(
-        params,
-        prompt,
-        rotary(decoder.config, position, real),
-        lambda _: lambda query, key, value, dropout: (mix(query, key, value, dropout), (key, value)),
-    )
+    mixes = decoder.row_attention(real, jnp.zeros_like(real), position)
+
+    def attention(window: int | None, _: Any) -> KeepingAttention:
+        return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), (key, value))
+
+    hidden, kept = decoder.run_layers(params, prompt, decoder.angles(position, real), attention)
     return hidden, jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, room), (0, 0), (0, 0))), kept)
 
 
@@ -132,20 +165,42 @@ def _next(
 ) -> tuple[jax.Array, Any]:
     """Returns the hidden states after one more token per row, and the cache with that token at `place`."""
 
-    def attention(layer_cache: Any) -> Any:
+    places = jnp.arange(mask.shape[1])
+
+    def attention(window: int | None, layer_cache: Any) -> KeepingAttention:
+        # Places of a row are as far apart as positions are: its tokens stand without a gap.
+        seen = mask if window is None else mask & (place - places < window)
+
         def with_cache(query: jax.Array, key: jax.Array, value: jax.Array, _: Any) -> tuple[jax.Array, Any]:
             keys, values = (
                 jax.lax.dynamic_update_slice(old, new, (0, place, 0, 0))
                 for old, new in zip(layer_cache, (key, value), strict=True)
             )
-            scale = decoder.config.head_dim**-0.5
-            mixed = attend(query, keys, values, mask[:, None], scale=scale, mechanism=decoder.attn_mechanism)
+            mixed = attend(
+                query,
+                keys,
+                values,
+                seen[:, None],
+                scale=decoder.config.attention_scale,
+                mechanism=decoder.attn_mechanism,
+                score_cap=decoder.config.score_cap,
+            )
             return mixed, (keys, values)
 
         return with_cache
 
-    angles = rotary(decoder.config, position[:, None], jnp.ones_like(position)[:, None])
+    angles = decoder.angles(position[:, None], jnp.ones_like(position)[:, None])
     return decoder.run_layers(params, token[:, None], angles, attention, cache=cache)
+
+
+def _penalised(
+    logits: Float[Array, "batch vocab"], used: Bool[Array, "batch vocab"], penalty: jax.Array | float
+) -> Float[Array, "batch vocab"]:
+    """Returns the logits, of tokens that the row has already divided by the penalty, or times it where below 0.
+
+    Source: CTRL (arXiv 1909.05858), as in `transformers`.
+    """
+    return jnp.where(used, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def _choose(logits: Float[Array, "batch vocab"], key: Key[Array, ""], sampling: Sampling) -> Int[Array, "batch"]:
@@ -176,6 +231,8 @@ def _check(sampling: Sampling, mask: np.ndarray) -> None:
         raise ConfigError(f"top_p ({sampling.top_p}) must be in (0, 1].")
     if sampling.top_k < 0:
         raise ConfigError(f"top_k ({sampling.top_k}) must be at least 0; 0 takes all tokens.")
+    if sampling.repetition_penalty <= 0:
+        raise ConfigError(f"repetition_penalty ({sampling.repetition_penalty}) must be above 0; 1 is none.")
     empty = np.flatnonzero(mask.sum(axis=1) == 0)
     if mask.shape[0] == 0 or len(empty):
         raise ConfigError(f"Nothing to continue: rows {empty[:5].tolist()} of input_ids have no real token.")

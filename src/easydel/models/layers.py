@@ -10,15 +10,20 @@ from jaxtyping import Array, Float
 ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
 }
 
 
-def rms_norm(x: Float[Array, "... embed"], weight: Float[Array, "embed"], epsilon: float) -> Float[Array, "... embed"]:
-    """Returns x / sqrt(mean(x^2) + epsilon) * weight in the dtype of `x`, computed in float32."""
+def rms_norm(x: Float[Array, "... embed"], weight: jax.Array, epsilon: float) -> Float[Array, "... embed"]:
+    """Returns x / sqrt(mean(x^2) + epsilon) * weight in the dtype of `x`, computed in float32.
+
+    The mean is over as many of the last axes as `weight` has: two for a norm over the channels of all heads.
+    """
     wide = x.astype(jnp.float32)
-    normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + epsilon)
+    axes = tuple(range(-weight.ndim, 0))
+    normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=axes, keepdims=True) + epsilon)
     return (normed * weight.astype(jnp.float32)).astype(x.dtype)
 
 

@@ -11,26 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from easydel.models.config import ModelConfig, Rope
+from easydel.models.kinds import Rope
+
+Angles = tuple[jax.Array, jax.Array]  # cosine and sine, each [rows length half]
 
 
 def rotary(
-    config: ModelConfig, position: Int[Array, "rows length"], segment: Int[Array, "rows length"]
+    rope: Rope, position: Int[Array, "rows length"], segment: Int[Array, "rows length"]
 ) -> tuple[Float[Array, "rows length half"], Float[Array, "rows length half"]]:
-    """Returns (cos, sin) of the angles of every token in float32; `half` is head_dim / 2.
+    """Returns (cos, sin) of the angles of every token in float32; `half` is rope.dim / 2.
 
-    Only `dynamic` scaling looks at more than the position: past `max_position_embeddings` its frequencies
-    depend on the length of the sequence. `transformers` takes the longest of the batch. Here each segment
+    Only `dynamic` and `longrope` look at more than the position: past `original_max_position_embeddings` their
+    frequencies depend on the length of the sequence. `transformers` takes the longest of the batch. Here each segment
     takes its own (with a pair: the longer branch), so that log-probabilities do not depend on which pairs share a batch
     or a row.
     """
-    rope = config.rope
     if rope.rope_type == "dynamic":
-        frequencies = _dynamic_frequencies(config, _segment_lengths(position, segment))
+        frequencies = _dynamic_frequencies(rope, _segment_lengths(position, segment))
+    elif rope.rope_type == "longrope":
+        frequencies = _longrope_frequencies(rope, _segment_lengths(position, segment))
     else:
-        frequencies = jnp.asarray(_FREQUENCIES[rope.rope_type](rope, config.head_dim))
+        frequencies = jnp.asarray(_FREQUENCIES[rope.rope_type](rope))
     angles = position[..., None].astype(jnp.float32) * frequencies
-    scale = _yarn_attention_factor(rope) if rope.rope_type == "yarn" else 1.0
+    scale = _ATTENTION_FACTORS.get(rope.rope_type, lambda _: 1.0)(rope)
     return jnp.cos(angles) * scale, jnp.sin(angles) * scale
 
 
@@ -39,41 +42,45 @@ def rotate(
     cos: Float[Array, "rows length half"],
     sin: Float[Array, "rows length half"],
 ) -> Float[Array, "rows length heads head_dim"]:
-    """Returns `x` with channel i and channel i + head_dim / 2 turned by the i-th angle, computed in float32."""
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    """Returns `x` with channel i and channel i + half turned by the i-th angle, computed in float32.
+
+    Channels past the first 2 half stay as they are.
+    """
+    half = cos.shape[-1]
+    first, second, rest = jnp.split(x.astype(jnp.float32), (half, 2 * half), axis=-1)
     cos, sin = cos[:, :, None], sin[:, :, None]
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
     return turned.astype(x.dtype)
 
 
-def _exponents(head_dim: int) -> np.ndarray:
-    return np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+def _exponents(dim: int) -> np.ndarray:
+    return np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
 
 
-def _default(rope: Rope, head_dim: int) -> np.ndarray:
-    return np.float32(1.0) / np.float32(rope.rope_theta) ** _exponents(head_dim)
+def _default(rope: Rope) -> np.ndarray:
+    return np.float32(1.0) / np.float32(rope.rope_theta) ** _exponents(rope.dim)
 
 
-def _linear(rope: Rope, head_dim: int) -> np.ndarray:
-    return _default(rope, head_dim) / np.float32(rope.factor)
+def _linear(rope: Rope) -> np.ndarray:
+    return _default(rope) / np.float32(rope.factor)
 
 
-def _yarn(rope: Rope, head_dim: int) -> np.ndarray:
+def _yarn(rope: Rope) -> np.ndarray:
     """YaRN (arXiv 2309.00071): fast channels keep their frequency, slow ones are interpolated, with a ramp."""
 
     def channel_of(rotations: float) -> float:
         turns = rope.original_max_position_embeddings / (rotations * 2 * math.pi)
-        return head_dim * math.log(turns) / (2 * math.log(rope.rope_theta))
+        return rope.dim * math.log(turns) / (2 * math.log(rope.rope_theta))
 
     low, high = channel_of(rope.beta_fast), channel_of(rope.beta_slow)
     if rope.truncate:
         low, high = math.floor(low), math.ceil(high)
-    low, high = max(low, 0), min(high, head_dim - 1)
+    low, high = max(low, 0), min(high, rope.dim - 1)
     if low == high:
         high += 0.001  # as transformers does: no division by zero
-    ramp = np.clip((np.arange(head_dim // 2, dtype=np.float32) - low) / np.float32(high - low), 0, 1)
+    ramp = np.clip((np.arange(rope.dim // 2, dtype=np.float32) - low) / np.float32(high - low), 0, 1)
     keep = 1 - ramp.astype(np.float32)
-    wavelengths = np.float32(rope.rope_theta) ** _exponents(head_dim)
+    wavelengths = np.float32(rope.rope_theta) ** _exponents(rope.dim)
     interpolated = np.float32(1.0) / (np.float32(rope.factor) * wavelengths)
     return interpolated * (1 - keep) + np.float32(1.0) / wavelengths * keep
 
@@ -89,9 +96,9 @@ def _yarn_attention_factor(rope: Rope) -> float:
     return magnitude(1.0)
 
 
-def _llama3(rope: Rope, head_dim: int) -> np.ndarray:
+def _llama3(rope: Rope) -> np.ndarray:
     """Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those in between blended."""
-    frequencies = _default(rope, head_dim)
+    frequencies = _default(rope)
     factor = np.float32(rope.factor)
     longest = rope.original_max_position_embeddings
     wavelengths = np.float32(2 * math.pi) / frequencies
@@ -106,7 +113,15 @@ def _llama3(rope: Rope, head_dim: int) -> np.ndarray:
     return np.where(is_long, frequencies / factor, np.where(is_short, frequencies, blended)).astype(np.float32)
 
 
+def _longrope_attention_factor(rope: Rope) -> float:
+    if rope.attention_factor is not None:
+        return rope.attention_factor
+    original = rope.original_max_position_embeddings
+    return 1.0 if rope.factor <= 1 else math.sqrt(1 + math.log(rope.factor) / math.log(original))
+
+
 _FREQUENCIES = {"default": _default, "linear": _linear, "yarn": _yarn, "llama3": _llama3}
+_ATTENTION_FACTORS = {"yarn": _yarn_attention_factor, "longrope": _longrope_attention_factor}
 
 
 def _segment_lengths(position: jax.Array, segment: jax.Array) -> jax.Array:
@@ -115,9 +130,18 @@ def _segment_lengths(position: jax.Array, segment: jax.Array) -> jax.Array:
     return jnp.take_along_axis(longest, segment, axis=1) + 1
 
 
-def _dynamic_frequencies(config: ModelConfig, length: jax.Array) -> jax.Array:
-    """NTK-aware scaling: theta grows with the part of the sequence that is past `max_position_embeddings`."""
-    rope, dim, limit = config.rope, config.head_dim, config.max_position_embeddings
+def _dynamic_frequencies(rope: Rope, length: jax.Array) -> jax.Array:
+    """NTK-aware scaling: theta grows with the part of the sequence past `original_max_position_embeddings`."""
+    limit = rope.original_max_position_embeddings
     stretch = rope.factor * jnp.maximum(length, limit).astype(jnp.float32) / limit - (rope.factor - 1)
-    theta = rope.rope_theta * stretch ** (dim / (dim - 2))
-    return 1.0 / theta[..., None] ** _exponents(dim)
+    theta = rope.rope_theta * stretch ** (rope.dim / (rope.dim - 2))
+    return 1.0 / theta[..., None] ** _exponents(rope.dim)
+
+
+def _longrope_frequencies(rope: Rope, length: jax.Array) -> jax.Array:
+    """LongRoPE (arXiv 2402.13753): each pair of channels has a factor for short sequences and one for long ones."""
+    short, long = (
+        np.float32(1.0) / (np.asarray(factors, np.float32) * np.float32(rope.rope_theta) ** _exponents(rope.dim))
+        for factors in (rope.short_factor, rope.long_factor)
+    )
+    return jnp.where((length > rope.original_max_position_embeddings)[..., None], long, short)

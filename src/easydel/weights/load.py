@@ -64,28 +64,31 @@ def export_specs(
 def export_tensors(
     rows: Sequence[Row], params: Mapping[str, Any], sizes: Sizes, dtype: np.dtype | None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (name, tensor) for the file; one row of the table is on the host at a time."""
-    for row in rows:
-        array = np.asarray(get(params, row.path))
-        for layer, name in enumerate(row.names(sizes)):
-            tensor = row.to_file(array[layer] if row.stacked else array, sizes)
-            yield name, tensor if dtype is None else tensor.astype(dtype)
+    """Yields (name, tensor) for the file; one row of the table, or those that share tensors, is on the host at a time.
+
+    Rows that share a tensor stand in the table in the order of their parts.
+    """
+    for name in dict.fromkeys(row.name for row in rows):
+        sharing = [row for row in rows if row.name == name]
+        arrays = [np.asarray(get(params, row.path)) for row in sharing]
+        for place, tensor_name in zip(np.ndindex(sharing[0].stack(sizes)), sharing[0].names(sizes), strict=True):
+            parts = [row.to_file(array[place], sizes) for row, array in zip(sharing, arrays, strict=True)]
+            tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            yield tensor_name, tensor if dtype is None else tensor.astype(dtype)
 
 
 def _load_row(row: Row, stored: Mapping[str, Stored], sizes: Sizes, mesh: Mesh, dtype: np.dtype) -> jax.Array:
-    tensors = [stored[name] for name in row.names(sizes)]
-    shape = row.shape(sizes)
+    shape, stack = row.shape(sizes), row.stack(sizes)
+    names = np.array(row.names(sizes), object).reshape(stack)
 
     def local_part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None  # None is for arrays without axes, and weights have some
-        if not row.stacked:
-            return row.from_file(tensors[0].array(), sizes)[index].astype(dtype)
-        layers, inner = tensors[index[0]], index[1:]
-        parts = [row.from_file(tensor.array(), sizes)[inner] for tensor in layers]
+        wanted, inner = np.asarray(names[index[: len(stack)]], object), index[len(stack) :]
+        parts = [row.from_file(stored[name].array(), sizes)[inner] for name in wanted.flat]
         out = np.empty((len(parts), *parts[0].shape), dtype)
         for place, part in enumerate(parts):
             out[place] = part
-        return out
+        return out.reshape(*wanted.shape, *parts[0].shape)
 
     sharding = sharding_for(row.axes, shape, mesh, name=row.name)
     return jax.make_array_from_callback(shape, sharding, local_part)

@@ -3,10 +3,12 @@
 A row is (name in the file, our path, pattern). The pattern `"(heads head_dim) embed -> embed heads head_dim"`
 says how the file's axes split and where they go; its right side is the shape and the logical axes of our
 array. A row whose name has `{layer}` stands for one tensor per layer; our array stacks them on a leading axis
-`layers`.
+`layers`, and those of each `{expert}` on an axis `experts` behind it. Where a tensor of the file holds several arrays
+side by side, such as Phi-3's `qkv_proj`, each of them has a row of that name and says which part it is.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -15,13 +17,41 @@ import numpy as np
 Sizes = Mapping[str, int]  # the size of every named axis, `layers` among them
 
 
+class Part(NamedTuple):
+    """Which of the arrays that lie side by side along the first axis of a tensor, and the axes of each of them."""
+
+    number: int
+    groups: tuple[str, ...]
+
+    def places(self, sizes: Sizes) -> slice:
+        """Returns where along that axis the part lies."""
+        widths = [prod(sizes[axis] for axis in group.split()) for group in self.groups]
+        start = sum(widths[: self.number])
+        return slice(start, start + widths[self.number])
+
+    def whole(self, sizes: Sizes) -> int:
+        """Returns the size of that axis."""
+        return sum(prod(sizes[axis] for axis in group.split()) for group in self.groups)
+
+
 class Row(NamedTuple):
-    """One line of the table. `start` says what a fresh model begins with: 'normal', 'zeros' or 'ones'."""
+    """One line of the table.
+
+    Attributes:
+        name: in the file, with `{layer}` and `{expert}` where there is one for each.
+        path: in our nested dict.
+        pattern: how the axes of the file become ours.
+        start: what a fresh model begins with: 'normal', 'zeros' or 'ones'.
+        layers: the layers that have it; None is all.
+        part: of the tensor, where it holds several arrays; None is the whole.
+    """
 
     name: str
     path: tuple[str, ...]
     pattern: str
     start: str = "normal"
+    layers: tuple[int, ...] | None = None
+    part: Part | None = None
 
     @property
     def stacked(self) -> bool:
@@ -35,40 +65,56 @@ class Row(NamedTuple):
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The logical axes of our array, with the leading `layers` of a stacked row."""
-        _, ours = _sides(self.pattern)
-        return ("layers", *ours) if self.stacked else ours
+        """The logical axes of our array, those that tensors are stacked on first."""
+        stacks = tuple(axis for axis, mark in (("layers", "{layer}"), ("experts", "{expert}")) if mark in self.name)
+        return (*stacks, *self.sides[1])
 
     def shape(self, sizes: Sizes) -> tuple[int, ...]:
         """Returns the shape of our array."""
-        return tuple(sizes[axis] for axis in self.axes)
+        return (*self.stack(sizes), *(sizes[axis] for axis in self.sides[1]))
+
+    def stack(self, sizes: Sizes) -> tuple[int, ...]:
+        """Returns how many tensors are stacked, for each axis that they are stacked on."""
+        layers, experts = self._stacked(sizes)
+        return tuple(len(each) for each in (layers, experts) if each is not None)
 
     def names(self, sizes: Sizes) -> list[str]:
-        """Returns the names in the file: one per layer, or one."""
-        return [self.name.format(layer=layer) for layer in range(sizes["layers"])] if self.stacked else [self.name]
+        """Returns the names in the file, in the order of our array: one per layer and expert, or one."""
+        layers, experts = self._stacked(sizes)
+        return [
+            self.name.format(layer=layer, expert=expert) for layer, expert in product(layers or [0], experts or [0])
+        ]
 
     def file_shape(self, sizes: Sizes) -> tuple[int, ...]:
         """Returns the shape of each tensor in the file."""
-        groups, _ = _sides(self.pattern)
-        return tuple(prod(sizes[axis] for axis in group) for group in groups)
+        own = self._own_shape(sizes)
+        return own if self.part is None else (self.part.whole(sizes), *own[1:])
 
     def from_file(self, tensor: np.ndarray, sizes: Sizes) -> np.ndarray:
-        """Returns one tensor of the file in our axes (without `layers`); a view, nothing is copied.
+        """Returns one tensor of the file, or our part of it, in our axes (without those of the stack); a view.
 
         >>> row = Row("w", ("w",), "(heads head_dim) embed -> embed heads head_dim")
         >>> row.from_file(np.zeros((6, 5)), {"heads": 2, "head_dim": 3, "embed": 5}).shape
         (5, 2, 3)
         """
-        groups, ours = _sides(self.pattern)
+        groups, ours = self.sides
         flat = [axis for group in groups for axis in group]
-        split = tensor.reshape([sizes[axis] for axis in flat])
-        return split.transpose([flat.index(axis) for axis in ours])
+        mine = tensor if self.part is None else tensor[self.part.places(sizes)]
+        return mine.reshape([sizes[axis] for axis in flat]).transpose([flat.index(axis) for axis in ours])
 
     def to_file(self, array: np.ndarray, sizes: Sizes) -> np.ndarray:
-        """Returns the tensor of the file for one layer of ours: the inverse of `from_file`, contiguous."""
-        groups, ours = _sides(self.pattern)
+        """Returns the tensor of the file, or our part of it: the inverse of `from_file`, contiguous."""
+        groups, ours = self.sides
         order = [ours.index(axis) for group in groups for axis in group]
-        return np.ascontiguousarray(array.transpose(order).reshape(self.file_shape(sizes)))
+        return np.ascontiguousarray(array.transpose(order).reshape(self._own_shape(sizes)))
+
+    def _own_shape(self, sizes: Sizes) -> tuple[int, ...]:
+        return tuple(prod(sizes[axis] for axis in group) for group in self.sides[0])
+
+    def _stacked(self, sizes: Sizes) -> tuple[Sequence[int] | None, Sequence[int] | None]:
+        """Returns the layers and the experts that it stands for; None where the name does not have them."""
+        layers = range(sizes["layers"]) if self.layers is None and self.stacked else self.layers
+        return layers, range(sizes["experts"]) if "{expert}" in self.name else None
 
 
 def get(params: Mapping[str, Any], path: Sequence[str]) -> Any:

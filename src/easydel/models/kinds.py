@@ -1,0 +1,71 @@
+"""What a layer is told by, besides its weights: how positions turn its queries, how far it sees, and its experts."""
+
+from typing import NamedTuple
+
+# The settings each kind of rotary scaling must have, besides `rope_theta`.
+ROPE_TYPES = {
+    "default": (),
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "longrope": ("short_factor", "long_factor"),
+}
+
+
+class Rope(NamedTuple):
+    """How positions become angles; names and meaning as in `transformers` (`rope_parameters`).
+
+    Attributes:
+        dim: the channels of a head that are turned, the first ones.
+        original_max_position_embeddings: what the scaling starts from; with `dynamic` the longest sequence without any.
+        attention_factor: of cosine and sine with `yarn` and `longrope`; None follows from `factor`.
+    """
+
+    dim: int
+    rope_type: str = "default"
+    rope_theta: float = 10000.0
+    factor: float = 1.0
+    original_max_position_embeddings: int = 0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float | None = None
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool = True
+    short_factor: tuple[float, ...] = ()
+    long_factor: tuple[float, ...] = ()
+
+
+class Layer(NamedTuple):
+    """One layer: `rope` None turns nothing, `window` None sees all, and `sparse` has experts for an MLP.
+
+    A token sees a key of its sequence when `query position - key position < window`.
+    """
+
+    rope: Rope | None
+    window: int | None = None
+    sparse: bool = False
+
+
+class Experts(NamedTuple):
+    """The experts of the sparse layers.
+
+    Attributes:
+        number: how many there are.
+        per_token: to how many a token goes.
+        size: the width of each.
+        normalise: whether the weights of a token's experts are made to sum to 1.
+        aux_coefficient: of the loss that keeps them equally used, see `easydel.models.experts.balance`.
+        module, projections: what the files call the sparse MLP, and gate, up and down of an expert.
+    """
+
+    number: int
+    per_token: int
+    size: int
+    normalise: bool
+    aux_coefficient: float
+    module: str = "mlp"
+    projections: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")

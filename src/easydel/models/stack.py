@@ -1,0 +1,100 @@
+"""Runs a stack of layers: those that repeat in a loop, with the few that differ side by side inside of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from easydel.models.kinds import Layer
+
+# (kind, x, the layer's weights, its slice of the inputs) -> (x, what it keeps)
+Step = Callable[[Layer, jax.Array, Mapping[str, Any], Any], tuple[jax.Array, Any]]
+# Layers have one of the two; all other weights are in every layer.
+_DENSE, _SPARSE = ("gate", "up", "down"), ("router", "experts")
+
+
+def run_stack(
+    step: Step, x: jax.Array, weights: Mapping[str, Any], inputs: Any, kinds: Sequence[Layer], *, unrolled: bool
+) -> tuple[jax.Array, Any]:
+    """Returns (x after all layers, what each kept, stacked on a leading axis of layers).
+
+    Args:
+        weights: by name; their leaves have a leading axis of the layers that have them, in order.
+        inputs: leaves with a leading axis of all layers, or None.
+        kinds: of the layers. Where they repeat, as (window, window, none) does in some families, the loop goes once
+            around for every repetition; kinds are known when its body is compiled.
+        unrolled: no loop, each layer is compiled.
+    """
+    kept, place = [], 0
+    for pattern, count in repetitions(kinds):
+        turns = partial(_turns, kinds=kinds, first=place, end=place + len(pattern) * count, count=count)
+        mine = {name: jax.tree.map(partial(turns, name), tree) for name, tree in weights.items()}
+        x, outs = _repeat(step, x, mine, jax.tree.map(partial(turns, ""), inputs), pattern, count, unrolled)
+        kept.append(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outs))
+        place += len(pattern) * count
+    return x, kept[0] if len(kept) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *kept)
+
+
+def repetitions(kinds: Sequence[Layer]) -> list[tuple[Sequence[Layer], int]]:
+    """Returns the kinds as patterns with the times that each repeats, one after another.
+
+    Always the pattern that gets furthest, and the shortest of those.
+
+    >>> repetitions("aabaabaa")
+    [('aab', 2), ('a', 2)]
+    >>> repetitions("aaaabb")
+    [('a', 4), ('b', 2)]
+    """
+    found, place = [], 0
+    while place < len(kinds):
+        rest = kinds[place:]
+        best = (rest[:1], 1)
+        for length in range(1, len(rest) // 2 + 1):
+            count = 1
+            while rest[count * length : (count + 1) * length] == rest[:length]:
+                count += 1
+            if count > 1 and count * length > len(best[0]) * best[1]:
+                best = (rest[:length], count)
+        found.append(best)
+        place += len(best[0]) * best[1]
+    return found
+
+
+def _repeat(
+    step: Step, x: jax.Array, weights: Any, inputs: Any, pattern: Sequence[Layer], count: int, unrolled: bool
+) -> tuple[jax.Array, Any]:
+    """Runs a pattern of layers `count` times. Leaves are [turns of the loop, layers of a turn, ...]."""
+
+    def body(x: jax.Array, turn: tuple[Mapping[str, Any], Any]) -> tuple[jax.Array, Any]:
+        mine, given = turn
+        outs = []
+        for at, kind in enumerate(pattern):
+            layer = {name: _at(tree, _rank(name, pattern, at)) for name, tree in mine.items() if _has(kind, name)}
+            x, out = step(kind, x, layer, _at(given, at))
+            outs.append(out)
+        return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
+
+    return jax.lax.scan(body, x, (weights, inputs), length=count, unroll=count if unrolled else 1)
+
+
+def _has(kind: Layer, name: str) -> bool:
+    return name not in (_DENSE if kind.sparse else _SPARSE)
+
+
+def _rank(name: str, kinds: Sequence[Layer], place: int) -> int:
+    """Returns how many layers before that place have the weight."""
+    return sum(_has(kind, name) for kind in kinds[:place])
+
+
+def _turns(name: str, leaf: jax.Array, *, kinds: Sequence[Layer], first: int, end: int, count: int) -> jax.Array:
+    """Returns what the layers from `first` to `end` have of a weight, as [turns, layers of a turn, ...]."""
+    start, stop = _rank(name, kinds, first), _rank(name, kinds, end)
+    mine = leaf if stop - start == leaf.shape[0] else leaf[start:stop]
+    return mine.reshape(count, -1, *leaf.shape[1:]) if stop > start else mine
+
+
+def _at(tree: Any, place: int) -> Any:
+    """Returns one layer of a turn. A split and not an index, whose gradient would be as large as the turn."""
+    return jax.tree.map(lambda leaf: jnp.squeeze(jax.lax.split(leaf, [1] * leaf.shape[0])[place], 0), tree)

@@ -1,0 +1,216 @@
+"""Small models of every family beside Llama and Qwen 2, with the odd settings that checkpoints have.
+
+Sizes of heads that do not follow from the hidden size, grouped and single key-value heads, biases, tied and untied
+heads, windows shorter than the tokens, every rotary scaling, and the configuration keys of transformers 4 and 5.
+"""
+
+from typing import Any
+
+# Beside `cases.SMALL`.
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+_LONG = {"short_factor": [1.0, 1.2, 1.5], "long_factor": [1.0, 2.0, 6.0]}
+
+
+def _case(model_type: str, architecture: str, **changes: Any) -> dict[str, Any]:
+    return {"model_type": model_type, "architectures": [f"{architecture}ForCausalLM"], **changes}
+
+
+FAMILY_CASES: dict[str, dict[str, Any]] = {
+    "mistral": _case("mistral", "Mistral", head_dim=10, sliding_window=5, rope_theta=1000.0),
+    "mistral-full": _case(
+        "mistral",
+        "Mistral",
+        num_key_value_heads=1,
+        sliding_window=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+    ),
+    "qwen2-window": _case(
+        "qwen2",
+        "Qwen2",
+        num_hidden_layers=3,
+        use_sliding_window=True,
+        sliding_window=6,
+        max_window_layers=1,
+        rope_theta=1000.0,
+    ),
+    "qwen2-types": _case(
+        "qwen2",
+        "Qwen2",
+        use_sliding_window=True,
+        sliding_window=4,
+        layer_types=[_SLIDING, _FULL],
+        rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8},
+        rope_theta=1000.0,
+    ),
+    "qwen3": _case("qwen3", "Qwen3", head_dim=12, tie_word_embeddings=True, rope_theta=1000.0),
+    "qwen3-window": _case(
+        "qwen3",
+        "Qwen3",
+        head_dim=6,
+        num_key_value_heads=4,
+        attention_bias=True,
+        use_sliding_window=True,
+        sliding_window=7,
+        max_window_layers=0,
+        rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0},
+    ),
+    "gemma": _case(
+        "gemma", "Gemma", head_dim=12, num_key_value_heads=1, hidden_act="gelu", rope_theta=1000.0, pad_token_id=0
+    ),
+    "gemma2": _case(
+        "gemma2",
+        "Gemma2",
+        num_hidden_layers=3,
+        head_dim=12,
+        hidden_activation="gelu_pytorch_tanh",
+        sliding_window=6,
+        query_pre_attn_scalar=10,
+        attn_logit_softcapping=3.0,
+        final_logit_softcapping=4.0,
+        rope_theta=1000.0,
+        pad_token_id=0,
+    ),
+    "gemma2-types": _case(
+        "gemma2",
+        "Gemma2",
+        head_dim=8,
+        hidden_activation="gelu",
+        attention_bias=True,
+        tie_word_embeddings=False,
+        sliding_window=4,
+        layer_types=[_FULL, _SLIDING],
+        query_pre_attn_scalar=8,
+        attn_logit_softcapping=None,
+        final_logit_softcapping=None,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+        pad_token_id=0,
+    ),
+    "gemma3": _case(
+        "gemma3_text",
+        "Gemma3",
+        num_hidden_layers=3,
+        head_dim=12,
+        hidden_activation="gelu_pytorch_tanh",
+        sliding_window=5,
+        sliding_window_pattern=2,
+        query_pre_attn_scalar=20,
+        rope_theta=10000.0,
+        rope_local_base_freq=100.0,
+        rope_scaling={"rope_type": "linear", "factor": 8.0},
+        pad_token_id=0,
+    ),
+    "gemma3-types": _case(
+        "gemma3_text",
+        "Gemma3",
+        num_hidden_layers=3,
+        head_dim=6,
+        hidden_activation="gelu_pytorch_tanh",
+        sliding_window=7,
+        layer_types=[_SLIDING, _SLIDING, _FULL],
+        query_pre_attn_scalar=6,
+        attn_logit_softcapping=6.0,
+        final_logit_softcapping=5.0,
+        rope_parameters={
+            _FULL: {"rope_type": "default", "rope_theta": 5000.0},
+            _SLIDING: {"rope_type": "default", "rope_theta": 50.0},
+        },
+        pad_token_id=0,
+    ),
+    "phi3": _case("phi3", "Phi3", rope_theta=1000.0, sliding_window=None, pad_token_id=0),
+    "phi3-long": _case(
+        "phi3",
+        "Phi3",
+        num_key_value_heads=4,
+        max_position_embeddings=64,
+        original_max_position_embeddings=16,
+        partial_rotary_factor=0.75,
+        rope_theta=1000.0,
+        rope_scaling={"type": "longrope", **_LONG},
+        sliding_window=9,
+        pad_token_id=0,
+    ),
+    "phi3-short": _case(
+        "phi3",
+        "Phi3",
+        max_position_embeddings=64,
+        original_max_position_embeddings=32,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "longrope", "rope_theta": 500.0, "partial_rotary_factor": 0.75, **_LONG},
+        pad_token_id=0,
+    ),
+    "smollm3": _case(
+        "smollm3", "SmolLM3", num_hidden_layers=3, no_rope_layer_interval=2, rope_theta=1000.0, pad_token_id=0
+    ),
+    "smollm3-window": _case(
+        "smollm3",
+        "SmolLM3",
+        num_hidden_layers=3,
+        tie_word_embeddings=False,
+        attention_bias=True,
+        mlp_bias=True,
+        no_rope_layers=[1, 0, 0],
+        use_sliding_window=True,
+        sliding_window=5,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+        pad_token_id=0,
+    ),
+    "olmo2": _case("olmo2", "Olmo2", attention_bias=True, rope_theta=1000.0, pad_token_id=0),
+    "olmo3": _case(
+        "olmo3",
+        "Olmo3",
+        num_hidden_layers=4,
+        sliding_window=5,
+        rope_theta=1000.0,
+        rope_scaling={
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 8,
+            "attention_factor": 1.2,
+            "beta_fast": 4.0,
+            "beta_slow": 1.0,
+        },
+        pad_token_id=0,
+    ),
+    "olmo3-types": _case(
+        "olmo3",
+        "Olmo3",
+        head_dim=10,
+        num_key_value_heads=1,
+        sliding_window=4,
+        layer_types=[_FULL, _SLIDING],
+        rope_parameters={
+            _FULL: {
+                "rope_type": "llama3",
+                "rope_theta": 100.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 24,
+            },
+            _SLIDING: {"rope_type": "default", "rope_theta": 50.0},
+        },
+        pad_token_id=0,
+    ),
+    "granite": _case(
+        "granite",
+        "Granite",
+        tie_word_embeddings=True,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.2,
+        residual_multiplier=0.4,
+        logits_scaling=1.7,
+        rope_theta=1000.0,
+    ),
+    "granite-biases": _case(
+        "granite",
+        "Granite",
+        num_key_value_heads=4,
+        attention_bias=True,
+        mlp_bias=True,
+        embedding_multiplier=0.5,
+        attention_multiplier=0.5,
+        residual_multiplier=1.5,
+        logits_scaling=0.25,
+        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 500.0},
+    ),
+}
