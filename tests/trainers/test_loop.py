@@ -205,6 +205,19 @@ def test_prompts_of_the_data_are_answered_when_due(tmp_path, capsys, held_out):
     assert "1 in between" in (tmp_path / "dpo" / "report.html").read_text()
 
 
+def test_the_last_answers_are_those_of_the_weights_that_the_run_gives_back(tmp_path, monkeypatch, capsys):
+    options = {"generation_prompts": 1, "generation_max_new_tokens": 3, "load_best_at_end": True, "progress_bar": True}
+    arguments = config(tmp_path, **{"total_batch_size": 2, "max_length": None, **SEARCH, **options})
+    run = ed.DPOTrainer(arguments, tiny_model(), None, tiny_tokenizer(), TEXT, TEXT[:1])
+    weights: dict[int, Any] = {}
+    answer = run._answer
+    monkeypatch.setattr(run, "_answer", lambda params, step: (weights.update({step: params}), answer(params, step))[1])
+    result = scripted(run, LOSSES, monkeypatch).train()
+    assert same_bits(weights[8], result.model.params)
+    assert [(each["step"], each.get("weights")) for each in read_samples(tmp_path / "dpo")] == [(0, None), (8, 2)]
+    assert "step 8, best weights, of step 2:" in capsys.readouterr().out
+
+
 class Again:
     """A stream that can be read as often as one likes."""
 

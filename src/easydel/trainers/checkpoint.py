@@ -27,6 +27,8 @@ class Progress(NamedTuple):
     data: str  # fingerprint of the training pairs
     reference: str  # fingerprint of the weights of a reference that does not move; "" for any other
     num_pairs: int = 0  # trained on so far
+    skipped_in_a_row: int = 0  # steps up to this one
+    window: dict[str, Any] | None = None  # the steps that are not logged yet, see `metrics.Window.plain`
 
 
 class Saved(NamedTuple):

@@ -20,6 +20,7 @@ from easydel.trainers.compile_ahead import compile_training
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
 from easydel.trainers.evaluation import evaluate
+from easydel.trainers.interrupt import listen
 from easydel.trainers.log import MetricsLog, rewind
 from easydel.trainers.loop import Ending, Loop, Parts
 from easydel.trainers.metrics import names
@@ -108,15 +109,19 @@ class DPOTrainer:
 
         Writes the run folder as it goes: `config.yaml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `report.html`,
         `model/`.
+
+        Raises:
+            Interrupted: SIGTERM, SIGINT or the stop button of a notebook asked the run to end. It has finished its step
+                and saved a checkpoint, with which `resume = "auto"` continues; a second signal does not wait for that.
         """
         data = self._trained_on()
         config, folder = self.arguments, open_run_folder(self.arguments)
         write_counts(folder.path, self.counts)
-        if isinstance(data.loader, Loader):  # a stream whose rows would have to be known was refused
-            self.reference.prepare(data.name, data.loader, most_batches=self.total_steps)
-        self._prepare_reference(self._evaluation_sets)
-        self.reference.release()
-        with Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
+        with listen(), Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
+            if isinstance(data.loader, Loader):  # a stream whose rows would have to be known was refused
+                self.reference.prepare(data.name, data.loader, most_batches=self.total_steps)
+            self._prepare_reference(self._evaluation_sets)
+            self.reference.release()
             start, ending = self._run_loop(data, folder, checkpointer)
             checkpointer.wait()
             newest = checkpointer.latest()

@@ -106,12 +106,14 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     """Returns the objects in a file of JSON lines, none if there is no file; a line that a kill cut off is left out."""
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    # Not splitlines, which also splits at the line separators that a text may hold.
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Removes metrics and samples of later steps, so that a resumed run does not write the same steps twice."""
-    for file in (folder / "metrics.jsonl", folder / "samples.jsonl"):
+    """Removes what was written of later steps, so that a resumed run does not write the same steps twice."""
+    for name in ("metrics", "samples", "skipped"):
+        file = folder / f"{name}.jsonl"
         if file.exists():
             kept = [entry for entry in read_lines(file) if entry["step"] <= step]
             fresh = file.with_suffix(".part")

@@ -20,7 +20,9 @@ FREE_ON_RESUME = frozenset(
         "resume",
         "save_directory",
         "save_steps",
+        "save_interval_minutes",
         "save_total_limit",
+        "max_skipped_steps",
         "do_last_save",
         "log_steps",
         "progress_bar",
@@ -116,7 +118,10 @@ def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
-    """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer."""
+    """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer.
+
+    `weights` is the step that the weights are of where that is another one.
+    """
     with (folder / "samples.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
 

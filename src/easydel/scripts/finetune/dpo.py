@@ -6,6 +6,7 @@ Without a model and data it trains the small model that comes with the package, 
 import dataclasses
 import logging
 import os
+import signal
 import stat
 import sys
 import warnings
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
-from easydel.errors import ConfigError, DataError, WeightsError
+from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.datasets import (
     check_datasets,
@@ -29,6 +30,7 @@ from easydel.scripts.huge_pages import start_over
 from easydel.scripts.loading import check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
+from easydel.trainers.interrupt import EXIT_CODE
 from easydel.trainers.run_folder import check_writable
 
 if TYPE_CHECKING:
@@ -127,19 +129,31 @@ class RunConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status: 2 for an error that the user can put right."""
+    """Runs the command line and returns its exit status.
+
+    It is 2 for an error that the user can put right, and 75 where a signal ended the run after it was saved. A second
+    signal, or one outside training, ends the process at once, as 128 + its number.
+    """
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises anyway
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             run, config = parse(sys.argv[1:] if argv is None else argv)
-            if run.huge_pages and argv is None:  # otherwise the process is somebody else's
-                start_over()
+            if argv is None:  # otherwise the process is somebody else's
+                if run.huge_pages:
+                    start_over()
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback; a run listens for it
             train(run, config)
         except (ConfigError, DataError, WeightsError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except Interrupted as asked:
+            print(asked, file=sys.stderr)
+            if argv is None:  # Python would wait for the compiler, which nobody waits for any more
+                sys.stdout.flush()
+                os._exit(EXIT_CODE)
+            return EXIT_CODE
     return 0
 
 
