@@ -318,6 +318,7 @@ CHECKPOINTS_ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
+from easydel.errors import ConfigError
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.state import RewardMean, TrainState
 from oracles.disk import full_disk
@@ -341,6 +342,12 @@ with Checkpointer(folder) as checkpointer:
 with Checkpointer(folder) as checkpointer:
     print("latest:", checkpointer.latest())
     print("batch:", checkpointer.restore(1, form_of(saved(5, 1000))).progress.batch)
+    for file in (folder / "1" / "state").glob("ocdbt*/d/*"):
+        file.write_bytes(b"")
+    try:
+        checkpointer.restore(1, form_of(saved(5, 1000)))
+    except ConfigError as error:
+        print("damaged:", error)
 """
 
 
@@ -352,7 +359,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(tmp_pat
         text=True,
         check=False,
     )
-    raised, latest, batch = done.stdout.splitlines()
+    raised, latest, batch, damaged = done.stdout.splitlines()
     assert raised.startswith("raised: a checkpoint could not be written to ")
     assert "File too large" in raised
     assert (latest, batch) == ("latest: 1", "batch: 1")
+    assert re.search(r"1 is damaged: .* Remove that folder, and resume = 'auto' starts at the beginning", damaged)

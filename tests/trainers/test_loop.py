@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import easydel as ed
+from easydel.trainers import loop
 from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
 from oracles.runs import config, held_out_trainer, id_rows, logged, same_bits, tiny_model, trainer
@@ -216,6 +217,21 @@ def test_the_last_answers_are_those_of_the_weights_that_the_run_gives_back(tmp_p
     assert same_bits(weights[8], result.model.params)
     assert [(each["step"], each.get("weights")) for each in read_samples(tmp_path / "dpo")] == [(0, None), (8, 2)]
     assert "step 8, best weights, of step 2:" in capsys.readouterr().out
+
+
+def test_checkpoints_are_saved_by_the_clock_too(tmp_path, monkeypatch):
+    now = [0.0]
+    run = trainer(tmp_path, num_train_epochs=3, save_interval_minutes=0.5, **QUIET)
+    go_on = run.reference.after_step
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+
+    def a_step(step: int, policy: Any) -> None:
+        now[0] += 14.0
+        go_on(step, policy)
+
+    monkeypatch.setattr(run.reference, "after_step", a_step)
+    run.train()
+    assert steps_kept(tmp_path) == [3, 6, 9]
 
 
 class Again:
