@@ -315,7 +315,7 @@ def test_a_tokenizer_that_cannot_be_saved_leaves_the_previous_folder_whole(model
 
 # In a process of its own: tensorstore's threads go on complaining after the error has been raised and dealt with.
 CHECKPOINTS_ON_A_FULL_DISK = """
-import sys
+import shutil, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from easydel.errors import ConfigError
@@ -342,8 +342,11 @@ with Checkpointer(folder) as checkpointer:
 with Checkpointer(folder) as checkpointer:
     print("latest:", checkpointer.latest())
     print("batch:", checkpointer.restore(1, form_of(saved(5, 1000))).progress.batch)
-    for file in (folder / "1" / "state").glob("ocdbt*/d/*"):
-        file.write_bytes(b"")
+other = folder.with_name("damaged")
+shutil.copytree(folder, other)
+for file in (other / "1" / "state").glob("ocdbt*/d/*"):
+    file.write_bytes(b"")
+with Checkpointer(other) as checkpointer:
     try:
         checkpointer.restore(1, form_of(saved(5, 1000)))
     except ConfigError as error:
@@ -353,7 +356,7 @@ with Checkpointer(folder) as checkpointer:
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", CHECKPOINTS_ON_A_FULL_DISK, str(tmp_path)],
+        [sys.executable, "-c", CHECKPOINTS_ON_A_FULL_DISK, str(tmp_path / "checkpoints")],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
         text=True,
