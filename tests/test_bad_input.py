@@ -357,7 +357,7 @@ with Checkpointer(other) as checkpointer:
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", CHECKPOINTS_ON_A_FULL_DISK, str(tmp_path / "checkpoints")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
