@@ -236,7 +236,8 @@ def train(run: RunConfig, config: DPOConfig) -> None:
         )
         result = trainer.train()
     except DataError as error:
-        place = place_of(str(error), train_rows, run.dataset_name)
+        sets = {"train_dataset": train_rows, "eval_dataset": eval_rows}
+        place = place_of(str(error), sets, run.dataset_name)
         raise DataError(f"{error}{place} Rows count from 0; {sources(run)}.") from error
     if not config.progress_bar:  # else it was printed
         print(result.summary)
