@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from easydel.errors import ConfigError, nearest
+from easydel.models.value_types import check_types
 
 _N = TypeVar("_N", int, float)
 ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "relu")
@@ -88,7 +89,7 @@ class ModelConfig:
         if not 0 <= self.attention_dropout < 1:
             raise ConfigError(f"attention_dropout ({self.attention_dropout}) must be in [0, 1).")
         if self.hidden_act not in ACTIVATIONS:
-            raise _unsupported("hidden_act", self.hidden_act, ACTIVATIONS)
+            raise _unsupported("hidden_act", str(self.hidden_act), ACTIVATIONS)
 
     @classmethod
     def from_hf(cls, source: Mapping[str, Any]) -> "ModelConfig":
@@ -98,6 +99,7 @@ class ModelConfig:
             ConfigError: a model type, rotary type or activation we do not support, a missing key, or sizes
                 that do not fit together.
         """
+        check_types(source)
         model_type = str(source.get("model_type"))
         if model_type not in FAMILIES:
             raise _unsupported("model_type", model_type, FAMILIES)
