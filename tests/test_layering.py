@@ -14,16 +14,18 @@ SOURCE = Path(easydel.__file__).parent
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "sharding": set(),
+    "processes": set(),
     "blockwise": set(),
     "attention": {"blockwise", "sharding"},
     "losses": set(),
     "data": set(),
     "quickstart": set(),
     "memory": set(),
-    "weights": {"sharding"},
-    "models": {"weights", "attention", "sharding", "memory"},
+    "weights": {"sharding", "processes"},
+    "models": {"weights", "attention", "sharding", "memory", "processes"},
     "logprobs": {"data"},
-    "trainers": {"models", "weights", "attention", "sharding", "memory", "logprobs", "data", "losses"},
+    "launch": set(),
+    "trainers": {"processes", "models", "weights", "attention", "sharding", "memory", "logprobs", "data", "losses"},
 }
 BELOW["scripts"] = {"trainers", "quickstart", *BELOW["trainers"]}
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from easydel import processes
 from easydel.errors import Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -30,9 +31,15 @@ def listen() -> Iterator[None]:
 
     Python hands signals to its main thread only: in another one nothing changes. A signal that was ignored before, as
     under `nohup`, still is.
+
+    Several processes have to end after the same step: jax itself hears SIGTERM there, see `processes.is_time_to_leave`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    if processes.count() > 1:
+        with _told_to_all():
+            yield
         return
     before = {each: signal.getsignal(each) for each in SIGNALS}
     before = {each: handler for each, handler in before.items() if handler not in (None, signal.SIG_IGN)}
@@ -68,6 +75,16 @@ def wait_for(future: Future[T]) -> T:
         if future.done():
             return future.result()
         wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
+
+
+@contextmanager
+def _told_to_all() -> Iterator[None]:
+    """Makes a SIGTERM of a SIGINT, which all processes hear of."""
+    before = signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class MetricsLog:
         total: steps of the whole run; `done` of them lie behind.
         show: False writes nothing to the terminal.
         wandb_config: settings to record with a wandb run; None logs to the files only.
+        writes: False writes no file.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class MetricsLog:
         done: int = 0,
         show: bool = True,
         wandb_config: Mapping[str, Any] | None = None,
+        writes: bool = True,
     ) -> None:
         # First, so that a warning does not land in the middle of the bar.
         self._wandb = None if wandb_config is None else _start_wandb(folder, name, wandb_config)
-        self._file: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._file: TextIO | None = (folder / "metrics.jsonl").open("a", encoding="utf-8") if writes else None
         self._total = total
         # disable=None: tqdm itself finds out whether stderr is a terminal.
         self._bar = tqdm(total=total, initial=done, desc=name, unit="step", disable=None if show else True)
@@ -51,7 +53,8 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._wandb is not None:
             self._wandb.finish(exit_code=0 if error is None else 1)
 
@@ -67,8 +70,10 @@ class MetricsLog:
             metrics: what was measured, by name.
             sets: how the names begin that an evaluation measured, such as `eval`: one line of the terminal each.
         """
-        self._file.write(json.dumps({"step": step} | {name: _plain(value) for name, value in metrics.items()}) + "\n")
-        self._file.flush()  # what is logged survives a kill
+        if self._file is not None:
+            plain = {"step": step} | {name: _plain(value) for name, value in metrics.items()}
+            self._file.write(json.dumps(plain) + "\n")
+            self._file.flush()  # what is logged survives a kill
         if self._wandb is not None:
             self._wandb.log(dict(metrics), step=step)
         for name in sets:

@@ -18,6 +18,7 @@ from easydel.data.loader import Position, prefetch
 from easydel.data.pack import Batch
 from easydel.errors import ConfigError, Interrupted
 from easydel.models.causal_lm import CausalLM
+from easydel.processes import agreed, is_time_to_leave
 from easydel.trainers.best import Goal, Standing, evaluations_of, standing
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.compile_ahead import CompileAhead, form_of_batch
@@ -128,6 +129,8 @@ class Loop:
         batches = self._parts.data.batches(place, epochs=self._parts.config.num_train_epochs)
         with prefetch(batches, wait_for=wait_for) as ahead:
             while not self._is_over():
+                if is_time_to_leave(self._step):
+                    raise Interrupted("SIGTERM", "of several processes")
                 item = next(ahead, None)
                 if item is None:
                     self._ran_out = True  # a stream that ended before the last step
@@ -304,7 +307,7 @@ class Loop:
         return self._is_over() or (every is not None and self._step % every == 0)
 
     def _is_late(self, minutes: float | None) -> bool:
-        return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        return minutes is not None and agreed(time.monotonic() - self._saved_at >= 60 * minutes)
 
     def _is_over(self) -> bool:
         return self._step >= self._parts.total_steps or self._ran_out or self._is_out_of_patience()

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from easydel.data.pack import Batch
+from easydel.processes import is_first
 
 FILE = "skipped.jsonl"
 _BEHIND = 4  # steps that may be under way: the device should always have some to do
@@ -49,8 +50,9 @@ class SkippedSteps:
             return
         self._in_a_row += 1
         rows = batch.index[batch.index >= 0].tolist()
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "rows": rows}) + "\n")
+        if is_first():
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "rows": rows}) + "\n")
         if self._most is not None and self._in_a_row >= self._most and not self.complaint:
             self.complaint = (
                 f"{self._in_a_row} steps in a row, up to step {step}, were skipped, as their loss or gradient was not "

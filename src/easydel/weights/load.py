@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from easydel.errors import WeightsError, some
+from easydel.processes import on_host
 from easydel.sharding import sharding_for
 from easydel.weights.safetensors import Spec, Stored
 from easydel.weights.table import Row, Sizes, get, nest
@@ -66,7 +67,7 @@ def export_tensors(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (name, tensor) for the file; one row of the table is on the host at a time."""
     for row in rows:
-        array = np.asarray(get(params, row.path))
+        array = on_host(get(params, row.path))
         for layer, name in enumerate(row.names(sizes)):
             tensor = row.to_file(array[layer] if row.stacked else array, sizes)
             yield name, tensor if dtype is None else tensor.astype(dtype)

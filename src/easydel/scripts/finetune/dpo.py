@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
+from easydel import processes
 from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.datasets import (
@@ -100,6 +101,12 @@ class RunConfig:
     gradient_checkpointing: str = option(
         "", "what the backward pass keeps: a policy of jax.checkpoint_policies, such as nothing_saveable"
     )
+    coordinator_address: str | None = option(
+        None, "host:port of the first of several processes; none is what the cluster says, or a single process"
+    )
+    num_processes: int | None = option(None, "processes of the run, with coordinator_address", at_least=1)
+    process_id: int | None = option(None, "which of them this is, from 0, with coordinator_address", at_least=0)
+    peer_timeout: int = option(100, "seconds without a sign of life of one process after which all end", at_least=1)
     compilation_cache: bool = option(True, "keep compiled programs in a private folder for the next run")
     huge_pages: bool = option(True, "on Linux, start over with large memory pages, which are faster on CPU")
 
@@ -150,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         except Interrupted as asked:
             print(asked, file=sys.stderr)
+            processes.stop()
             if argv is None:  # Python would wait for the compiler, which nobody waits for any more
                 sys.stdout.flush()
                 os._exit(EXIT_CODE)
@@ -206,6 +214,7 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
 
 def train(run: RunConfig, config: DPOConfig) -> None:
     """Loads model, reference, tokenizer and data, and trains; what came out and where it is, is printed at the end."""
+    processes.start(run.coordinator_address, run.num_processes, run.process_id, peer_timeout=run.peer_timeout)
     # Folder, data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
     check_writable(config)
     train_rows = load_training(
@@ -239,7 +248,8 @@ def train(run: RunConfig, config: DPOConfig) -> None:
         sets = {"train_dataset": train_rows, "eval_dataset": eval_rows}
         place = place_of(str(error), sets, run.dataset_name)
         raise DataError(f"{error}{place} Rows count from 0; {sources(run)}.") from error
-    if not config.progress_bar:  # else it was printed
+    processes.stop()
+    if not config.progress_bar and processes.is_first():  # else it was printed
         print(result.summary)
     if 2 * result.skipped_steps > result.steps:
         raise ConfigError(
