@@ -24,10 +24,10 @@ BELOW: dict[str, set[str]] = {
     "weights": {"sharding", "processes"},
     "models": {"weights", "attention", "sharding", "memory", "processes"},
     "logprobs": {"data"},
-    "launch": set(),
     "trainers": {"processes", "models", "weights", "attention", "sharding", "memory", "logprobs", "data", "losses"},
 }
 BELOW["scripts"] = {"trainers", "quickstart", *BELOW["trainers"]}
+BELOW["launch"] = {"scripts", "processes"}
 
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 

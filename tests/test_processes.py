@@ -17,6 +17,7 @@ from easydel.errors import ConfigError
 from easydel.launch import local
 from easydel.processes import _given, in_cluster
 from easydel.trainers.log import read_metrics
+from easydel.trainers.run_folder import read_json
 from easydel.weights.safetensors import read_folder
 from oracles.joined import CUT_AT, joined_trainer
 
@@ -105,7 +106,7 @@ def compare_runs(found: Path, expected: Path) -> None:
     tensors = read_folder(expected / "model")
     for name, tensor in read_folder(found / "model").items():
         np.testing.assert_allclose(tensor.array(), tensors[name].array(), atol=1e-4)
-    assert (found / "best.json").read_text() == (expected / "best.json").read_text()
+    assert read_json(found / "best.json")["step"] == read_json(expected / "best.json")["step"]
     assert (found / "report.html").exists()
 
 

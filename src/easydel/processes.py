@@ -25,7 +25,7 @@ def start(
     *,
     peer_timeout: int = PEER_TIMEOUT,
 ) -> None:
-    """Joins the other processes of a run; before anything else asks jax for a device. Alone, it does nothing.
+    """Joins the other processes of a run; before anything asks jax for a device. Alone, or joined, it does nothing.
 
     Where no argument is given, the variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID count, and
     without these what SLURM, Open MPI or a TPU pod tells its processes.
@@ -41,6 +41,8 @@ def start(
     """
     import jax
 
+    if jax.distributed.is_initialized():
+        return
     given = _given(coordinator_address, num_processes, process_id, os.environ)
     if given is not None:
         address, count, number = given
