@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN = $(VENV)/bin
 
-.PHONY: demo test oracle bench format lock clean
+.PHONY: demo test survive oracle bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -17,6 +17,10 @@ test: $(VENV)/.ready
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -m "not oracle" --numprocesses auto --maxprocesses 4
+
+# Kills a run twenty times, and mutates rows, settings and files ten thousand times; `make test` does less of both.
+survive: $(VENV)/.ready
+	EASYDEL_KILLS=20 EASYDEL_EXAMPLES=1000 $(BIN)/pytest tests/test_chaos.py tests/test_fuzz.py
 
 # Compares with torch and transformers.
 oracle: $(VENV)/.oracle

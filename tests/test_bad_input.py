@@ -315,9 +315,10 @@ def test_a_tokenizer_that_cannot_be_saved_leaves_the_previous_folder_whole(model
 
 # In a process of its own: tensorstore's threads go on complaining after the error has been raised and dealt with.
 CHECKPOINTS_ON_A_FULL_DISK = """
-import sys
+import shutil, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
+from easydel.errors import ConfigError
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.state import RewardMean, TrainState
 from oracles.disk import full_disk
@@ -341,18 +342,28 @@ with Checkpointer(folder) as checkpointer:
 with Checkpointer(folder) as checkpointer:
     print("latest:", checkpointer.latest())
     print("batch:", checkpointer.restore(1, form_of(saved(5, 1000))).progress.batch)
+other = folder.with_name("damaged")
+shutil.copytree(folder, other)
+for file in (other / "1" / "state").glob("ocdbt*/d/*"):
+    file.write_bytes(b"")
+with Checkpointer(other) as checkpointer:
+    try:
+        checkpointer.restore(1, form_of(saved(5, 1000)))
+    except ConfigError as error:
+        print("damaged:", error)
 """
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_whole(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", CHECKPOINTS_ON_A_FULL_DISK, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        [sys.executable, "-c", CHECKPOINTS_ON_A_FULL_DISK, str(tmp_path / "checkpoints")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    raised, latest, batch = done.stdout.splitlines()
+    raised, latest, batch, damaged = done.stdout.splitlines()
     assert raised.startswith("raised: a checkpoint could not be written to ")
     assert "File too large" in raised
     assert (latest, batch) == ("latest: 1", "batch: 1")
+    assert re.search(r"1 is damaged: .* Remove that folder, and resume = 'auto' starts at the beginning", damaged)

@@ -15,18 +15,22 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "sharding": set(),
     "softcap": set(),
+    "processes": set(),
     "blockwise": {"softcap"},
     "attention": {"blockwise", "sharding", "softcap"},
     "losses": set(),
     "data": set(),
     "quickstart": set(),
     "memory": set(),
-    "weights": {"sharding"},
-    "models": {"weights", "attention", "sharding", "softcap", "memory"},
+    "weights": {"sharding", "processes"},
+    "models": {"weights", "attention", "sharding", "softcap", "memory", "processes"},
     "logprobs": {"data", "softcap"},
-    "trainers": {"models", "weights", "attention", "sharding", "softcap", "memory", "logprobs", "data", "losses"},
+    "trainers": {
+        *("processes", "models", "weights", "attention", "sharding", "softcap", "memory", "logprobs", "data", "losses"),
+    },
 }
 BELOW["scripts"] = {"trainers", "quickstart", *BELOW["trainers"]}
+BELOW["launch"] = {"scripts", "processes"}
 
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 

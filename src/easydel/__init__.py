@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from easydel.errors import ConfigError, DataError, WeightsError
+    from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
     from easydel.models.auto import AutoEasyDeLModelForCausalLM
     from easydel.trainers.config import DPOConfig
     from easydel.trainers.dpo import DPOTrainer
@@ -21,6 +21,7 @@ __all__ = [
     "DPOConfig",
     "DPOTrainer",
     "DataError",
+    "Interrupted",
     "WeightsError",
     "__version__",
 ]
@@ -31,6 +32,7 @@ _HOME = {
     "DPOConfig": "easydel.trainers.config",
     "DPOTrainer": "easydel.trainers.dpo",
     "DataError": "easydel.errors",
+    "Interrupted": "easydel.errors",
     "WeightsError": "easydel.errors",
 }
 

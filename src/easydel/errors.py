@@ -16,6 +16,18 @@ class WeightsError(ValueError):
     """A model folder that cannot be read, or does not fit the model it claims to be."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A run that a signal ended, after it saved what was done. No `Exception`, as no handler of errors should take it.
+
+    Attributes:
+        signal: its name, such as SIGTERM.
+    """
+
+    def __init__(self, signal: str, when: str) -> None:
+        super().__init__(f"{signal} ended the run {when}")
+        self.signal = signal
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the choice closest to a misspelt name, or `""` when none is close.
 

@@ -20,11 +20,13 @@ def available_bytes(devices: Sequence[Any]) -> int | None:
         limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
         known = [limit for limit in limits if limit is not None]
         return min(known) if known else None
-    stats = [device.memory_stats() for device in devices]
+    here = [device for device in devices if device.process_index == device.client.process_index()]
+    stats = [device.memory_stats() for device in here]
     known = [s for s in stats if s and "bytes_limit" in s]  # which numbers there are depends on the allocator
     if len(known) < len(stats):
         return None
-    return sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in known)
+    # The devices of other processes are taken to be as these are.
+    return sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in known) * len(devices) // len(here)
 
 
 def require(needs: Mapping[str, int], available: int | None, *, way_out: str) -> None:

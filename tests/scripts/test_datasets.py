@@ -84,10 +84,13 @@ def test_a_file_that_is_not_there_is_found_before_any_is_mixed(files):
 def test_the_row_of_a_mixture_is_found_in_its_file(files):
     rows = load_training(files, "train")
     number = prompts(rows).index("b7")
-    words = place_of(f"train_dataset: row {number}: 'chosen' is None.", rows, files)
-    assert words == f" Row {number} of the mixture is row 7 of {files[1]}."
-    assert place_of(f"eval_dataset: row {number}: 'chosen' is None.", rows, files) == ""
-    assert place_of("train_dataset: row 3: 'chosen' is None.", load_training(files[0], "train"), files[0]) == ""
+    alone = load_training(files[0], "train")
+    for mixed, other in (("train_dataset", "eval_dataset"), ("eval_dataset", "train_dataset")):
+        sets = {mixed: rows, other: alone}
+        words = place_of(f"{mixed}: row {number}: 'chosen' is None.", sets, files)
+        assert words == f" Row {number} of the mixture is row 7 of {files[1]}."
+        assert place_of(f"{other}: row {number}: 'chosen' is None.", sets, files) == ""
+    assert place_of(f"eval_dataset['a']: row {number}: 'chosen' is None.", sets, files) == ""
 
 
 def test_what_is_described_is_where_the_rows_are():

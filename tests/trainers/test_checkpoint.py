@@ -118,12 +118,14 @@ def test_a_half_written_checkpoint_is_never_picked_up(tmp_path):
         checkpointer.save(saved)
         checkpointer.wait()
     half_written(tmp_path, 2)
+    remains = half_written(tmp_path, 3)
     with Checkpointer(tmp_path) as checkpointer:
         assert checkpointer.latest() == 1
         assert int(checkpointer.restore(1, form_of(like(saved))).state.step) == 1
         checkpointer.save(Saved(some_state(2), PROGRESS, None))  # the run goes on, over the remains
         checkpointer.wait()
         assert checkpointer.latest() == 2
+    assert not remains.exists()
     empty = tmp_path / "empty"
     with Checkpointer(empty) as checkpointer:
         assert checkpointer.latest() is None
@@ -158,3 +160,43 @@ def test_a_checkpoint_of_another_structure_is_refused_with_the_first_difference(
             checkpointer.restore(3, form_of(other))
     assert str(tmp_path / "3") in str(error.value)
     assert "train under another model_name" in str(error.value)
+
+
+def written(folder: Path, *steps: int) -> Saved:
+    """What the last of some checkpoints in a folder holds."""
+    with Checkpointer(folder) as checkpointer:
+        for step in steps:
+            checkpointer.save(saved := Saved(some_state(step), PROGRESS, None))
+    return saved
+
+
+@pytest.mark.parametrize("damage", ["progress/metadata", "state/_METADATA", "state/manifest.ocdbt", "state/d/*"])
+def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path, damage):
+    saved = written(tmp_path, 3, 5)
+    for file in (tmp_path / "5").glob(damage):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with (
+        Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(ConfigError, match=r"5 is damaged: .*\. Remove that folder, .* starts from step 3\."),
+    ):
+        checkpointer.restore(5, form_of(like(saved)))
+
+
+def test_too_little_room_is_found_before_anything_is_written(tmp_path, monkeypatch):
+    written(tmp_path, 3)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1000, 900, 100))
+    with (
+        Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(OSError, match=r"no room for it: [0-9,]+ bytes are needed, 100 are free\. .*are whole; resume"),
+    ):
+        checkpointer.save(Saved(some_state(4), PROGRESS, None))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with (
+        pytest.raises(OSError, match=r"a checkpoint could not be written to .*checkpoints: .*Not a directory"),
+        Checkpointer(tmp_path / "checkpoints") as checkpointer,
+    ):
+        checkpointer.save(Saved(some_state(), PROGRESS, None))

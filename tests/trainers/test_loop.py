@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import easydel as ed
+from easydel.trainers import loop
 from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
 from oracles.runs import config, held_out_trainer, id_rows, logged, same_bits, tiny_model, trainer
@@ -203,6 +204,34 @@ def test_prompts_of_the_data_are_answered_when_due(tmp_path, capsys, held_out):
     for first in (f"{prompts[0]} step 3:", f"{prompts[0]} step 0:"):  # once when it is due, once more at the end
         assert shown.count(squeezed(first)) == 1
     assert "1 in between" in (tmp_path / "dpo" / "report.html").read_text()
+
+
+def test_the_last_answers_are_those_of_the_weights_that_the_run_gives_back(tmp_path, monkeypatch, capsys):
+    options = {"generation_prompts": 1, "generation_max_new_tokens": 3, "load_best_at_end": True, "progress_bar": True}
+    arguments = config(tmp_path, **{"total_batch_size": 2, "max_length": None, **SEARCH, **options})
+    run = ed.DPOTrainer(arguments, tiny_model(), None, tiny_tokenizer(), TEXT, TEXT[:1])
+    weights: dict[int, Any] = {}
+    answer = run._answer
+    monkeypatch.setattr(run, "_answer", lambda params, step: (weights.update({step: params}), answer(params, step))[1])
+    result = scripted(run, LOSSES, monkeypatch).train()
+    assert same_bits(weights[8], result.model.params)
+    assert [(each["step"], each.get("weights")) for each in read_samples(tmp_path / "dpo")] == [(0, None), (8, 2)]
+    assert "step 8, best weights, of step 2:" in capsys.readouterr().out
+
+
+def test_checkpoints_are_saved_by_the_clock_too(tmp_path, monkeypatch):
+    now = [0.0]
+    run = trainer(tmp_path, num_train_epochs=3, save_interval_minutes=0.5, **QUIET)
+    go_on = run.reference.after_step
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+
+    def a_step(step: int, policy: Any) -> None:
+        now[0] += 14.0
+        go_on(step, policy)
+
+    monkeypatch.setattr(run.reference, "after_step", a_step)
+    run.train()
+    assert steps_kept(tmp_path) == [3, 6, 9]
 
 
 class Again:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jaxtyping import PyTree
 
+import easydel as ed
 from easydel.data.pack import Batch, Shape, pack, stack
 from easydel.models.rows import matrix_axes
 from easydel.sharding import row_shards
@@ -17,6 +18,7 @@ from easydel.trainers.reference import Reference
 from easydel.trainers.setup import on_mesh, trained_copy
 from easydel.trainers.state import TrainState, initial_state
 from easydel.trainers.step import make_logprobs, make_train_step
+from oracles.runs import config, logged
 from oracles.tiny import ONE_DEVICE, tiny_model, tiny_pairs
 
 UPDATES, BETA = 5, 0.5
@@ -86,3 +88,21 @@ def is_params(tree) -> bool:
 
 def assert_same_place(moment: jax.Array, weight: jax.Array) -> None:
     assert moment.sharding.is_equivalent_to(weight.sharding, weight.ndim)
+
+
+@pytest.mark.parametrize("dims", [(1, 8, 1, 1, 1), (2, 2, 1, 2, 1)], ids=str)
+def test_a_checkpoint_of_one_mesh_is_continued_on_another(tmp_path, dims):
+    rows = [
+        {"prompt_ids": pair.prompt, "chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in tiny_pairs(32)
+    ]
+    options = {"total_batch_size": 8, "learning_rate": 1e-3, "save_steps": 2, "do_last_save": False}
+
+    def losses(name: str, *meshes: tuple[int, ...]) -> list[float]:
+        for at, mesh in enumerate(meshes):
+            arguments = config(tmp_path / name, resume="auto", max_training_steps=2 + 2 * at, **options)
+            ed.DPOTrainer(arguments, tiny_model(dims=mesh), train_dataset=rows).train()
+        return logged(tmp_path / name, "loss")
+
+    np.testing.assert_allclose(
+        losses("moved", ONE_DEVICE, dims, ONE_DEVICE), losses("stayed", ONE_DEVICE, ONE_DEVICE, ONE_DEVICE), atol=1e-5
+    )

@@ -1,5 +1,8 @@
 """Metrics are means over pairs and tokens, whatever the batches they came in."""
 
+import json
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from easydel.data.pack import pack, pad
 from easydel.data.pair import Pair
 from easydel.logprobs import CompletionLogprobs
 from easydel.trainers import metrics as module
-from easydel.trainers.metrics import LOGIT_METRICS, Window, add, means, pair_sums, unshared_tokens
+from easydel.trainers.metrics import LOGIT_METRICS, Sums, Window, add, means, names, pair_sums, unshared_tokens
 
 BETA = 0.2
 
@@ -85,31 +88,73 @@ def test_a_prompt_counts_once_for_each_side():
     assert unshared_tokens(pack([own_context])) == 3 + 2
 
 
+def a_step(start: int, stop: int, *, skipped: bool = False) -> Sums:
+    """What a step returns on some of the pairs; nothing of it is a number where it was skipped."""
+    sums = Numbers().sums(start, stop) | {"grad_norm": jnp.float32(start + 1)}
+    broken = {name: value * jnp.nan for name, value in sums.items()}
+    return (broken if skipped else sums) | {"skipped": jnp.float32(skipped)}
+
+
 def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     numbers, window = Numbers(), Window()
     batch = pad(PAIRS, length=8)  # 10 tokens in 16 places
     for start, stop in ((0, 6), (6, 9)):
-        sums = numbers.sums(start, stop) | {"grad_norm": jnp.float32(start + 1), "skipped": jnp.float32(1)}
-        window.add(batch, sums, flops=1000.0)
+        window.add(batch, a_step(start, stop), flops=1000.0)
         now[0] += 1.5
     window.pause()
-    now[0] += 60.0  # an evaluation
-    window.resume()
-    now[0] += 1.0
-    found = window.metrics(logit_metrics=False, peak_flops=5000.0)
-    assert found["loss"] == pytest.approx(numbers.losses.mean(), rel=1e-5)
-    expected = {
-        "grad_norm": (1 + 7) / 2,
-        "skipped_steps": 2.0,
-        "step_time": 4.0 / 2,
-        "pairs_per_second": 9 / 4.0,
-        "tokens_per_second": 2 * 15 / 4.0,
-        "flops_per_second": 2000 / 4.0,
-        "mfu": 500 / 5000,
-        "padding_fraction": 6 / 16,
-        "prefix_shared_fraction": 5 / 15,
+    now[0] += 60.0  # an evaluation, and a checkpoint
+    stored = json.loads(json.dumps(window.plain()))
+    now[0] += 1000.0
+    for each in (window, Window(stored)):
+        each.resume()
+        now[0] += 1.0
+        found = each.metrics(logit_metrics=False, peak_flops=5000.0)
+        assert found["loss"] == pytest.approx(numbers.losses.mean(), rel=1e-5)
+        expected = {
+            "grad_norm": (1 + 7) / 2,
+            "skipped_steps": 0.0,
+            "step_time": 4.0 / 2,
+            "pairs_per_second": 2 * 2 / 4.0,
+            "tokens_per_second": 2 * 15 / 4.0,
+            "flops_per_second": 2000 / 4.0,
+            "mfu": 500 / 5000,
+            "padding_fraction": 6 / 16,
+            "prefix_shared_fraction": 5 / 15,
+        }
+        assert {name: found[name] for name in expected} == pytest.approx(expected)
+        assert "mfu" not in each.metrics(logit_metrics=False)
+
+
+def test_the_means_of_a_window_are_over_the_steps_that_were_not_skipped():
+    window, good = Window(), Window()
+    for start, skipped in ((0, False), (2, True), (4, False)):
+        window.add(pad(PAIRS), a_step(start, start + 2, skipped=skipped), flops=1.0)
+        if not skipped:
+            good.add(pad(PAIRS), a_step(start, start + 2), flops=1.0)
+    found, expected = (each.metrics(logit_metrics=True) for each in (window, good))
+    assert found["skipped_steps"] == 1.0
+    for name in (*names(logit_metrics=True), "grad_norm"):
+        assert found[name] == expected[name], name
+
+
+def test_a_window_of_skipped_steps_measured_nothing():
+    window = Window()
+    window.add(pad(PAIRS), a_step(0, 2, skipped=True), flops=1.0)
+    found = window.metrics(logit_metrics=False)
+    assert math.isnan(found["loss"])
+    assert math.isnan(found["grad_norm"])
+    assert found["skipped_steps"] == 1.0
+
+
+def test_a_window_that_was_stored_goes_on_to_the_same_bits():
+    straight, stored = Window(), Window()
+    for start in range(0, 8, 2):
+        for window in (straight, stored):
+            window.add(pad(PAIRS), a_step(start, start + 2), flops=1.0)
+        stored = Window(json.loads(json.dumps(stored.plain())))
+    found, expected = (each.metrics(logit_metrics=True) for each in (stored, straight))
+    assert {name: found[name] for name in names(logit_metrics=True)} == {
+        name: expected[name] for name in names(logit_metrics=True)
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected)
-    assert "mfu" not in window.metrics(logit_metrics=False)

@@ -5,12 +5,12 @@ continues from a position sees exactly the batches a straight run would have see
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Int
@@ -18,7 +18,7 @@ from jaxtyping import Int
 from easydel.data.pack import Batch, pack, sizes, stack
 from easydel.data.pair import Pair
 from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape, one_row, plan_shapes, shape_for
-from easydel.errors import ConfigError, DataError
+from easydel.errors import ConfigError, DataError, Interrupted
 
 _STEPS_PER_SHAPE = 8
 _PLANNED_EPOCHS = 3  # a fixed number, so that training for longer does not change the shapes
@@ -228,7 +228,9 @@ def split_evenly(members: Int[np.ndarray, "members"], tokens: Int[np.ndarray, "p
 
 
 @contextmanager
-def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
+def prefetch(
+    items: Iterator[T], depth: int = 2, *, wait_for: Callable[[Future], Any] = Future.result
+) -> Iterator[Iterator[T]]:
     """Gives the items of an iterator, made up to `depth` ahead in one thread, which ends with the context.
 
     A generator is closed with the context. An exception in the thread is raised at its place in the order.
@@ -236,22 +238,34 @@ def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
     >>> with prefetch(iter("ab")) as letters:
     ...     list(letters)
     ['a', 'b']
+
+    Args:
+        wait_for: gives the result of a future. Where it raises Interrupted the thread is left to itself, as a stream
+            may give its next row in an hour.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as worker:
-        try:
-            end = object()
-            waiting = deque(worker.submit(next, items, end) for _ in range(depth))
-            yield _ahead(items, worker, waiting, end)
-        finally:
-            worker.shutdown(cancel_futures=True)
-            if isinstance(items, Generator):
-                items.close()
+    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+    leave = False
+    try:
+        end = object()
+        waiting = deque(worker.submit(next, items, end) for _ in range(depth))
+        yield _ahead(items, worker, waiting, end, wait_for)
+    except Interrupted:
+        leave = True
+        raise
+    finally:
+        worker.shutdown(wait=not leave, cancel_futures=True)
+        if isinstance(items, Generator) and not leave:
+            items.close()
 
 
 def _ahead(
-    items: Iterator[T], worker: ThreadPoolExecutor, waiting: deque[Future[T | object]], end: object
+    items: Iterator[T],
+    worker: ThreadPoolExecutor,
+    waiting: deque[Future[T | object]],
+    end: object,
+    wait_for: Callable[[Future], Any],
 ) -> Iterator[T]:
-    while (item := waiting.popleft().result()) is not end:
+    while (item := wait_for(waiting.popleft())) is not end:
         waiting.append(worker.submit(next, items, end))
         yield cast(T, item)
 

@@ -11,6 +11,8 @@ NO_EOS = (
     "the tokenizer has no eos_token, so a completion could not end: set tokenizer.eos_token, or eos_token in its "
     "tokenizer_config.json, to the token that ends an answer."
 )
+# What a template raises that does with a message what cannot be done, or more than the sandbox it runs in lets it do.
+_OF_TEMPLATES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError, MemoryError)
 
 
 class Tokenizer(Protocol):
@@ -98,7 +100,7 @@ def renderer(tokenizer: Tokenizer, number: int) -> Render:
             return tokenizer.apply_chat_template(
                 messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **options
             )
-        except (TemplateError, TypeError, ValueError) as error:  # a template may do with a message what it cannot
+        except (TemplateError, *_OF_TEMPLATES) as error:
             raise DataError(f"row {number}: the chat template refuses the conversation: {error}") from error
 
     return render

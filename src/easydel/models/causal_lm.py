@@ -1,5 +1,6 @@
 """A causal language model as a value: a decoder, its parameters, and where they came from."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from easydel.models.config import ModelConfig
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.models.generate import Sampling, generate_tokens
 from easydel.models.rows import axis_sizes, weight_rows
+from easydel.processes import is_first
 from easydel.sharding import make_mesh, row_shards, sharding_for
 from easydel.weights.folder import replace_folder
 from easydel.weights.load import export_specs, export_tensors
@@ -152,7 +154,7 @@ class CausalLM:
         """Writes a folder that `transformers` loads: config.json, weights, generation_config.json if there was one.
 
         The folder appears, or takes the place of the previous one, only when it is complete; other files in
-        it, such as a tokenizer, stay.
+        it, such as a tokenizer, stay. Of several processes the first one writes, and all must come here.
 
         Args:
             dtype: of the written weights; None writes the parameters bit for bit.
@@ -174,7 +176,10 @@ class CausalLM:
             tensors = export_tensors(rows, self.params, sizes, written)
             write_files(target, specs, tensors, max_shard_size=max_shard_size)
 
-        replace_folder(Path(folder), write)
+        if is_first():
+            replace_folder(Path(folder), write)
+        else:  # to give the first process the parts that lie here
+            deque(export_tensors(rows, self.params, sizes, written), maxlen=0)
 
     def _checked(self, input_ids: ArrayLike, attention_mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
         tokens = np.asarray(input_ids)

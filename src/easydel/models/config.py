@@ -8,6 +8,7 @@ from easydel.errors import ConfigError
 from easydel.models.families import FAMILIES
 from easydel.models.kinds import Experts, Layer, Rope
 from easydel.models.source import unsupported
+from easydel.models.value_types import check_types
 
 _WITH_IMAGES = ("gemma3", "llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
@@ -88,7 +89,7 @@ class ModelConfig:
         if not 0 <= self.attention_dropout < 1:
             raise ConfigError(f"attention_dropout ({self.attention_dropout}) must be in [0, 1).")
         if self.hidden_act not in ACTIVATIONS:
-            raise unsupported("hidden_act", self.hidden_act, ACTIVATIONS)
+            raise unsupported("hidden_act", str(self.hidden_act), ACTIVATIONS)
 
     @classmethod
     def from_hf(cls, source: Mapping[str, Any]) -> "ModelConfig":
@@ -98,6 +99,7 @@ class ModelConfig:
             ConfigError: a model type, rotary type or activation we do not support, quantised weights, a missing key,
                 or sizes that do not fit together.
         """
+        check_types(source)
         model_type = str(source.get("model_type"))
         _check_type(model_type)
         _check_unquantised(source)

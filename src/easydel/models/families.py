@@ -9,7 +9,7 @@ from typing import Any
 
 from easydel.errors import ConfigError
 from easydel.models.kinds import Layer, Rope
-from easydel.models.source import Source, cap, flags, given_rope, layer_types, number, only, rope, token_ids
+from easydel.models.source import Source, cap, flags, given_rope, layer_types, number, only, positive, rope, token_ids
 
 Fields = dict[str, Any]  # of `ModelConfig`
 
@@ -57,7 +57,7 @@ def gemma2(source: Source) -> Fields:
     fields = gemma(source) | {
         "hidden_act": source.get("hidden_activation") or "gelu_pytorch_tanh",
         "post_norm": True,
-        "attention_scale": number(source, "query_pre_attn_scalar", float, 256.0) ** -0.5,
+        "attention_scale": positive(source, "query_pre_attn_scalar", float, 256.0) ** -0.5,
         "score_cap": cap({"attn_logit_softcapping": 50.0} | dict(source), "attn_logit_softcapping"),
         "logit_cap": cap({"final_logit_softcapping": 30.0} | dict(source), "final_logit_softcapping"),
     }
@@ -69,7 +69,7 @@ def gemma3(source: Source) -> Fields:
     source = {"final_logit_softcapping": None, "sliding_window": 4096} | dict(source)
     # `transformers` reads attn_logit_softcapping and does nothing with it.
     fields = gemma2(source) | {"qk_norm": "head", "score_cap": None}
-    pattern = number(source, "sliding_window_pattern", int, number(source, "_sliding_window_pattern", int, 6))
+    pattern = positive(source, "sliding_window_pattern", int, positive(source, "_sliding_window_pattern", int, 6))
     ropes = by_type(
         source,
         fields["head_dim"],
@@ -91,7 +91,7 @@ def smollm3(source: Source) -> Fields:
     """SmolLM 3: Llama in which some layers, every fourth, know no positions; those may have a window."""
     source = {"tie_word_embeddings": True, "use_sliding_window": False} | dict(source)
     fields = llama(source)
-    interval = number(source, "no_rope_layer_interval", int, 4)
+    interval = positive(source, "no_rope_layer_interval", int, 4)
     turned = flags(source, "no_rope_layers", len(fields["layers"]), [(i + 1) % interval != 0 for i in indices(fields)])
     fields = with_types(fields, source, ["full_attention" if each else "sliding_attention" for each in turned])
     layers = [
@@ -121,7 +121,7 @@ def granite(source: Source) -> Fields:
         "embedding_scale": number(source, "embedding_multiplier", float, 1.0),
         "attention_scale": number(source, "attention_multiplier", float, 1.0),
         "residual_scale": number(source, "residual_multiplier", float, 1.0),
-        "logits_scaling": number(source, "logits_scaling", float, 1.0),
+        "logits_scaling": positive(source, "logits_scaling", float, 1.0),
     }
 
 
@@ -158,7 +158,7 @@ def common(source: Source, *, partial: bool = False, aliases: dict[str, str] | N
         raise ConfigError(
             f"hidden_size ({hidden}) must be divisible by num_attention_heads ({heads}) when head_dim is not given."
         )
-    head_dim = number(source, "head_dim", int, hidden // max(heads, 1))
+    head_dim = positive(source, "head_dim", int, hidden // max(heads, 1))
     if head_dim < 1 or head_dim % 2:
         raise ConfigError(f"head_dim ({head_dim}) must be even: rotary angles turn pairs of channels.")
     flat = {

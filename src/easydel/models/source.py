@@ -26,6 +26,18 @@ def number(source: Source, name: str, kind: type[_N], default: _N) -> _N:
     return kind(value)
 
 
+def positive(source: Source, name: str, kind: type[_N], default: _N) -> _N:
+    """Returns the number of that name, which something is divided by.
+
+    Raises:
+        ConfigError: it is no such number, or not above 0.
+    """
+    value = number(source, name, kind, default)
+    if value <= 0:
+        raise ConfigError(f"{name} ({value}) must be above 0.")
+    return value
+
+
 def cap(source: Source, name: str) -> float | None:
     """Returns the number of that name, None where there is none: the bound of a soft cap.
 
@@ -133,6 +145,8 @@ def rope(
     longest = number(source, "max_position_embeddings", int, 2048)
     outside = source.get("original_max_position_embeddings")
     original = int(outside or settings.get("original_max_position_embeddings") or longest)
+    if original < 1 or longest < 1:
+        raise ConfigError(f"max_position_embeddings ({longest}), also the original ({original}), must be at least 1.")
     settings["original_max_position_embeddings"] = longest if kind == "dynamic" else original
     dim = int(head_dim * share)
     if dim % 2 or dim < 2:

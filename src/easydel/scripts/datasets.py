@@ -101,16 +101,18 @@ def describe(datasets: str | list[str], split: str | None) -> str:
     return f"{part} of {names[0]}" if len(names) == 1 else f"{part} of each of {', '.join(names)}"
 
 
-def place_of(message: str, rows: Rows, datasets: str | list[str]) -> str:
+def place_of(message: str, sets: Mapping[str, Any], datasets: str | list[str]) -> str:
     """Returns in words where the row lies that an error message about a mixture names; "" where there is no need.
 
     Args:
-        rows: what `load_training` gave for these datasets.
+        sets: what `load_training` and `load_evaluation` gave, by the name of the argument they are given as.
+        datasets: the datasets that those of them which are mixtures are made of.
     """
     from easydel.data.mix import Mixture
 
-    named = re.match(r"train_dataset: row (\d+)\b", message)
+    named = re.match(r"(\w+): row (\d+)\b", message)
+    rows = None if named is None else sets.get(named[1])
     if named is None or not isinstance(rows, Mixture):
         return ""
-    dataset, number = rows.origin(int(named[1]))
-    return f" Row {named[1]} of the mixture is row {number} of {names_of(datasets)[dataset]}."
+    dataset, number = rows.origin(int(named[2]))
+    return f" Row {named[2]} of the mixture is row {number} of {names_of(datasets)[dataset]}."

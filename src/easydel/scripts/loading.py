@@ -40,8 +40,12 @@ def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase"
     from transformers import AutoTokenizer
 
     try:
+        # False, not left out: transformers would ask on the terminal whether to run code that came with the tokenizer.
         tokenizer = AutoTokenizer.from_pretrained(
-            folder or name, revision=revision or "main", local_files_only=folder is not None
+            folder or name,
+            revision=revision or "main",
+            local_files_only=folder is not None,
+            trust_remote_code=False,
         )
     except _TOKENIZER_ERRORS as error:
         raise ConfigError(

@@ -4,6 +4,8 @@ Orbax writes each into a temporary folder and renames it when complete, so a kil
 Saving happens in the background; `wait` returns when everything asked for is on disk, or raises what went wrong.
 """
 
+import errno
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,8 @@ class Progress(NamedTuple):
     data: str  # fingerprint of the training pairs
     reference: str  # fingerprint of the weights of a reference that does not move; "" for any other
     num_pairs: int = 0  # trained on so far
+    skipped_in_a_row: int = 0  # steps up to this one
+    window: dict[str, Any] | None = None  # the steps that are not logged yet, see `metrics.Window.plain`
 
 
 class Saved(NamedTuple):
@@ -48,12 +52,15 @@ class Checkpointer:
         self.folder = folder.absolute()  # orbax refuses relative paths
         self.best: int | None = None
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=_Preservation(self, keep), enable_async_checkpointing=True
+            preservation_policy=_Preservation(self, keep),
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=True,  # what a kill left half written
         )
         handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "reference")}
-        self._manager = ocp.CheckpointManager(
-            self.folder, options=options, item_handlers={**handlers, "progress": ocp.JsonCheckpointHandler()}
-        )
+        with _named_failure(self.folder):
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers={**handlers, "progress": ocp.JsonCheckpointHandler()}
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +80,11 @@ class Checkpointer:
         return sorted(self._manager.all_steps())
 
     def save(self, saved: Saved) -> None:
-        """Starts to write a checkpoint; the arrays may be donated as soon as this returns."""
+        """Starts to write a checkpoint; the arrays may be donated as soon as this returns.
+
+        Raises:
+            OSError: there is no room for it, or the one before could not be written.
+        """
         step = int(saved.state.step)
         if step in self.steps():
             return
@@ -84,6 +95,7 @@ class Checkpointer:
         if saved.reference is not None:
             items["reference"] = ocp.args.StandardSave(saved.reference)
         with _named_failure(self.folder):  # also of the save before, which ran in the background
+            self._require_room(saved)
             self._manager.save(step, args=ocp.args.Composite(**items))
 
     def wait(self) -> None:
@@ -103,8 +115,12 @@ class Checkpointer:
         """Returns the checkpoint of one step with the shapes, dtypes and shardings of `like`, a `form_of`.
 
         Raises:
-            ConfigError: it was written by a model or optimizer of another structure.
+            ConfigError: it is damaged, or was written by a model or optimizer of another structure.
         """
+        with _named_damage(self.path(step), [other for other in self.steps() if other < step]):
+            return self._restored(step, like)
+
+    def _restored(self, step: int, like: Saved) -> Saved:
         wanted: dict[str, PyTree] = {"state": like.state}
         if like.reference is not None:
             wanted["reference"] = like.reference
@@ -119,6 +135,13 @@ class Checkpointer:
             Progress(**restored["progress"]),
             reference,
         )
+
+    def _require_room(self, saved: Saved) -> None:
+        """Raises OSError where a checkpoint will not fit, before orbax and its threads find out one after the other."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves((_with_plain_key(saved.state), saved.reference)))
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise OSError(errno.ENOSPC, f"no room for it: {needed:,} bytes are needed, {free:,} are free")
 
     def _require_fit(self, step: int, wanted: dict[str, PyTree]) -> None:
         """Raises ConfigError where the arrays of a checkpoint are not those wanted.
@@ -167,6 +190,23 @@ def _named_failure(folder: Path) -> Iterator[None]:
         raise OSError(
             f"a checkpoint could not be written to {folder}: {reason or error}. Those written before are whole; "
             "resume = 'auto' continues the newest."
+        ) from error
+
+
+@contextmanager
+def _named_damage(path: Path, older: Sequence[int]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError | ValueError | TypeError) and type(error) is not Exception:
+            raise  # nothing but what orbax, tensorstore and json say of files that are missing, cut short or damaged
+        continues = f"from step {older[-1]}" if older else "at the beginning"
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"the checkpoint {path} is damaged: {reason:.300}. Remove that folder, and resume = 'auto' starts "
+            f"{continues}."
         ) from error
 
 

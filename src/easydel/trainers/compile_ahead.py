@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from easydel.data.loader import Loader, Position
 from easydel.data.pack import Batch
 from easydel.memory import give_back_freed
+from easydel.trainers.interrupt import wait_for
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import form_on_mesh, whole_on_mesh
 from easydel.trainers.state import TrainState, abstract
@@ -51,10 +52,11 @@ class CompileAhead:
 
         Raises:
             Exception: what a job raised, such as the compiler's complaint.
+            Interrupted: the run was asked to end.
         """
         for job in self._jobs.pop(key, []):
             if not job.cancel():
-                job.result()
+                wait_for(job)
 
 
 def _tidy(job: Callable[[], object]) -> object:

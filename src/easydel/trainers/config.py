@@ -44,8 +44,16 @@ class DPOConfig:
     save_steps: int | None = option(
         None, "save a checkpoint every so many steps; none saves none on the way", at_least=1
     )
+    save_interval_minutes: float | None = option(
+        None, "also save a checkpoint when the last one is so many minutes old; none never does", above=0
+    )
     save_total_limit: int | None = option(
         None, "keep the newest so many checkpoints, and the best one besides; none keeps all", at_least=1
+    )
+    max_skipped_steps: int | None = option(
+        10,
+        "end the run when so many steps in a row were skipped because loss or gradient was not finite; none never does",
+        at_least=1,
     )
     do_last_save: bool = option(True, "write the trained model, a Hugging Face folder, at the end")
     log_steps: int = option(10, "log metrics every so many steps", at_least=1)

@@ -15,21 +15,30 @@ from easydel.errors import ConfigError
 from easydel.losses import Scalar
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import CHUNK
+from easydel.processes import agreed, is_first
 from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer
 from easydel.trainers.compile_ahead import compile_training
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
 from easydel.trainers.evaluation import evaluate
+from easydel.trainers.interrupt import listen
 from easydel.trainers.log import MetricsLog, rewind
 from easydel.trainers.loop import Ending, Loop, Parts
 from easydel.trainers.metrics import names
 from easydel.trainers.objective import make_objective
 from easydel.trainers.reference import make_reference
 from easydel.trainers.report import write_report
-from easydel.trainers.run_folder import RunFolder, open_run_folder, write_counts
+from easydel.trainers.run_folder import RunFolder, open_together, write_counts
 from easydel.trainers.samples import answer_prompts, prompts_of
-from easydel.trainers.setup import check_evaluation, check_memory, check_models, check_run, check_tokenizer
+from easydel.trainers.setup import (
+    check_evaluation,
+    check_memory,
+    check_models,
+    check_processes,
+    check_run,
+    check_tokenizer,
+)
 from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import make_evaluation_step, make_logprobs, make_train_step
@@ -80,6 +89,7 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
+        check_processes(arguments)
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
         self.model = model
@@ -109,15 +119,19 @@ class DPOTrainer:
 
         Writes the run folder as it goes: `config.yaml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `report.html`,
         `model/`.
+
+        Raises:
+            Interrupted: SIGTERM, SIGINT or the stop button of a notebook asked the run to end. It has finished its step
+                and saved a checkpoint, with which `resume = "auto"` continues; a second signal does not wait for that.
         """
         data = self._trained_on()
-        config, folder = self.arguments, open_run_folder(self.arguments)
+        config, folder = self.arguments, open_together(self.arguments)
         write_counts(folder.path, self.counts)
-        if isinstance(data.loader, Loader):  # a stream whose rows would have to be known was refused
-            self.reference.prepare(data.name, data.loader, most_batches=self.total_steps)
-        self._prepare_reference(self._evaluation_sets)
-        self.reference.release()
-        with Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
+        with listen(), Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
+            if isinstance(data.loader, Loader):  # a stream whose rows would have to be known was refused
+                self.reference.prepare(data.name, data.loader, most_batches=self.total_steps)
+            self._prepare_reference(self._evaluation_sets)
+            self.reference.release()
             start, ending = self._run_loop(data, folder, checkpointer)
             checkpointer.wait()
             newest = checkpointer.latest()
@@ -180,7 +194,9 @@ class DPOTrainer:
             config, self.model, optimizer, self.reference, data.loader.pairs, folder, checkpointer, self.total_steps
         )
         start = int(saved.state.step)
-        rewind(folder.path, start if start else -1)  # a run that starts looks at step 0 anew
+        if is_first():
+            rewind(folder.path, start if start else -1)  # a run that starts looks at step 0 anew
+        agreed(True)  # the others read what is left
         step = make_train_step(
             self._logprobs, self._objective, optimizer, saved.state, dropout=not config.disable_dropout
         )
@@ -189,8 +205,9 @@ class DPOTrainer:
             config.model_name,
             total=self.total_steps,
             done=start,
-            show=config.progress_bar,
-            wandb_config=config.to_dict() if config.use_wandb else None,
+            show=config.progress_bar and is_first(),
+            wandb_config=config.to_dict() if config.use_wandb and is_first() else None,
+            writes=is_first(),
         )
         place = Position(saved.progress.epoch, saved.progress.batch)
         steps, mesh = self.total_steps - start, self.model.decoder.mesh
@@ -230,15 +247,15 @@ class DPOTrainer:
         config, metrics = self.arguments, ending.metrics
         write_counts(folder.path, self.counts)  # again, as a stream was read only now
         facts = facts_of(ending, self._goal, folder.path, start=start, total_steps=self.total_steps)
-        report = write_report(
-            folder.path, config.model_name, config.to_dict(), {"model": self.model.origin.name, **facts}
-        )
-        places = {"report": report, "checkpoint": checkpoint}
+        places = {"checkpoint": checkpoint}
+        if is_first():
+            facts_shown = {"model": self.model.origin.name, **facts}
+            places = {"report": write_report(folder.path, config.model_name, config.to_dict(), facts_shown), **places}
         if config.do_last_save:
             places["model"] = folder.path / "model"
             self.save_pretrained(folder.path / "model")
         text = summary(metrics, facts, self.counts, places)
-        if config.progress_bar:
+        if config.progress_bar and is_first():
             print(f"\n{text}")
         best = ending.best
         step, value = (None, None) if best is None or best.step is None else (best.step, best.value)

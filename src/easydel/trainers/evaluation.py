@@ -7,6 +7,7 @@ from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, prefetch
 from easydel.losses import Scalar
+from easydel.trainers.interrupt import wait_for
 from easydel.trainers.metrics import add, means
 from easydel.trainers.objective import Objective, mean_chosen_length, pair_facts
 from easydel.trainers.reference import Reference
@@ -41,7 +42,7 @@ def evaluate(
     batches = min(loader.steps_per_epoch, most_batches or loader.steps_per_epoch)
     total: dict[str, float] = {}
     seen = []
-    with prefetch(loader.batches()) as ahead:
+    with prefetch(loader.batches(), wait_for=wait_for) as ahead:
         for _ in range(batches):
             on_host = next(ahead)[1]
             batch = on_mesh(on_host, mesh)

@@ -57,7 +57,8 @@ def peak_memory(devices: Sequence[Any]) -> int:
 
     That is so on CPU, and with some allocators. Windows does not tell either: 0.
     """
-    stats = [device.memory_stats() for device in devices]
+    here = [device for device in devices if device.process_index == device.client.process_index()]
+    stats = [device.memory_stats() for device in here]
     known = [s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s]
     if len(known) == len(stats):
         return max(known)

@@ -24,6 +24,7 @@ class MetricsLog:
         total: steps of the whole run; `done` of them lie behind.
         show: False writes nothing to the terminal.
         wandb_config: settings to record with a wandb run; None logs to the files only.
+        writes: False writes no file.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class MetricsLog:
         done: int = 0,
         show: bool = True,
         wandb_config: Mapping[str, Any] | None = None,
+        writes: bool = True,
     ) -> None:
         # First, so that a warning does not land in the middle of the bar.
         self._wandb = None if wandb_config is None else _start_wandb(folder, name, wandb_config)
-        self._file: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._file: TextIO | None = (folder / "metrics.jsonl").open("a", encoding="utf-8") if writes else None
         self._total = total
         # disable=None: tqdm itself finds out whether stderr is a terminal.
         self._bar = tqdm(total=total, initial=done, desc=name, unit="step", disable=None if show else True)
@@ -51,7 +53,8 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._wandb is not None:
             self._wandb.finish(exit_code=0 if error is None else 1)
 
@@ -67,8 +70,10 @@ class MetricsLog:
             metrics: what was measured, by name.
             sets: how the names begin that an evaluation measured, such as `eval`: one line of the terminal each.
         """
-        self._file.write(json.dumps({"step": step} | {name: _plain(value) for name, value in metrics.items()}) + "\n")
-        self._file.flush()  # what is logged survives a kill
+        if self._file is not None:
+            plain = {"step": step} | {name: _plain(value) for name, value in metrics.items()}
+            self._file.write(json.dumps(plain) + "\n")
+            self._file.flush()  # what is logged survives a kill
         if self._wandb is not None:
             self._wandb.log(dict(metrics), step=step)
         for name in sets:
@@ -106,12 +111,14 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     """Returns the objects in a file of JSON lines, none if there is no file; a line that a kill cut off is left out."""
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    # Not splitlines, which also splits at the line separators that a text may hold.
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Removes metrics and samples of later steps, so that a resumed run does not write the same steps twice."""
-    for file in (folder / "metrics.jsonl", folder / "samples.jsonl"):
+    """Removes what was written of later steps, so that a resumed run does not write the same steps twice."""
+    for name in ("metrics", "samples", "skipped"):
+        file = folder / f"{name}.jsonl"
         if file.exists():
             kept = [entry for entry in read_lines(file) if entry["step"] <= step]
             fresh = file.with_suffix(".part")

@@ -16,20 +16,24 @@ from jaxtyping import PyTree
 
 from easydel.data.loader import Position, prefetch
 from easydel.data.pack import Batch
+from easydel.errors import ConfigError, Interrupted
 from easydel.models.causal_lm import CausalLM
+from easydel.processes import agreed, is_time_to_leave
 from easydel.trainers.best import Goal, Standing, evaluations_of, standing
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.compile_ahead import CompileAhead, form_of_batch
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import TrainSet
 from easydel.trainers.flops import peak_flops, peak_memory, step_flops
+from easydel.trainers.interrupt import wait_for
 from easydel.trainers.log import MetricsLog, read_metrics
-from easydel.trainers.metrics import Window, unshared_tokens
+from easydel.trainers.metrics import Window, pairs_of, unshared_tokens
 from easydel.trainers.optimizer import updates_done
 from easydel.trainers.reference import Reference
 from easydel.trainers.run_folder import append_samples, read_samples, write_json
 from easydel.trainers.samples import side_by_side
 from easydel.trainers.setup import on_mesh
+from easydel.trainers.skipped import SkippedSteps
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import TrainStep
 
@@ -75,40 +79,39 @@ class Loop:
         self._parts = parts
         self._state, self._progress = saved.state, saved.progress
         self._step = int(saved.state.step)
-        # What was done last at which step: a run that is continued has done what was due there.
-        self._logged, self._evaluated, self._answered = self._step, self._step or None, self._step or None
-        self._ran_out = False
-        self._window = Window()
         entries = read_metrics(parts.folder)
+        # What was done last at which step: the files tell what a run that is continued has left to do at its first.
+        here = {name for entry in entries if entry["step"] == self._step for name in entry}
+        self._logged = self._step if "learning_rate" in here else None
+        self._evaluated = self._step if any(name.startswith("eval_") for name in here) else None
+        answers = read_samples(parts.folder)
+        self._answered = self._step if any(answer["step"] == self._step for answer in answers) else None
+        self._ran_out = False
+        self._window = Window(self._progress.window)
+        self._skipped = SkippedSteps(
+            parts.folder, most=parts.config.max_skipped_steps, in_a_row=self._progress.skipped_in_a_row
+        )
+        self._saved_at = time.monotonic()
         self._metrics = {name: value for entry in entries for name, value in entry.items() if name != "step"}
         # What the evaluations before found is in the log, so a run that is continued stands where it stood.
         self._evaluations = [] if parts.goal is None else evaluations_of(entries, parts.goal)
         self._best = None if parts.goal is None else standing(self._evaluations, parts.goal)
 
     def run(self) -> Ending:
-        """Trains to the last step, or until patience is at an end."""
-        config, start = self._parts.config, time.perf_counter()
-        self._begin()
-        place = Position(self._progress.epoch, self._progress.batch)
-        with prefetch(self._parts.data.batches(place, epochs=config.num_train_epochs)) as ahead:
-            while not self._is_over():
-                item = next(ahead, None)
-                if item is None:
-                    self._ran_out = True  # a stream that ended before the last step
-                else:
-                    self._train(*item)
-                if self._is_due(config.log_steps):
-                    self._log()
-                if self._is_due(config.evaluation_steps):
-                    self._evaluate()
-                if self._is_due(config.generation_interval):
-                    self._answer()
-                if self._is_due(config.save_steps):
-                    self._save()
-                if self._is_over():
-                    self._log()  # patience may have ended between two logged steps
+        """Trains to the last step, or until patience is at an end.
+
+        Raises:
+            Interrupted: a signal asked the run to end; what was done is saved.
+            ConfigError: too many steps in a row were skipped; what was trained before is saved.
+        """
+        start = time.perf_counter()
+        try:
+            self._train_to_the_end()
+        except Interrupted as asked:
+            raise self._left(asked) from None
         skipped = self._step - updates_done(self._state.opt_state)
-        loaded = config.load_best_at_end and self._load_best()
+        loaded = self._parts.config.load_best_at_end and self._load_best()
+        self._answer(of=self._best.step if self._best is not None and loaded else None)
         return Ending(
             self._state,
             self._metrics,
@@ -120,21 +123,61 @@ class Loop:
             time.perf_counter() - start,
         )
 
+    def _train_to_the_end(self) -> None:
+        self._begin()
+        place = Position(self._progress.epoch, self._progress.batch)
+        batches = self._parts.data.batches(place, epochs=self._parts.config.num_train_epochs)
+        with prefetch(batches, wait_for=wait_for) as ahead:
+            while not self._is_over():
+                if is_time_to_leave(self._step):
+                    raise Interrupted("SIGTERM", "of several processes")
+                item = next(ahead, None)
+                if item is None:
+                    self._ran_out = True  # a stream that ended before the last step
+                else:
+                    self._train(*item)
+                self._do_what_is_due()
+
     def _begin(self) -> None:
-        """Looks at the model as it starts, or takes up the search for the best one where it was."""
+        """Looks at the model as it starts, or takes up what was left to do at the step that is continued from."""
         parts = self._parts
         if self._step == 0:
             if parts.config.evaluate_before_training:
                 self._evaluate()
             self._answer()
-        elif parts.goal is not None and self._best is not None and self._best.step is not None:
-            if self._best.step in parts.checkpointer.steps():
-                parts.checkpointer.best = self._best.step
-                self._say_if_out_of_patience()
-            else:
-                parts.log.say(f"The best checkpoint so far, of step {self._best.step}, is gone: looking for a new one.")
-                self._evaluations, self._best = [], standing([], parts.goal)
-        self._window = Window()  # its clock starts here
+        else:
+            self._find_best()
+            self._do_what_is_due()
+        self._window.resume()  # its clock starts here
+
+    def _find_best(self) -> None:
+        """Takes up the search for the best evaluation where it was."""
+        parts = self._parts
+        if parts.goal is None or self._best is None or self._best.step is None:
+            return
+        if self._best.step in parts.checkpointer.steps():
+            parts.checkpointer.best = self._best.step
+            self._say_if_out_of_patience()
+        else:
+            parts.log.say(f"The best checkpoint so far, of step {self._best.step}, is gone: looking for a new one.")
+            self._evaluations, self._best = [], standing([], parts.goal)
+
+    def _do_what_is_due(self) -> None:
+        config = self._parts.config
+        if self._is_due(config.log_steps):
+            self._log()
+        if self._is_due(config.evaluation_steps):
+            self._evaluate()
+        if self._is_due(config.generation_interval) and not self._is_over():
+            self._answer()
+        if self._is_due(config.save_steps) or self._is_late(config.save_interval_minutes):
+            self._save()
+        if self._is_over():
+            self._log()  # patience may have ended between two logged steps
+            self._skipped.in_a_row()
+        if self._skipped.complaint:
+            self._save()
+            raise ConfigError(self._skipped.complaint)
 
     def _train(self, position: Position, batch: Batch) -> None:
         parts = self._parts
@@ -148,17 +191,18 @@ class Loop:
         self._window.add(
             batch, sums, step_flops(parts.model.config, batch, with_reference=with_reference), parts.model.decoder.chunk
         )
+        self._skipped.add(self._step, batch, sums["skipped"])
         self._progress = self._progress._replace(
             epoch=position.epoch,
             batch=position.batch,
             num_tokens=self._progress.num_tokens + unshared_tokens(batch),
-            num_pairs=self._progress.num_pairs + int((batch.lengths[..., 0] > 0).sum()),
+            num_pairs=self._progress.num_pairs + pairs_of(batch),
         )
         parts.log.advance()
 
     def _log(self) -> None:
         """Logs the steps since the last time, if there are any."""
-        if self._logged == self._step:
+        if self._logged == self._step or not self._window.steps:
             return
         parts, devices = self._parts, list(self._parts.model.decoder.mesh.devices.flat)
         per_epoch = parts.data.loader.steps_per_epoch
@@ -203,23 +247,46 @@ class Loop:
             write_json(self._parts.folder / "best.json", record | {"checkpoint": f"checkpoints/{self._step}"})
         self._say_if_out_of_patience()
 
-    def _answer(self) -> None:
-        """Writes and shows what the model answers to the sample prompts, at the end under what it answered at first."""
+    def _answer(self, *, of: int | None = None) -> None:
+        """Writes and shows what the model answers to the sample prompts, at the end under what it answered at first.
+
+        Args:
+            of: the step whose weights are here, where it is not the last one.
+        """
         parts = self._parts
         if parts.answer is None or self._answered == self._step:
             return
         self._answered = self._step
         self._window.pause()
         answers = parts.answer(self._state.params, self._step)
+        if of not in (None, self._step):
+            answers = [{**answer, "weights": of} for answer in answers]
         append_samples(parts.folder, answers)
         if self._step > 0:
             parts.log.say(side_by_side(read_samples(parts.folder) if self._is_over() else answers))
         self._window.resume()
 
     def _save(self) -> None:
+        """Saves a checkpoint, unless there is one of this step."""
         parts = self._parts
+        self._saved_at = time.monotonic()
+        if self._step in parts.checkpointer.steps():
+            return
         moving = parts.reference.params if parts.config.sync_ref_model else None
-        parts.checkpointer.save(Saved(self._state, self._progress, moving))
+        progress = self._progress._replace(skipped_in_a_row=self._skipped.in_a_row(), window=self._window.plain())
+        parts.checkpointer.save(Saved(self._state, progress, moving))
+
+    def _left(self, asked: Interrupted) -> Interrupted:
+        """Returns what to say to who asked the run to end, after saving what was done."""
+        if self._step == 0:
+            return asked
+        self._save()
+        self._parts.checkpointer.wait()
+        return Interrupted(
+            asked.signal,
+            f"after step {self._step} of {self._parts.total_steps}, which is saved: resume = 'auto' (--resume auto) "
+            f"continues {self._parts.folder}.",
+        )
 
     def _load_best(self) -> bool:
         """Puts the weights of the best evaluation in place of the last ones, and returns whether there are any."""
@@ -240,6 +307,9 @@ class Loop:
     def _is_due(self, every: int | None) -> bool:
         """Whether something done every so many steps is due now: after the last step everything is."""
         return self._is_over() or (every is not None and self._step % every == 0)
+
+    def _is_late(self, minutes: float | None) -> bool:
+        return minutes is not None and agreed(time.monotonic() - self._saved_at >= 60 * minutes)
 
     def _is_over(self) -> bool:
         return self._step >= self._parts.total_steps or self._ran_out or self._is_out_of_patience()

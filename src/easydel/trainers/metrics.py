@@ -4,8 +4,10 @@ A mean of means is wrong as soon as one batch is smaller than the others, so eve
 over pairs or tokens, and `means` divides once.
 """
 
+import math
 import time
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +83,7 @@ def pair_sums(
 
 def add(total: Mapping[str, float], sums: Mapping[str, Array]) -> dict[str, float]:
     """Returns `total + sums`, as Python floats on the host; an empty total is zero."""
-    return {name: total.get(name, 0.0) + float(value) for name, value in jax.device_get(dict(sums)).items()}
+    return {**total} | {name: total.get(name, 0.0) + float(value) for name, value in jax.device_get(dict(sums)).items()}
 
 
 def names(*, logit_metrics: bool) -> list[str]:
@@ -94,61 +96,108 @@ def means(total: Mapping[str, float], *, logit_metrics: bool) -> dict[str, float
     return {name: total[name] / max(total[_DENOMINATORS[name]], 1.0) for name in names(logit_metrics=logit_metrics)}
 
 
-class Window:
-    """What happened since the last logged step: the device's sums, fetched only when asked for, and the clock."""
+class Counted(NamedTuple):
+    """What the host knows of the steps of a window, skipped ones too."""
 
-    def __init__(self) -> None:
-        self._sums: list[Sums] = []
-        self._row_positions = self._row_tokens = self._num_tokens = 0
-        self._flops = 0.0
-        self._seconds = 0.0
-        self._since = time.perf_counter()
+    steps: int = 0
+    pairs: int = 0
+    row_positions: int = 0
+    row_tokens: int = 0
+    num_tokens: int = 0
+    flops: float = 0.0  # by formula
+    seconds: float = 0.0
+
+
+class Window:
+    """What happened since the last logged step: the device's sums, fetched only when asked for, and the clock.
+
+    Args:
+        saved: what `plain` gave, to go on from.
+    """
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        saved = saved or {"sums": {}, "counted": {}}
+        self._waiting: list[Sums] = []
+        self._sums: dict[str, float] = dict(saved["sums"])
+        self._counted = Counted(**saved["counted"])
+        self._since: float | None = time.perf_counter()  # None while the clock stands
+
+    @property
+    def steps(self) -> int:
+        """Steps in the window."""
+        return self._counted.steps
 
     def add(self, batch: Batch, sums: Sums, flops: float, chunk: int | None = None) -> None:
         """Takes the packed batch of a step, the sums that the step returned, and the arithmetic it was by formula.
 
         `chunk` is that of the decoder, see `positions_computed`.
         """
-        self._flops += flops
-        self._sums.append(sums)
-        self._row_positions += positions_computed(batch, chunk)
-        self._row_tokens += int((batch.segment > 0).sum())
-        self._num_tokens += unshared_tokens(batch)
+        self._waiting.append(sums)
+        so_far = self._counted
+        self._counted = so_far._replace(
+            steps=so_far.steps + 1,
+            pairs=so_far.pairs + pairs_of(batch),
+            row_positions=so_far.row_positions + positions_computed(batch, chunk),
+            row_tokens=so_far.row_tokens + int((batch.segment > 0).sum()),
+            num_tokens=so_far.num_tokens + unshared_tokens(batch),
+            flops=so_far.flops + flops,
+        )
 
     def pause(self) -> None:
         """Stops the clock, once the steps so far are done, while something else than training goes on."""
-        jax.block_until_ready(self._sums)
-        self._seconds += time.perf_counter() - self._since
+        jax.block_until_ready(self._waiting)
+        self._counted, self._since = self._counted._replace(seconds=self._seconds()), None
 
     def resume(self) -> None:
         """Starts the clock again after `pause`."""
         self._since = time.perf_counter()
 
+    def plain(self) -> dict[str, Any]:
+        """Returns the window as plain numbers, to store and to go on from; waits for the device."""
+        self._fetch()
+        return {"sums": self._sums, "counted": self._counted._replace(seconds=self._seconds())._asdict()}
+
     def metrics(self, *, logit_metrics: bool, peak_flops: float | None = None) -> dict[str, float]:
         """Returns the means over the pairs of the window, and how fast it went; waits for the device.
 
-        `mfu`, the share of `peak_flops` (per second) that was used, is there only where the peak is known.
+        The means are over the steps that were not skipped, and not finite where all were. `mfu`, the share of
+        `peak_flops` (per second) that was used, is there only where the peak is known.
         """
-        total: dict[str, float] = {}
-        for sums in self._sums:
-            total = add(total, sums)
-        steps = len(self._sums)
-        seconds = self._seconds + time.perf_counter() - self._since
-        mfu = {} if peak_flops is None else {"mfu": self._flops / seconds / peak_flops}
+        self._fetch()
+        counted, seconds, skipped = self._counted, self._seconds(), self._sums.get("skipped", 0.0)
+        good = counted.steps - skipped
+        measured = dict.fromkeys([*names(logit_metrics=logit_metrics), "grad_norm"], math.nan)
+        if good:
+            measured = means(self._sums, logit_metrics=logit_metrics) | {"grad_norm": self._sums["grad_norm"] / good}
+        mfu = {} if peak_flops is None else {"mfu": counted.flops / seconds / peak_flops}
         return (
-            means(total, logit_metrics=logit_metrics)
+            measured
             | mfu
             | {
-                "grad_norm": total["grad_norm"] / steps,
-                "skipped_steps": total["skipped"],
-                "step_time": seconds / steps,
-                "pairs_per_second": total["pairs"] / seconds,
-                "tokens_per_second": self._num_tokens / seconds,
-                "flops_per_second": self._flops / seconds,
-                "padding_fraction": 1.0 - self._row_tokens / self._row_positions,
-                "prefix_shared_fraction": 1.0 - self._row_tokens / self._num_tokens,
+                "skipped_steps": skipped,
+                "step_time": seconds / counted.steps,
+                "pairs_per_second": counted.pairs / seconds,
+                "tokens_per_second": counted.num_tokens / seconds,
+                "flops_per_second": counted.flops / seconds,
+                "padding_fraction": 1.0 - counted.row_tokens / counted.row_positions,
+                "prefix_shared_fraction": 1.0 - counted.row_tokens / counted.num_tokens,
             }
         )
+
+    def _seconds(self) -> float:
+        return self._counted.seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
+
+    def _fetch(self) -> None:
+        """Adds what the steps returned, one after another: a window that was stored in between is the same bits."""
+        for sums in self._waiting:
+            skipped = float(sums["skipped"])
+            self._sums = add(self._sums, {"skipped": sums["skipped"]} if skipped else sums)
+        self._waiting = []
+
+
+def pairs_of(batch: Batch) -> int:
+    """Returns the pairs of a batch, fillers left out."""
+    return int((batch.lengths[..., 0] > 0).sum())
 
 
 def positions_computed(batch: Batch, chunk: int | None) -> int:

@@ -22,6 +22,7 @@ from easydel.errors import ConfigError
 from easydel.logprobs import completion_statistics
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder
 from easydel.sharding import RULES
+from easydel.trainers.interrupt import wait_for
 from easydel.trainers.reference_cache import (
     Sides,
     laid_out,
@@ -98,7 +99,10 @@ class Precomputed:
         work = _batches_of(loader, list(missing.values()), self._how.batch_size)
         keys = list(missing)
         per_shard = -(-self._how.shard_pairs // work.total_batch_size)
-        with prefetch(work.batches()) as ahead, _Progress(name, len(keys), show=self._how.show) as progress:
+        with (
+            prefetch(work.batches(), wait_for=wait_for) as ahead,
+            _Progress(name, len(keys), show=self._how.show) as progress,
+        ):
             while computed := [
                 (batch, self._per_token(params, on_mesh(batch, self._how.mesh)))
                 for _, batch in islice(ahead, per_shard)

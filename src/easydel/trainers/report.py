@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
-from easydel.trainers.samples import by_prompt
+from easydel.trainers.samples import by_prompt, when
 from easydel.trainers.summary import title
 
 Points = list[tuple[float, float]]
@@ -211,7 +211,8 @@ def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
 
 def _answers(samples: Sequence[Mapping[str, Any]]) -> str:
     rows = (
-        f"<tr><th>step&nbsp;{sample['step']}</th><td><pre>{html.escape(sample['answer'].strip())}</pre></td></tr>"
+        f"<tr><th>{when(sample).replace('step ', 'step&nbsp;')}</th>"
+        f"<td><pre>{html.escape(sample['answer'].strip())}</pre></td></tr>"
         for sample in samples
     )
     return f"<table class='answers'>{''.join(rows)}</table>"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from easydel.errors import ConfigError
+from easydel.processes import agreed, is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
 from easydel.trainers.log import read_lines
@@ -20,7 +21,9 @@ FREE_ON_RESUME = frozenset(
         "resume",
         "save_directory",
         "save_steps",
+        "save_interval_minutes",
         "save_total_limit",
+        "max_skipped_steps",
         "do_last_save",
         "log_steps",
         "progress_bar",
@@ -82,6 +85,16 @@ def open_run_folder(config: DPOConfig) -> RunFolder:
     return RunFolder(path, bool(continues), moved)
 
 
+def open_together(config: DPOConfig) -> RunFolder:
+    """Returns `open_run_folder`, which the first of several processes sees to, once it is done.
+
+    Raises:
+        ConfigError: as it does, in the first process.
+    """
+    folder = open_run_folder(config) if is_first() else RunFolder(config.run_folder, False, None)
+    return folder._replace(continues=agreed(folder.continues))
+
+
 def check_writable(config: DPOConfig) -> None:
     """Raises ConfigError when the run folder could not be written; nothing is made."""
     path = config.run_folder.absolute()
@@ -99,7 +112,12 @@ def _unusable(path: Path, reason: object) -> ConfigError:
 
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON file that is whole at any moment: a kill leaves the old one or the new one."""
+    """Writes a JSON file that is whole at any moment: a kill leaves the old one or the new one.
+
+    Of several processes the first one writes it.
+    """
+    if not is_first():
+        return
     fresh = file.with_suffix(".part")
     fresh.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     fresh.replace(file)
@@ -116,7 +134,10 @@ def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
-    """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer."""
+    """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer.
+
+    `weights` is the step that the weights are of where that is another one.
+    """
     with (folder / "samples.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
 

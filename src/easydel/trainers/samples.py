@@ -64,10 +64,17 @@ def side_by_side(samples: Sequence[Mapping[str, Any]]) -> str:
     for prompt, answers in by_prompt(samples).items():
         lines.append(_end(prompt))
         shown = answers[:1] if len(answers) == 1 else [answers[0], answers[-1]]
-        lines += [
-            f"  step {sample['step']}: {shorten(sample['answer'], _SHOWN, placeholder=' ...')}" for sample in shown
-        ]
+        lines += [f"  {when(sample)}: {shorten(sample['answer'], _SHOWN, placeholder=' ...')}" for sample in shown]
     return "\n".join(lines)
+
+
+def when(sample: Mapping[str, Any]) -> str:
+    """Returns in words at which step a sample was made, and of which step the weights were if they were not its own.
+
+    >>> when({"step": 9}), when({"step": 9, "weights": 6})
+    ('step 9', 'step 9, best weights, of step 6')
+    """
+    return f"step {sample['step']}" + (f", best weights, of step {sample['weights']}" if "weights" in sample else "")
 
 
 def by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from easydel import processes
 from easydel.data.loader import Loader
 from easydel.data.pack import Batch, Shape
 from easydel.data.pair import Pair
@@ -20,6 +21,7 @@ from easydel.errors import ConfigError
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
+from easydel.processes import on_host
 from easydel.sharding import RULES, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.loss_settings import WITH_MARGIN
@@ -73,6 +75,16 @@ def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
             f"the tokenizer has {len(tokenizer)} ids, but the model's embedding has {model.vocab_size} rows. "
             "Take the tokenizer that belongs to the model."
         )
+
+
+def check_processes(config: DPOConfig) -> None:
+    """Raises ConfigError for what several processes cannot do together yet."""
+    for name in ("precompute_ref_log_probs", "generation_prompts"):
+        if getattr(config, name) and processes.count() > 1:
+            raise ConfigError(
+                f"{name} = {getattr(config, name)} does not work with several processes yet, and these are "
+                f"{processes.count()}: leave it out, or run one process."
+            )
 
 
 def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) -> None:
@@ -194,13 +206,20 @@ def weights_fingerprint(params: PyTree) -> str:
     for leaf in jax.tree.leaves(params):
         leading = leaf.shape[:-1]
         for place in ((0,) * len(leading), tuple(size // 2 for size in leading)):
-            digest.update(np.asarray(leaf[place]).tobytes())
+            digest.update(on_host(leaf[place]).tobytes())
     return digest.hexdigest()[:16]
 
 
 def on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
-    placed = jax.device_put(list(batch), _batch_shardings(mesh))
+    shardings = _batch_shardings(mesh)
+    if processes.count() == 1:
+        placed = jax.device_put(list(batch), shardings)
+    else:  # each process has the batch, and puts its rows of it on its own devices
+        placed = [
+            jax.make_array_from_callback(x.shape, place, x.__getitem__)
+            for x, place in zip(batch, shardings, strict=True)
+        ]
     return jax.tree.unflatten(jax.tree.structure(batch), placed)
 
 

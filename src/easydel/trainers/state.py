@@ -35,8 +35,12 @@ def initial_state(params: PyTree, optimizer: optax.GradientTransformation, seed:
     moments = jax.eval_shape(optimizer.init, params)
     opt_state = jax.jit(optimizer.init, out_shardings=_like_params(moments, params, mesh))(params)
     whole = NamedSharding(mesh, PartitionSpec())
-    rewards = RewardMean(jnp.zeros(()), jnp.zeros(()))
-    step, key, rewards = jax.device_put((jnp.zeros((), jnp.int32), jax.random.key(seed), rewards), whole)
+
+    def others() -> tuple[Array, Array, RewardMean]:
+        return jnp.zeros((), jnp.int32), jax.random.key(seed), RewardMean(jnp.zeros(()), jnp.zeros(()))
+
+    # Made where they lie: `device_put` reaches the devices of this process only.
+    step, key, rewards = jax.jit(others, out_shardings=whole)()
     return TrainState(step, params, opt_state, key, rewards)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from easydel.errors import WeightsError, some
+from easydel.processes import on_host
 from easydel.sharding import sharding_for
 from easydel.weights.safetensors import Spec, Stored
 from easydel.weights.table import Row, Sizes, get, nest
@@ -70,7 +71,7 @@ def export_tensors(
     """
     for name in dict.fromkeys(row.name for row in rows):
         sharing = [row for row in rows if row.name == name]
-        arrays = [np.asarray(get(params, row.path)) for row in sharing]
+        arrays = [on_host(get(params, row.path)) for row in sharing]
         for place, tensor_name in zip(np.ndindex(sharing[0].stack(sizes)), sharing[0].names(sizes), strict=True):
             parts = [row.to_file(array[place], sizes) for row, array in zip(sharing, arrays, strict=True)]
             tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -6,6 +6,7 @@ Without a model and data it trains the small model that comes with the package, 
 import dataclasses
 import logging
 import os
+import signal
 import stat
 import sys
 import warnings
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
-from easydel.errors import ConfigError, DataError, WeightsError
+from easydel import processes
+from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.datasets import (
     check_datasets,
@@ -29,6 +31,7 @@ from easydel.scripts.huge_pages import start_over
 from easydel.scripts.loading import check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
+from easydel.trainers.interrupt import EXIT_CODE
 from easydel.trainers.run_folder import check_writable
 
 if TYPE_CHECKING:
@@ -98,6 +101,12 @@ class RunConfig:
     gradient_checkpointing: str = option(
         "", "what the backward pass keeps: a policy of jax.checkpoint_policies, such as nothing_saveable"
     )
+    coordinator_address: str | None = option(
+        None, "host:port of the first of several processes; none is what the cluster says, or a single process"
+    )
+    num_processes: int | None = option(None, "processes of the run, with coordinator_address", at_least=1)
+    process_id: int | None = option(None, "which of them this is, from 0, with coordinator_address", at_least=0)
+    peer_timeout: int = option(100, "seconds without a sign of life of one process after which all end", at_least=1)
     compilation_cache: bool = option(True, "keep compiled programs in a private folder for the next run")
     huge_pages: bool = option(True, "on Linux, start over with large memory pages, which are faster on CPU")
 
@@ -127,19 +136,32 @@ class RunConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status: 2 for an error that the user can put right."""
+    """Runs the command line and returns its exit status.
+
+    It is 2 for an error that the user can put right, and 75 where a signal ended the run after it was saved. A second
+    signal, or one outside training, ends the process at once, as 128 + its number.
+    """
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises anyway
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             run, config = parse(sys.argv[1:] if argv is None else argv)
-            if run.huge_pages and argv is None:  # otherwise the process is somebody else's
-                start_over()
+            if argv is None:  # otherwise the process is somebody else's
+                if run.huge_pages:
+                    start_over()
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback; a run listens for it
             train(run, config)
         except (ConfigError, DataError, WeightsError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except Interrupted as asked:
+            print(asked, file=sys.stderr)
+            processes.stop()
+            if argv is None:  # Python would wait for the compiler, which nobody waits for any more
+                sys.stdout.flush()
+                os._exit(EXIT_CODE)
+            return EXIT_CODE
     return 0
 
 
@@ -192,6 +214,7 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
 
 def train(run: RunConfig, config: DPOConfig) -> None:
     """Loads model, reference, tokenizer and data, and trains; what came out and where it is, is printed at the end."""
+    processes.start(run.coordinator_address, run.num_processes, run.process_id, peer_timeout=run.peer_timeout)
     # Folder, data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
     check_writable(config)
     train_rows = load_training(
@@ -222,9 +245,11 @@ def train(run: RunConfig, config: DPOConfig) -> None:
         )
         result = trainer.train()
     except DataError as error:
-        place = place_of(str(error), train_rows, run.dataset_name)
+        sets = {"train_dataset": train_rows, "eval_dataset": eval_rows}
+        place = place_of(str(error), sets, run.dataset_name)
         raise DataError(f"{error}{place} Rows count from 0; {sources(run)}.") from error
-    if not config.progress_bar:  # else it was printed
+    processes.stop()
+    if not config.progress_bar and processes.is_first():  # else it was printed
         print(result.summary)
     if 2 * result.skipped_steps > result.steps:
         raise ConfigError(

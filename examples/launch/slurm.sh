@@ -1,0 +1,23 @@
+#!/bin/bash
+# sbatch examples/launch/slurm.sh --repo_id MODEL --dataset_name PAIRS.jsonl ...
+# One process per GPU on two nodes. What SLURM tells its tasks is all that is needed to find each other. A job that is ended
+# early (status 75: saved) goes back to the queue and continues.
+#SBATCH --job-name=dpo
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+
+# SAVE_DIRECTORY is a folder that all nodes see.
+srun --kill-on-bad-exit=1 python -m easydel.scripts.finetune.dpo \
+  --save_directory "${SAVE_DIRECTORY:-$SLURM_SUBMIT_DIR/dpo_runs}" \
+  --resume auto --save_interval_minutes 30 --save_total_limit 2 "$@"
+status=$?
+if [ "$status" -eq 75 ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$status"

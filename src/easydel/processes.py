@@ -1,0 +1,130 @@
+"""The processes of a run: how they find each other, who writes, and how what lies on all of them comes to each.
+
+One process is the usual case, in which nothing here does anything. Several run the same program; each has devices of
+its own, packs the same batches, and puts its rows of them on its devices. The first one writes; all write checkpoints.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from easydel.errors import ConfigError
+
+PEER_TIMEOUT = 100  # seconds
+# The variables by which a process is told what a launcher or `examples/launch` knows.
+_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
+
+
+def start(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    peer_timeout: int = PEER_TIMEOUT,
+) -> None:
+    """Joins the other processes of a run; before anything asks jax for a device. Alone, or joined, it does nothing.
+
+    Where no argument is given, the variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID count, and
+    without these what SLURM, Open MPI or a TPU pod tells its processes.
+
+    Args:
+        coordinator_address: host and port of the first process.
+        num_processes: how many there are.
+        process_id: which of them this is, from 0.
+        peer_timeout: seconds after which a process that gives no sign of life ends all others.
+
+    Raises:
+        ConfigError: one of the three is missing, or not what it must be.
+    """
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    given = _given(coordinator_address, num_processes, process_id, os.environ)
+    if given is not None:
+        address, count, number = given
+        jax.distributed.initialize(address, count, number, heartbeat_timeout_seconds=peer_timeout)
+    elif in_cluster(os.environ):
+        jax.distributed.initialize(heartbeat_timeout_seconds=peer_timeout)
+
+
+def stop() -> None:
+    """Leaves the other processes, once all have come here: the first must not be gone before."""
+    import jax
+
+    jax.distributed.shutdown()
+
+
+def in_cluster(environment: Mapping[str, str]) -> bool:
+    """Returns whether a cluster has started this process as one of several.
+
+    >>> in_cluster({}), in_cluster({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_MCA_orte_hnp_uri": "..."})
+    (False, True)
+    """
+    slurm = all(name in environment for name in _SLURM) and environment.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    mpi = "OMPI_MCA_orte_hnp_uri" in environment and environment.get("OMPI_COMM_WORLD_SIZE", "1") != "1"
+    return slurm or mpi or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def count() -> int:
+    """Returns how many processes there are."""
+    import jax
+
+    return jax.process_count()
+
+
+def is_first() -> bool:
+    """Returns whether this is the process that writes and shows what a run has to say."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def agreed(value: bool) -> bool:
+    """Returns what the first process says, after all have come here."""
+    if count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def on_host(array: Any) -> np.ndarray:
+    """Returns the whole of an array; where parts of it lie with other processes, all must ask for it together."""
+    if array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(array, tiled=True)
+
+
+def is_time_to_leave(step: int) -> bool:
+    """Returns whether all processes end after this step, as one of them got a SIGTERM; to be asked at every step."""
+    if count() == 1:
+        return False
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+def _given(
+    address: str | None, count: int | None, number: int | None, environment: Mapping[str, str]
+) -> tuple[str, int, int] | None:
+    """Returns address, count and number as they are given, by arguments or else by variables; None where none is."""
+    values: list[Any] = [address, count, number]
+    names = ("coordinator_address", "num_processes", "process_id")
+    if values == [None, None, None]:
+        values, names = [environment.get(name) for name in _VARIABLES], _VARIABLES
+    if all(value in (None, "") for value in values):
+        return None
+    shown = ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True))
+    try:
+        found = str(values[0]), int(values[1]), int(values[2])
+    except (TypeError, ValueError):
+        raise ConfigError(f"{shown}: all three are needed, an address, how many and which one, or none.") from None
+    if ":" not in found[0] or not 0 <= found[2] < found[1]:
+        raise ConfigError(f"{shown}: the address is written host:port, and processes count from 0 to one below all.")
+    return found

@@ -1,0 +1,156 @@
+"""Several processes train as one does, end together, and do not wait for one that is gone."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from easydel.errors import ConfigError
+from easydel.launch import local
+from easydel.processes import _given, in_cluster
+from easydel.trainers.log import read_metrics
+from easydel.trainers.run_folder import read_json
+from easydel.weights.safetensors import read_folder
+from oracles.joined import CUT_AT, joined_trainer
+
+ADDRESS = {"JAX_COORDINATOR_ADDRESS": "there:1234", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
+
+
+def test_alone_nothing_is_joined():
+    assert _given(None, None, None, {"HOME": "/"}) is None
+    assert not in_cluster({"SLURM_JOB_ID": "3", "SLURM_PROCID": "0"})  # of a batch script, not of one of its tasks
+
+
+def test_arguments_win_over_variables():
+    assert _given(None, None, None, ADDRESS) == ("there:1234", 2, 1)
+    assert _given("here:1", 4, 3, ADDRESS) == ("here:1", 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ("here:1", 2, None),
+            "coordinator_address = here:1, num_processes = 2, process_id = None: all three are needed",
+        ),
+        (("here", 2, 0), "the address is written host:port"),
+        (("here:1", 2, 2), "process_id = 2: .* count from 0 to one below all"),
+    ],
+)
+def test_an_incomplete_address_is_an_error(given, message):
+    with pytest.raises(ConfigError, match=message):
+        _given(*given, {})
+
+
+@pytest.mark.parametrize("lacking", ADDRESS)
+def test_incomplete_variables_are_an_error(lacking):
+    with pytest.raises(ConfigError, match=rf"{lacking} = .*: (all three are needed|the address is written)"):
+        _given(None, None, None, {**ADDRESS, lacking: ""})
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {
+            **{"SLURM_JOB_ID": "3", "SLURM_STEP_NODELIST": "n[0-1]", "SLURM_STEP_NUM_TASKS": "2"},
+            **{"SLURM_PROCID": "1", "SLURM_LOCALID": "0"},
+        },
+        {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:34911"},
+        {"TPU_WORKER_HOSTNAMES": "host-0,host-1"},
+    ],
+    ids=["slurm", "openmpi", "tpu"],
+)
+def test_the_tasks_of_a_cluster_are_known(environment):
+    assert in_cluster(environment)
+
+
+@contextmanager
+def of_two_devices() -> Iterator[None]:
+    """Makes processes that are started within it see two devices each, and the modules of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+        yield
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_train_as_one_of_four_and_leave_together(tmp_path, capfd):
+    joined, alone = tmp_path / "joined", tmp_path / "alone"
+    with of_two_devices():
+        assert local.run([sys.executable, "-m", "oracles.joined", str(joined)], 2) == 0
+    left = re.findall(r"SIGTERM ended the run after step (\d+) of 8, which is saved", capfd.readouterr().out)
+    assert len(left) == 2
+    assert left[0] == left[1]
+    assert CUT_AT <= int(left[0]) < 8
+    joined_trainer(alone / "whole").train()
+    joined_trainer(joined / "cut", resume="auto").train()  # what two processes saved, one continues
+    for name in ("whole", "cut"):
+        compare_runs(joined / name / "dpo", alone / "whole" / "dpo")
+
+
+def compare_runs(found: Path, expected: Path) -> None:
+    """The same losses within 1e-5, and the same weights within 1e-4."""
+    entries, wanted = read_metrics(found), read_metrics(expected)
+    assert [entry["step"] for entry in entries] == [entry["step"] for entry in wanted]
+    for name in ("loss", "eval_loss", "grad_norm"):
+        values = ([entry[name] for entry in each if name in entry] for each in (entries, wanted))
+        np.testing.assert_allclose(*values, atol=1e-5)
+    tensors = read_folder(expected / "model")
+    for name, tensor in read_folder(found / "model").items():
+        np.testing.assert_allclose(tensor.array(), tensors[name].array(), atol=1e-4)
+    assert read_json(found / "best.json")["step"] == read_json(expected / "best.json")["step"]
+    assert (found / "report.html").exists()
+
+
+GONE = """
+import os, signal, sys
+from easydel import processes
+processes.start(peer_timeout=10)
+assert processes.count() == 2 and processes.agreed(True)
+if not processes.is_first():
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+processes.agreed(True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
+def test_a_process_that_is_gone_ends_the_others_with_an_error(name):
+    with of_two_devices():
+        first, second = local.start([sys.executable, "-c", GONE, name], 2)
+    try:
+        assert first.wait(60) != 0
+    finally:
+        second.kill()
+        second.wait()
+
+
+def test_what_is_asked_of_the_launcher_is_said(capsys):
+    assert local.main(["--repo_id", "x"]) == 2
+    assert "usage: python -m easydel.launch.local --processes N" in capsys.readouterr().err
+
+
+def test_the_launcher_gives_the_status_of_the_first_failure_and_ends_the_others(monkeypatch):
+    monkeypatch.setattr(local, "_SECONDS_TO_END", 0.2)
+    work = "import os, sys, time; sys.exit(7) if os.environ['JAX_PROCESS_ID'] == '1' else time.sleep(60)"
+    begun = time.monotonic()
+    assert local.run([sys.executable, "-c", work], 3) == 7
+    assert time.monotonic() - begun < 30
+
+
+def test_a_signal_to_the_launcher_goes_to_all():
+    work = "import sys, time; from easydel.launch.local import run; sys.exit(run(['sleep', '60'], 2))"
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", work], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    time.sleep(2)
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.wait(20) == 128 + signal.SIGTERM
