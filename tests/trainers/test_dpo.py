@@ -1,6 +1,5 @@
 """Whole runs: what the trainer follows, writes, continues and refuses."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import easydel as ed
 from easydel.data.source import load_rows
 from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
 from easydel.sharding import make_mesh
 from easydel.trainers.log import read_metrics
 from oracles.runs import TINY, config, id_rows, logged, same_bits, tiny_model, trainer
@@ -272,7 +272,7 @@ def test_a_loss_of_ones_own_trains(tmp_path: Path) -> None:
 
 
 def test_dropout_acts_only_when_it_is_not_disabled(tmp_path: Path) -> None:
-    dropping = dataclasses.replace(TINY, attention_dropout=0.5)
+    dropping = ModelConfig.from_hf({**TINY.source, "attention_dropout": 0.5})
     model = CausalLM.from_config(dropping, mesh=make_mesh(ONE_DEVICE))
     losses = {}
     for disable in (True, False):
@@ -373,3 +373,17 @@ def test_a_trainer_needs_rows_of_some_kind(tmp_path: Path) -> None:
     only_evaluates = ed.DPOTrainer(arguments=config(tmp_path), model=tiny_model(), eval_dataset=id_rows(2))
     with pytest.raises(ed.ConfigError, match="train_dataset="):
         only_evaluates.train()
+
+
+def test_a_run_of_a_model_with_experts_logs_how_balanced_they_are_and_its_loss_has_it(tmp_path: Path) -> None:
+    source = {"model_type": "mixtral", "num_local_experts": 4, "router_aux_loss_coef": 0.5}
+    model = CausalLM.from_config(ModelConfig.from_hf({**TINY.source, **source}), mesh=make_mesh(ONE_DEVICE))
+    arguments = config(tmp_path, max_training_steps=2, do_last_save=False)
+    run = ed.DPOTrainer(arguments=arguments, model=model, train_dataset=id_rows(8), eval_dataset=id_rows(4, seed=1))
+    result = run.train()
+    first = logged(tmp_path, "aux_loss")[0]
+    assert first >= 2 - 1e-3  # two experts a token: 2 where they are used equally
+    assert logged(tmp_path, "loss")[0] == pytest.approx(math.log(2) + 0.5 * first, rel=1e-5)
+    evaluated = run.evaluate()
+    assert evaluated["eval_aux_loss"] >= 2 - 1e-3
+    assert math.isfinite(result.metrics["loss"])

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from easydel.attention import Dropout, LayerAttention, packed_attention, resolve_mechanism
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
+from easydel.models.experts import routes, routing_sums, sparse_mlp
 from easydel.models.kinds import Layer, Rope
 from easydel.models.layers import gated_mlp, linear, rms_norm
 from easydel.models.rope import Angles, rotary, rotate
@@ -84,6 +84,11 @@ class Decoder:
             dropout_rate=self.config.attention_dropout,
             score_cap=self.config.score_cap,
         )
+        if self.mesh.shape["ep"] > 1 and self.config.experts is None:
+            raise ConfigError(
+                f"sharding_axis_dims has {self.mesh.shape['ep']} devices for experts (ep), and a "
+                f"{self.config.model_type} model has no experts: ep must be 1."
+            )
         object.__setattr__(self, "attn_mechanism", mechanism)
         object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
 
@@ -101,13 +106,32 @@ class Decoder:
         Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
         must be a multiple of `row_shards(mesh)`. Attention dropout happens only with a `dropout_key`.
         """
+        return self.with_routing(params, tokens, segment, branch, position, dropout_key)[0]
+
+    def with_routing(
+        self,
+        params: Params,
+        tokens: Int[Array, "rows length"],
+        segment: Int[Array, "rows length"],
+        branch: Int[Array, "rows length"],
+        position: Int[Array, "rows length"],
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "rows length embed"], Float[Array, "2 experts"] | None]:
+        """Returns what a call returns, and what the routers did: `experts.routing_sums` over all sparse layers.
+
+        A token of a prompt counts twice, once for each of the two sequences that share it. None where there are no
+        experts.
+        """
         mixes = self.row_attention(segment, branch, position)
 
         def attention(window: int | None, cache: Any) -> KeepingAttention:
             return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), None)
 
-        hidden, _ = self.run_layers(params, tokens, self.angles(position, segment), attention, dropout_key=dropout_key)
-        return hidden
+        counts = jnp.where(segment > 0, jnp.where(branch == 0, 2.0, 1.0), 0.0)
+        hidden, (_, routed) = self.run_layers(
+            params, tokens, self.angles(position, segment), attention, counts=counts, dropout_key=dropout_key
+        )
+        return hidden, None if routed is None else jnp.sum(routed, axis=0)
 
     def row_attention(
         self, segment: Int[Array, "rows length"], branch: Int[Array, "rows length"], position: Int[Array, "rows length"]
@@ -155,11 +179,13 @@ class Decoder:
         attention: Callable[[int | None, Any], KeepingAttention],
         *,
         cache: Any = None,
+        counts: Float[Array, "rows length"] | None = None,
         dropout_key: Key[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "rows length embed"], Any]:
-        """Returns (hidden states that meet the head, what the attention of each layer kept, stacked).
+    ) -> tuple[Float[Array, "rows length embed"], tuple[Any, Float[Array, "layers 2 experts"] | None]]:
+        """Returns (hidden states that meet the head, what each layer kept, stacked: its attention and its router).
 
-        `attention` makes that of a layer from its window and its slice of `cache` (leaves [layers, ...]).
+        `attention` makes that of a layer from its window and its slice of `cache` (leaves [layers, ...]). Routers keep
+        `experts.routing_sums`, 0 in layers that are not sparse; None without `counts` or experts.
         """
         config, rate = self.config, self.config.attention_dropout
         keys = None if dropout_key is None or rate == 0 else jax.random.split(dropout_key, config.num_hidden_layers)
@@ -168,7 +194,13 @@ class Decoder:
             layer_cache, key = inputs
             turned = None if kind.rope is None else angles[kind.rope]
             mix = attention(kind.window, layer_cache)
-            function = partial(self._layer, turned=turned, attention=mix, dropout=None if key is None else (key, rate))
+            dropout = None if key is None else (key, rate)
+
+            def function(x: jax.Array, layer: Params) -> tuple[jax.Array, Any]:
+                x, kept = self._attended(x, layer, turned, mix, dropout)
+                x, routed = self._widened(x, layer, kind, counts)
+                return constrain(x, ("rows", "length", "residual"), self.mesh), (kept, routed)
+
             return self._checkpointed(function)(x, layer)
 
         embedded = params["embedding"][tokens].astype(self.dtype) * config.embedding_scale
@@ -186,26 +218,41 @@ class Decoder:
         # Inside a loop the layers are apart anyway: the barrier against merging them would only cost time.
         return jax.checkpoint(function, policy=policy, prevent_cse=self._unrolled)
 
-    def _layer(
-        self,
-        x: jax.Array,
-        layer: Params,
-        *,
-        turned: Angles | None,
-        attention: KeepingAttention,
-        dropout: Dropout | None,
+    def _attended(
+        self, x: jax.Array, layer: Params, turned: Angles | None, attention: KeepingAttention, dropout: Dropout | None
     ) -> tuple[jax.Array, Any]:
-        scale = self.config.residual_scale
+        """Returns (the residual stream after attention, what attention kept)."""
         normed = self._normed(x, layer, "attention_norm")
         query = self._normed(linear("rle,ehd->rlhd", normed, layer["query"]), layer, "query_norm")
         key = self._normed(linear("rle,ehd->rlhd", normed, layer["key"]), layer, "key_norm")
         if turned is not None:
             query, key = rotate(query, *turned), rotate(key, *turned)
         mixed, kept = attention(query, key, linear("rle,ehd->rlhd", normed, layer["value"]), dropout)
-        x = x + scale * self._normed(linear("rlhd,hde->rle", mixed, layer["output"]), layer, "attention_post_norm")
-        out = gated_mlp(self._normed(x, layer, "mlp_norm"), layer, activation=self.config.hidden_act)
-        x = x + scale * self._normed(out, layer, "mlp_post_norm")
-        return constrain(x, ("rows", "length", "residual"), self.mesh), kept
+        out = self._normed(linear("rlhd,hde->rle", mixed, layer["output"]), layer, "attention_post_norm")
+        return x + self.config.residual_scale * out, kept
+
+    def _widened(
+        self, x: jax.Array, layer: Params, kind: Layer, counts: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Returns (the residual stream after the MLP, what its router did, see `run_layers`)."""
+        config, routed = self.config, None
+        normed = self._normed(x, layer, "mlp_norm")
+        if config.experts is not None and counts is not None:
+            routed = jnp.zeros((2, config.experts.number), jnp.float32)
+        if kind.sparse and config.experts is not None:
+            chosen = routes(normed, layer["router"], config.experts)
+            routed = None if counts is None else routing_sums(chosen, counts)
+            out = sparse_mlp(
+                normed,
+                chosen,
+                layer["experts"],
+                activation=config.hidden_act,
+                mesh=self.mesh,
+                precision=self.precision,
+            )
+        else:
+            out = gated_mlp(normed, layer, activation=config.hidden_act)
+        return x + config.residual_scale * self._normed(out, layer, "mlp_post_norm"), routed
 
     def _normed(self, x: jax.Array, layer: Params, name: str) -> jax.Array:
         """Returns `x` after the norm of that name, or as it is where the layer has none."""
