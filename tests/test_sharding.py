@@ -33,7 +33,6 @@ def test_sizes_that_are_all_given_take_so_many_devices():
         ((1, 0, 1, 1, 1), "at least 1"),
         ((3, -1, 1, 1, 1), "needs a multiple of 3 devices; 8 are here"),
         ((4, 4, 1, 1, 1), "needs 16 devices; 8 are here"),
-        ((1, 4, 2, 1, 1), "ep must be 1"),
         ((1, 4, 1, 1, 2), "sp must be 1"),
     ],
 )
@@ -62,8 +61,16 @@ def test_a_model_whose_heads_do_not_divide_over_tp_is_refused_by_tensor(tmp_path
         AutoEasyDeLModelForCausalLM.from_pretrained(folder, sharding_axis_dims=(1, -1, 1, 2, 1))
 
 
-@pytest.mark.parametrize("dims", [(1, 8, 1, 1, 1), (2, 2, 1, 2, 1)])
-@pytest.mark.parametrize("name", ["llama-biases", "qwen2-tied"])
+@pytest.mark.parametrize(
+    ("name", "dims"),
+    [
+        ("llama-biases", (1, 8, 1, 1, 1)),
+        ("llama-biases", (2, 2, 1, 2, 1)),
+        ("qwen2-tied", (2, 2, 1, 2, 1)),
+        ("gemma2", (1, 4, 1, 2, 1)),
+        ("qwen3-moe", (1, 2, 2, 2, 1)),
+    ],
+)
 def test_logits_are_the_same_on_every_mesh(dims, name, tmp_path):
     folder = write_model(tmp_path, CASES[name])
     single = AutoEasyDeLModelForCausalLM.from_pretrained(folder, dtype="float32", sharding_axis_dims=(1, 1, 1, 1, 1))
@@ -73,7 +80,7 @@ def test_logits_are_the_same_on_every_mesh(dims, name, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, single.params, model.params)
     # Three rows over eight devices: the model fills up and drops again.
     ids = np.random.default_rng(0).integers(0, SMALL["vocab_size"], (3, 10))
-    np.testing.assert_allclose(model(ids).logits, single(ids).logits, atol=1e-5)
+    np.testing.assert_allclose(model(ids).logits, single(ids).logits, atol=3e-5)
     tokens = TOKENS[:, :6]
     np.testing.assert_array_equal(model.generate(tokens, max_new_tokens=4), single.generate(tokens, max_new_tokens=4))
 

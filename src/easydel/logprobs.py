@@ -35,6 +35,16 @@ class Decoder(Protocol):
         dropout_key: Array | None = None,
     ) -> Float[Array, "rows length embed"]: ...
 
+    def with_routing(
+        self,
+        params: PyTree,
+        tokens: Array,
+        segment: Array,
+        branch: Array,
+        position: Array,
+        dropout_key: Array | None = None,
+    ) -> tuple[Float[Array, "rows length embed"], Float[Array, "2 experts"] | None]: ...  # and what its routers did
+
     def head(self, params: PyTree) -> Float[Array, "vocab embed"]: ...
 
 
@@ -49,7 +59,11 @@ class TokenStatistics(NamedTuple):
 
 
 class CompletionLogprobs(NamedTuple):
-    """Sums over the tokens of each completion, float32; filler pairs have 0 everywhere."""
+    """Sums over the tokens of each completion, float32; filler pairs have 0 everywhere.
+
+    `routing` is of the batch and not of a pair: for each expert how often it was chosen and how likely it was, summed
+    over tokens. It has an axis of parts, one for each micro-batch, to be added up; None where it was not asked for.
+    """
 
     logps: Float[Array, "pairs 2"]  # with `ld_alpha`
     full_logps: Float[Array, "pairs 2"]  # every token counted fully
@@ -57,6 +71,7 @@ class CompletionLogprobs(NamedTuple):
     mean_logit: Float[Array, "pairs 2"]
     correct: Float[Array, "pairs 2"]
     collision: Float[Array, "pairs 2"]
+    routing: Float[Array, "parts 2 experts"] | None = None
 
 
 def completion_logprobs(
@@ -68,6 +83,7 @@ def completion_logprobs(
     logit_metrics: bool = False,
     collision: bool = False,
     ld_alpha: float | None = None,
+    routing: bool = False,
     dropout_key: Array | None = None,
 ) -> CompletionLogprobs:
     """Returns `log p(completion | prompt)` for both sides of every pair of a packed batch, and what the log shows.
@@ -82,35 +98,37 @@ def completion_logprobs(
         logit_metrics: compute entropy, mean logit and accuracy too; they are 0 otherwise.
         collision: compute `log sum_v p_v^2` of each token too.
         ld_alpha: weight of the tokens beyond the shorter answer's length (LD-DPO, Liu et al. 2024); None is 1.
+        routing: return what the routers of a model with experts did, with its gradient.
         dropout_key: turns the model's dropout on.
     """
-    statistics = completion_statistics(
-        decoder,
-        params,
-        batch,
-        chunk=chunk,
-        logit_metrics=logit_metrics,
-        collision=collision,
-        dropout_key=dropout_key,
-    )
+    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
+    if routing:
+        hidden, routed = decoder.with_routing(params, tokens, segment, branch, position, dropout_key)
+    else:
+        hidden, routed = decoder(params, tokens, segment, branch, position, dropout_key), None
+    statistics = _at_completions(decoder, params, batch, hidden, chunk, logit_metrics, collision)
     full, entropy, mean_logit, correct, collisions = (sum_per_side(x, batch) for x in statistics)
     logps = full if ld_alpha is None else sum_per_side(statistics.logp, batch, ld_alpha=ld_alpha)
-    return CompletionLogprobs(logps, full, entropy, mean_logit, correct, collisions)
+    parts = None if routed is None else routed[None]
+    return CompletionLogprobs(logps, full, entropy, mean_logit, correct, collisions, parts)
 
 
-def completion_statistics(
+def completion_statistics(decoder: Decoder, params: PyTree, batch: Batch, *, chunk: int = 1024) -> TokenStatistics:
+    """Returns the log-probability of each completion slot of the batch; filler slots have no meaning."""
+    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
+    hidden = decoder(params, tokens, segment, branch, position)
+    return _at_completions(decoder, params, batch, hidden, chunk, logit_metrics=False, collision=False)
+
+
+def _at_completions(
     decoder: Decoder,
     params: PyTree,
     batch: Batch,
-    *,
-    chunk: int = 1024,
-    logit_metrics: bool = False,
-    collision: bool = False,
-    dropout_key: Array | None = None,
+    hidden: Float[Array, "rows length embed"],
+    chunk: int,
+    logit_metrics: bool,
+    collision: bool,
 ) -> TokenStatistics:
-    """Returns what `completion_logprobs` sums, for each completion slot of the batch; filler slots have no meaning."""
-    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
-    hidden = decoder(params, tokens, segment, branch, position, dropout_key)
     shards = batch.source.shape[0]
     positions = hidden.reshape(shards, -1, hidden.shape[-1])
     states = jnp.take_along_axis(positions, batch.source[:, :, None], axis=1)

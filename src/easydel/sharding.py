@@ -21,6 +21,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "heads": ("tp",),
     "kv_heads": ("tp",),
     "mlp": ("tp",),
+    "experts": ("ep",),
+    "expert_mlp": ("tp",),
 }
 
 
@@ -31,7 +33,7 @@ def make_mesh(sharding_axis_dims: Sequence[int], devices: Sequence[Any] | None =
 
     Raises:
         ConfigError: not five sizes, more devices than there are, a rest that does not divide, or an axis that is not
-            supported yet (`ep`, `sp`).
+            supported yet (`sp`).
     """
     devices = jax.devices() if devices is None else list(devices)
     dims = list(sharding_axis_dims)
@@ -48,12 +50,8 @@ def make_mesh(sharding_axis_dims: Sequence[int], devices: Sequence[Any] | None =
     if math.prod(dims) != len(devices):
         wanted = f"a multiple of {fixed}" if -1 in sharding_axis_dims else f"{fixed}"
         raise ConfigError(f"{shown} needs {wanted} devices; {len(devices)} are here. Use -1 for an axis that may vary.")
-    for axis, reason in (
-        ("ep", "no supported model has experts"),
-        ("sp", "rows are not split along their length yet"),
-    ):
-        if dims[MESH_AXES.index(axis)] > 1:
-            raise ConfigError(f"{shown}: {axis} must be 1, because {reason}.")
+    if dims[MESH_AXES.index("sp")] > 1:
+        raise ConfigError(f"{shown}: sp must be 1, because rows are not split along their length yet.")
     # `jax.make_mesh` would make the axes Explicit, and every matmul would need a sharding of its own.
     return jax.make_mesh(tuple(dims), MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 

@@ -111,6 +111,16 @@ def test_checkpointing_and_scanning_do_not_change_the_gradient(folder, policy, s
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, other)
 
 
+@pytest.mark.parametrize("name", ["gemma3", "olmo3", "qwen3-moe-mixed"])
+def test_layers_that_differ_run_in_a_loop_as_they_do_unrolled(name, tmp_path):
+    """Three layers that alternate, a pattern of four, and five of which one is sparse."""
+    folder = write_model(tmp_path, CASES[name])
+    (_, plain_hidden), plain = gradient(load(folder))
+    (_, other_hidden), other = gradient(load(folder, gradient_checkpointing="nothing_saveable", scan_layers=True))
+    np.testing.assert_allclose(plain_hidden, other_hidden, atol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), plain, other)
+
+
 @pytest.mark.parametrize("policy", CHECKPOINT_POLICIES)
 def test_every_listed_policy_is_one_that_jax_has(policy):
     double = jax.checkpoint(lambda x: jnp.sin(x) * 2, policy=getattr(jax.checkpoint_policies, policy))

@@ -22,8 +22,9 @@ def test_a_step_of_dpo_is_that_of_torch(name, tmp_path):
     )
     pairs = [Pair(*ids, index=index) for index, ids in enumerate(PAIRS)]
     batch = stack([pack(pairs, shape=Shape(rows=1, length=32, slots=24), pad_pairs_to=2)])
-    objective = make_objective(ed.DPOConfig(beta=BETA))
-    logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False)
+    objective = make_objective(ed.DPOConfig(beta=BETA), model.config.experts)
+    routing = model.config.experts is not None
+    logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False, routing=routing)
     gradient, _, losses = jax.jit(
         lambda params, batch, reference: loss_and_gradient(logprobs, objective, params, batch, reference)
     )(model.params, batch, np.array([REFERENCE], np.float32))

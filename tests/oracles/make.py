@@ -1,10 +1,12 @@
 """Writes what transformers gives for every case, logits, greedy tokens and a step of DPO: `python -m oracles.make`.
 
-To be run in `tests/` when a case is added. Needs torch, which the tests do not (so it is imported inside); reads and
-writes model folders as a user of transformers does, so that the names in the files are theirs.
+To be run in `tests/` when a case is added; names of cases as arguments make only those anew. Needs torch, which the
+tests do not (so it is imported inside); reads and writes model folders as a user of transformers does, so that the
+names in the files are theirs.
 """
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,10 @@ def answers(source: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def dpo_step(model: Any) -> np.ndarray:
-    """Returns (loss, norm of the gradient) of the sigmoid loss on `PAIRS`, each sequence run alone."""
+    """Returns (loss, norm of the gradient) of the sigmoid loss on `PAIRS`, each sequence run alone.
+
+    With experts the loss that keeps them equally used is added, of all sequences in one batch, as TRL does.
+    """
     import torch
 
     losses = []
@@ -61,6 +66,12 @@ def dpo_step(model: Any) -> np.ndarray:
             rewards.append(BETA * (chances.gather(1, torch.tensor(answer)[:, None]).sum() - known))
         losses.append(-torch.nn.functional.logsigmoid(rewards[0] - rewards[1]))
     loss = torch.stack(losses).mean()
+    if "router_aux_loss_coef" in model.config.to_dict():
+        sequences = [torch.tensor([*prompt, *answer]) for prompt, *answers in PAIRS for answer in answers]
+        ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(each) for each in sequences], batch_first=True)
+        out = model(ids, attention_mask=mask, output_router_logits=True)
+        loss = loss + model.config.router_aux_loss_coef * out.aux_loss
     loss.backward()
     squares = sum((parameter.grad**2).sum() for parameter in model.parameters() if parameter.grad is not None)
     return np.array([loss.item(), squares.sqrt().item()])
@@ -68,9 +79,12 @@ def dpo_step(model: Any) -> np.ndarray:
 
 def main() -> None:
     """Writes `expected.npz` beside this file."""
-    arrays = {}
-    for name, source in CASES.items():
-        logits, greedy, step = answers(source)
+    arrays, chosen = {}, sys.argv[1:]
+    if chosen:
+        with np.load(EXPECTED) as old:
+            arrays = dict(old)
+    for name in chosen or CASES:
+        logits, greedy, step = answers(CASES[name])
         arrays |= {f"{name}/logits": logits, f"{name}/greedy": greedy.astype(np.int16), f"{name}/step": step}
     np.savez_compressed(EXPECTED, **arrays)
     print(f"{EXPECTED.name}: {len(CASES)} cases, {EXPECTED.stat().st_size} bytes")

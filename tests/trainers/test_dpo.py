@@ -373,3 +373,17 @@ def test_a_trainer_needs_rows_of_some_kind(tmp_path: Path) -> None:
     only_evaluates = ed.DPOTrainer(arguments=config(tmp_path), model=tiny_model(), eval_dataset=id_rows(2))
     with pytest.raises(ed.ConfigError, match="train_dataset="):
         only_evaluates.train()
+
+
+def test_a_run_of_a_model_with_experts_logs_how_balanced_they_are_and_its_loss_has_it(tmp_path: Path) -> None:
+    source = {"model_type": "mixtral", "num_local_experts": 4, "router_aux_loss_coef": 0.5}
+    model = CausalLM.from_config(ModelConfig.from_hf({**TINY.source, **source}), mesh=make_mesh(ONE_DEVICE))
+    arguments = config(tmp_path, max_training_steps=2, do_last_save=False)
+    run = ed.DPOTrainer(arguments=arguments, model=model, train_dataset=id_rows(8), eval_dataset=id_rows(4, seed=1))
+    result = run.train()
+    first = logged(tmp_path, "aux_loss")[0]
+    assert first >= 2 - 1e-3  # two experts a token: 2 where they are used equally
+    assert logged(tmp_path, "loss")[0] == pytest.approx(math.log(2) + 0.5 * first, rel=1e-5)
+    evaluated = run.evaluate()
+    assert evaluated["eval_aux_loss"] >= 2 - 1e-3
+    assert math.isfinite(result.metrics["loss"])

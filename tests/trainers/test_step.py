@@ -13,6 +13,7 @@ import pytest
 from jaxtyping import PyTree
 
 from easydel.data.pack import Batch
+from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import Objective, make_objective, pair_facts
@@ -192,3 +193,30 @@ def test_dropout_differs_between_steps_and_repeats_for_the_same_key_only():
     loss = pytest.approx(float(values.sum()), rel=1e-6)
     assert two_losses(model, dropout=False)(1) == [loss] * 2
     assert loss not in one
+
+
+def test_what_keeps_experts_balanced_is_exact_under_accumulation():
+    """It is no mean over pairs: the fractions of tokens that go to an expert are those of the whole batch."""
+    source = {"num_hidden_layers": 1, "head_dim": 4, "num_local_experts": 4, "num_experts_per_tok": 2}
+    config = tiny_config(model_type="mixtral", router_aux_loss_coef=2.0, **source)
+    model = tiny_model(config=config)
+    goal = make_objective(DPOConfig(beta=BETA), config.experts)
+    logprobs = make_logprobs(model.decoder, chunk=CHUNK, logit_metrics=False, routing=True)
+
+    def compute(micro: int):
+        batch = micro_batches(PAIRS, micro, filler=1)
+        gradient, out, losses = jax.jit(loss_and_gradient, static_argnums=(0, 1))(
+            logprobs, goal, model.params, batch, made_up_reference(batch)
+        )
+        return gradient, goal.auxiliary(flat(out)), np.asarray(losses)[batch.index.reshape(-1) >= 0]
+
+    one, four = compute(1), compute(4)
+    assert float(one[1]) > 2.0
+    assert_close(four, one, rtol=1e-4, atol=1e-5)
+    plain = make_objective(DPOConfig(beta=BETA, router_aux_loss_coef=0.0), config.experts)
+    assert plain.balance is None
+
+
+def test_a_weight_for_the_balance_of_experts_is_refused_where_there_are_none():
+    with pytest.raises(ConfigError, match=r"router_aux_loss_coef = 0\.1 has no effect: the model has no experts"):
+        make_objective(DPOConfig(router_aux_loss_coef=0.1), None)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from easydel.attention import Dropout, LayerAttention, packed_attention, resolve_mechanism
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
+from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
 from easydel.models.kinds import Layer, Rope
 from easydel.models.layers import gated_mlp, linear, rms_norm
 from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
@@ -92,6 +93,11 @@ class Decoder:
             dropout_rate=self.config.attention_dropout,
             score_cap=self.config.score_cap,
         )
+        if self.mesh.shape["ep"] > 1 and self.config.experts is None:
+            raise ConfigError(
+                f"sharding_axis_dims has {self.mesh.shape['ep']} devices for experts (ep), and a "
+                f"{self.config.model_type} model has no experts: ep must be 1."
+            )
         object.__setattr__(self, "attn_mechanism", mechanism)
         object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
 
@@ -109,20 +115,38 @@ class Decoder:
         Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
         must be a multiple of `row_shards(mesh)`. Attention dropout happens only with a `dropout_key`.
         """
+        return self.with_routing(params, tokens, segment, branch, position, dropout_key)[0]
+
+    def with_routing(
+        self,
+        params: Params,
+        tokens: Int[Array, "rows length"],
+        segment: Int[Array, "rows length"],
+        branch: Int[Array, "rows length"],
+        position: Int[Array, "rows length"],
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "rows length embed"], Float[Array, "2 experts"] | None]:
+        """Returns what a call returns, and what the routers did: `experts.routing_sums` over all sparse layers.
+
+        A token of a prompt counts twice, once for each of the two sequences that share it. None where there are no
+        experts.
+        """
         mixes = self.row_attention(segment, branch, position)
 
         def attention(window: int | None, cache: Any) -> KeepingAttention:
             return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), None)
 
-        hidden, _ = self.run_layers(
+        counts = jnp.where(segment > 0, jnp.where(branch == 0, 2.0, 1.0), 0.0)
+        hidden, (_, routed) = self.run_layers(
             params,
             tokens,
             self.angles(position, segment),
             attention,
             per_token=at_once if self.chunk is None else in_chunks(self.chunk, end_of_tokens(segment)),
+            counts=counts,
             dropout_key=dropout_key,
         )
-        return hidden
+        return hidden, None if routed is None else jnp.sum(routed, axis=0)
 
     @property
     def chunk(self) -> int | None:
@@ -176,12 +200,14 @@ class Decoder:
         *,
         cache: Any = None,
         per_token: PerToken = at_once,
+        counts: Float[Array, "rows length"] | None = None,
         dropout_key: Key[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "rows length embed"], Any]:
-        """Returns (hidden states that meet the head, what the attention of each layer kept, stacked).
+    ) -> tuple[Float[Array, "rows length embed"], tuple[Any, Float[Array, "layers 2 experts"] | None]]:
+        """Returns (hidden states that meet the head, what each layer kept, stacked: its attention and its router).
 
         `attention` makes that of a layer from its window and its slice of `cache` (leaves [layers, ...]); `per_token`
-        applies all else.
+        applies all else. Routers keep `experts.routing_sums`, 0 in layers that are not sparse; None without `counts` or
+        experts.
         """
         config, rate = self.config, self.config.attention_dropout
         keys = None if dropout_key is None or rate == 0 else jax.random.split(dropout_key, config.num_hidden_layers)
@@ -191,7 +217,9 @@ class Decoder:
             turned = None if kind.rope is None else angles[kind.rope]
             mix = attention(kind.window, layer_cache)
             dropout = None if key is None else (key, rate)
-            function = partial(self._layer, turned=turned, attention=mix, per_token=per_token, dropout=dropout)
+            function = partial(
+                self._layer, turned=turned, attention=mix, per_token=per_token, counts=counts, dropout=dropout
+            )
             return self._checkpointed(function)(x, layer)
 
         embedded = params["embedding"][tokens].astype(self.dtype) * config.embedding_scale
@@ -216,14 +244,16 @@ class Decoder:
         turned: Angles | None,
         attention: KeepingAttention,
         per_token: PerToken,
+        counts: jax.Array | None,
         dropout: Dropout | None,
-    ) -> tuple[jax.Array, Any]:
+    ) -> tuple[jax.Array, tuple[Any, jax.Array | None]]:
         before = {name: layer[name] for name in layer if name in _BEFORE_ATTENTION}
         after = {name: layer[name] for name in layer if name not in before}
         query, key, value = per_token(self._before_attention, before, turned, x)
         mixed, kept = attention(query, key, value, dropout)
-        x = per_token(self._after_attention, after, None, (x, mixed))
-        return constrain(x, ("rows", "length", "residual"), self.mesh), kept
+        x, used = per_token(self._after_attention, after, None, (x, mixed))
+        routed = None if used is None or counts is None else routing_sums(used, counts)
+        return constrain(x, ("rows", "length", "residual"), self.mesh), (kept, routed)
 
     def _before_attention(
         self, layer: Params, turned: Angles | None, x: jax.Array
@@ -236,14 +266,28 @@ class Decoder:
                 query, key = rotate(query, *turned), rotate(key, *turned)
             return query, key, linear("rle,ehd->rlhd", normed, layer["value"])
 
-    def _after_attention(self, layer: Params, _: None, inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def _after_attention(
+        self, layer: Params, _: None, inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Returns (the residual stream after attention and MLP, which experts each token used, see `_mlp`)."""
         x, mixed = inputs
         scale = self.config.residual_scale
         with self._in_precision():
             out = linear("rlhd,hde->rle", mixed, layer["output"])
             x = x + scale * self._normed(out, layer, "attention_post_norm")
-            out = gated_mlp(self._normed(x, layer, "mlp_norm"), layer, activation=self.config.hidden_act)
-            return x + scale * self._normed(out, layer, "mlp_post_norm")
+            out, used = self._mlp(self._normed(x, layer, "mlp_norm"), layer)
+            return x + scale * self._normed(out, layer, "mlp_post_norm"), used
+
+    def _mlp(self, x: jax.Array, layer: Params) -> tuple[jax.Array, jax.Array | None]:
+        """Returns (what the MLP makes of `x`, `experts.usage`: 0 in a dense layer, None in a model without experts)."""
+        experts, activation = self.config.experts, self.config.hidden_act
+        if experts is None:
+            return gated_mlp(x, layer, activation=activation), None
+        if "experts" not in layer:
+            return gated_mlp(x, layer, activation=activation), jnp.zeros((*x.shape[:2], 2, experts.number), jnp.float32)
+        chosen = routes(x, layer["router"], experts)
+        out = sparse_mlp(x, chosen, layer["experts"], activation=activation, mesh=self.mesh, precision=self.precision)
+        return out, usage(chosen)
 
     def _normed(self, x: jax.Array, layer: Params, name: str) -> jax.Array:
         """Returns `x` after the norm of that name, or as it is where the layer has none."""

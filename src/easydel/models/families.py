@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from easydel.errors import ConfigError
-from easydel.models.kinds import Layer, Rope
+from easydel.models.kinds import Experts, Layer, Rope
 from easydel.models.source import Source, cap, flags, given_rope, layer_types, number, only, positive, rope, token_ids
 
 Fields = dict[str, Any]  # of `ModelConfig`
@@ -125,6 +125,37 @@ def granite(source: Source) -> Fields:
     }
 
 
+def mixtral(source: Source) -> Fields:
+    """Mixtral: Mistral with experts in every layer, and no window unless there is one."""
+    only(source, "router_jitter_noise", 0.0, "noise on the input of the router")
+    fields = mistral({"sliding_window": None, "rope_theta": 1e6, "rms_norm_eps": 1e-5} | dict(source))
+    experts = Experts(
+        number=number(source, "num_local_experts", int, 8),
+        per_token=number(source, "num_experts_per_tok", int, 2),
+        size=fields["intermediate_size"],
+        normalise=True,
+        aux_coefficient=number(source, "router_aux_loss_coef", float, 0.001),
+        module="block_sparse_moe",
+        projections=("w1", "w3", "w2"),
+    )
+    return with_experts(fields, experts, [True] * len(fields["layers"]))
+
+
+def qwen3_moe(source: Source) -> Fields:
+    """Qwen 3 with experts, in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`."""
+    fields = with_window(qwen3(source), source.get("sliding_window") if source.get("use_sliding_window") else None)
+    # transformers 5 writes num_local_experts, 4 wrote num_experts.
+    experts = Experts(
+        number=number(source, "num_experts", int, number(source, "num_local_experts", int, 128)),
+        per_token=number(source, "num_experts_per_tok", int, 8),
+        size=number(source, "moe_intermediate_size", int, 768),
+        normalise=bool(source.get("norm_topk_prob", False)),
+        aux_coefficient=number(source, "router_aux_loss_coef", float, 0.001),
+    )
+    step, dense = number(source, "decoder_sparse_step", int, 1), source.get("mlp_only_layers") or ()
+    return with_experts(fields, experts, [i not in dense and (i + 1) % step == 0 for i in indices(fields)])
+
+
 # model_type -> (the class that `transformers` has for it, the function that reads its configuration).
 FAMILIES: dict[str, tuple[str, Callable[[Source], Fields]]] = {
     "llama": ("LlamaForCausalLM", llama),
@@ -139,6 +170,8 @@ FAMILIES: dict[str, tuple[str, Callable[[Source], Fields]]] = {
     "olmo2": ("Olmo2ForCausalLM", olmo2),
     "olmo3": ("Olmo3ForCausalLM", olmo3),
     "granite": ("GraniteForCausalLM", granite),
+    "mixtral": ("MixtralForCausalLM", mixtral),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", qwen3_moe),
 }
 
 
@@ -196,6 +229,22 @@ def every(period: int, fields: Fields) -> list[str]:
 def with_window(fields: Fields, window: int | None) -> Fields:
     """Returns the fields with one window in all layers."""
     return fields | {"layers": tuple(layer._replace(window=window) for layer in fields["layers"])}
+
+
+def with_experts(fields: Fields, experts: Experts, sparse: Sequence[bool]) -> Fields:
+    """Returns the fields with experts in the layers that are sparse.
+
+    Raises:
+        ConfigError: a token cannot go to as many experts as it should.
+    """
+    if not 1 <= experts.per_token <= experts.number:
+        raise ConfigError(
+            f"num_experts_per_tok ({experts.per_token}) must be 1 to the number of experts, {experts.number}."
+        )
+    if not any(sparse):
+        return fields
+    layers = (layer._replace(sparse=each) for layer, each in zip(fields["layers"], sparse, strict=True))
+    return fields | {"experts": experts, "layers": tuple(layers)}
 
 
 def with_types(

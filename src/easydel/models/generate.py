@@ -150,7 +150,7 @@ def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Arra
     def attention(window: int | None, _: Any) -> KeepingAttention:
         return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), (key, value))
 
-    hidden, kept = decoder.run_layers(params, prompt, decoder.angles(position, real), attention)
+    hidden, (kept, _) = decoder.run_layers(params, prompt, decoder.angles(position, real), attention)
     return hidden, jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, room), (0, 0), (0, 0))), kept)
 
 
@@ -190,7 +190,8 @@ def _next(
         return with_cache
 
     angles = decoder.angles(position[:, None], jnp.ones_like(position)[:, None])
-    return decoder.run_layers(params, token[:, None], angles, attention, cache=cache)
+    hidden, (cache, _) = decoder.run_layers(params, token[:, None], angles, attention, cache=cache)
+    return hidden, cache
 
 
 def _penalised(

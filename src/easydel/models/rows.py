@@ -7,11 +7,14 @@ from easydel.models.config import ModelConfig
 from easydel.weights.table import Part, Row, nest
 
 _LAYER = "model.layers.{layer}"
+# Where there is a norm behind attention too, that one has the name of Llama's norm before the MLP.
+_NORM_BEFORE_MLP = {False: "post_attention_layernorm", True: "pre_feedforward_layernorm"}
 TIED_HEAD = {"lm_head.weight": "model.embed_tokens.weight"}
 
 
 def axis_sizes(config: ModelConfig) -> dict[str, int]:
     """Returns the size of every logical axis; `residual` is `embed` where an array is too small to split."""
+    of_experts = {} if config.experts is None else {"experts": config.experts.number, "expert_mlp": config.experts.size}
     return {
         "layers": config.num_hidden_layers,
         "vocab": config.vocab_size,
@@ -21,6 +24,7 @@ def axis_sizes(config: ModelConfig) -> dict[str, int]:
         "kv_heads": config.num_key_value_heads,
         "head_dim": config.head_dim,
         "mlp": config.intermediate_size,
+        **of_experts,
     }
 
 
@@ -28,9 +32,11 @@ def weight_rows(config: ModelConfig) -> list[Row]:
     """Returns the weight table of one configuration."""
     rows = [
         Row("model.embed_tokens.weight", ("embedding",), "vocab embed -> vocab embed"),
-        *_norms(config),
+        *_norms(config, "attention", "input_layernorm", "post_attention_layernorm"),
         *_attention(config),
+        *_norms(config, "mlp", _NORM_BEFORE_MLP[config.post_norm], "post_feedforward_layernorm"),
         *_mlp(config),
+        *_experts(config),
         Row("model.norm.weight", ("norm",), "residual -> residual", _norm_start(config)),
     ]
     if not config.tie_word_embeddings:
@@ -54,22 +60,24 @@ def matrix_axes(config: ModelConfig) -> dict[str, Any]:
     return nest({row.path: axes(row) for row in weight_rows(config)})
 
 
-def _norms(config: ModelConfig) -> list[Row]:
-    """Where attention and MLP have norms behind them, the first takes the name of Llama's norm before the MLP."""
-    names = {"attention_post_norm": "post_attention_layernorm", "mlp_post_norm": "post_feedforward_layernorm"}
-    names = names if config.post_norm else {}
-    if config.pre_norm:
-        before_mlp = "pre_feedforward_layernorm" if config.post_norm else "post_attention_layernorm"
-        names |= {"attention_norm": "input_layernorm", "mlp_norm": before_mlp}
+def _norms(config: ModelConfig, part: str, before: str, behind: str) -> list[Row]:
+    """Returns the rows of the norms on the residual stream: before a part of the layer, and behind it."""
+    names = {f"{part}_norm": before} if config.pre_norm else {}
+    names |= {f"{part}_post_norm": behind} if config.post_norm else {}
     start = _norm_start(config)
-    rows = [
+    return [
         Row(f"{_LAYER}.{name}.weight", ("layers", path), "residual -> residual", start) for path, name in names.items()
     ]
+
+
+def _head_norms(config: ModelConfig) -> list[Row]:
+    """Returns the rows of the norms of query and key."""
+    rows = []
     for path, name, heads in (("query_norm", "q_norm", "heads"), ("key_norm", "k_norm", "kv_heads")):
         pattern = {"head": "head_dim -> head_dim", "all": f"({heads} head_dim) -> {heads} head_dim"}
         if config.qk_norm:
             full_name = f"{_LAYER}.self_attn.{name}.weight"
-            rows.append(Row(full_name, ("layers", path), pattern[config.qk_norm], start))
+            rows.append(Row(full_name, ("layers", path), pattern[config.qk_norm], _norm_start(config)))
     return rows
 
 
@@ -82,22 +90,39 @@ def _attention(config: ModelConfig) -> list[Row]:
     output = _linear("self_attn.o_proj", "output", "embed", heads, bias=config.output_bias)
     if config.fused_projections:
         fused = _fused("self_attn.qkv_proj", {"query": heads, "key": kv_heads, "value": kv_heads}, "embed")
-        return [*fused, *output]
+        return [*fused, *output, *_head_norms(config)]
     linear = partial(_linear, into="embed", bias=config.qkv_bias)
     return [
         *linear("self_attn.q_proj", "query", heads),
         *linear("self_attn.k_proj", "key", kv_heads),
         *linear("self_attn.v_proj", "value", kv_heads),
         *output,
+        *_head_norms(config),
     ]
 
 
 def _mlp(config: ModelConfig) -> list[Row]:
-    down = _linear("mlp.down_proj", "down", "embed", "mlp", bias=config.mlp_bias)
+    dense = tuple(at for at, layer in enumerate(config.layers) if not layer.sparse)
+    linear = partial(_linear, bias=config.mlp_bias)
+    down = linear("mlp.down_proj", "down", "embed", "mlp")
     if config.fused_projections:
-        return [*_fused("mlp.gate_up_proj", {"gate": "mlp", "up": "mlp"}, "embed"), *down]
-    linear = partial(_linear, into="embed", bias=config.mlp_bias)
-    return [*linear("mlp.gate_proj", "gate", "mlp"), *linear("mlp.up_proj", "up", "mlp"), *down]
+        rows = [*_fused("mlp.gate_up_proj", {"gate": "mlp", "up": "mlp"}, "embed"), *down]
+    else:
+        rows = [*linear("mlp.gate_proj", "gate", "mlp", "embed"), *linear("mlp.up_proj", "up", "mlp", "embed"), *down]
+    return [row._replace(layers=dense) for row in rows] if dense else []
+
+
+def _experts(config: ModelConfig) -> list[Row]:
+    if config.experts is None:
+        return []
+    sparse = tuple(at for at, layer in enumerate(config.layers) if layer.sparse)
+    module = config.experts.module
+    rows = _linear(f"{module}.gate", "router", "experts", "embed", bias=False)
+    sides = (("expert_mlp", "embed"), ("expert_mlp", "embed"), ("embed", "expert_mlp"))
+    for path, name, (out, into) in zip(("gate", "up", "down"), config.experts.projections, sides, strict=True):
+        full_name = f"{_LAYER}.{module}.experts.{{expert}}.{name}.weight"
+        rows.append(Row(full_name, ("layers", "experts", path, "kernel"), _matrix(out, into)))
+    return [row._replace(layers=sparse) for row in rows]
 
 
 def _linear(name: str, path: str, out: str, into: str, *, bias: bool) -> list[Row]:

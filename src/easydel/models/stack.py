@@ -30,7 +30,8 @@ def run_stack(
     kept, place = [], 0
     for pattern, count in repetitions(kinds):
         turns = partial(_turns, kinds=kinds, first=place, end=place + len(pattern) * count, count=count)
-        mine = {name: jax.tree.map(partial(turns, name), tree) for name, tree in weights.items()}
+        held = [name for name in weights if any(_has(kind, name) for kind in pattern)]
+        mine = {name: jax.tree.map(partial(turns, name), weights[name]) for name in held}
         x, outs = _repeat(step, x, mine, jax.tree.map(partial(turns, ""), inputs), pattern, count, unrolled)
         kept.append(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outs))
         place += len(pattern) * count
@@ -92,7 +93,7 @@ def _turns(name: str, leaf: jax.Array, *, kinds: Sequence[Layer], first: int, en
     """Returns what the layers from `first` to `end` have of a weight, as [turns, layers of a turn, ...]."""
     start, stop = _rank(name, kinds, first), _rank(name, kinds, end)
     mine = leaf if stop - start == leaf.shape[0] else leaf[start:stop]
-    return mine.reshape(count, -1, *leaf.shape[1:]) if stop > start else mine
+    return mine.reshape(count, -1, *leaf.shape[1:])
 
 
 def _at(tree: Any, place: int) -> Any:

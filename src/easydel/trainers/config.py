@@ -92,6 +92,9 @@ class DPOConfig:
     simpo_gamma: float = option(0.5, "margin between the rewards of simpo and alphapo")
     alphapo_alpha: float = option(0.25, "shape of the reward of alphapo; 0 is simpo")
     cpo_alpha: float = option(1.0, "weight of the likelihood of the chosen answers in cpo", at_least=0)
+    router_aux_loss_coef: float | None = option(
+        None, "weight of the loss that keeps experts equally used; none is that of the model", at_least=0
+    )
 
     # Reference
     reference_free: bool = option(False, "train without a reference: its log-probabilities are 0", group="reference")

@@ -96,11 +96,13 @@ class DPOTrainer:
         self.processing_class = processing_class
         check_models(arguments, model, reference_model)
         check_tokenizer(processing_class, model.config)
+        self._objective = make_objective(arguments, model.config.experts)
         self._goal = goal_of(arguments)
         self._train_set: TrainSet | None = None
         self._evaluation_sets: dict[str, PairSet] = {}
         if eval_dataset is not None:
-            kinds = names(logit_metrics=arguments.log_logit_metrics)
+            auxiliary = self._objective.balance is not None
+            kinds = names(logit_metrics=arguments.log_logit_metrics, auxiliary=auxiliary)
             sets = named_sets(eval_dataset, "eval_dataset")
             check_goal(self._goal, [f"{name}_{kind}" for name in sets for kind in kinds])
             self._evaluation_sets = self._sets_of(eval_dataset, "eval_dataset")
@@ -174,13 +176,13 @@ class DPOTrainer:
     def _make_steps(self, reference_model: CausalLM | None) -> None:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""
         config = self.arguments
-        self._objective = make_objective(config)
         self._logprobs = make_logprobs(
             self.model.decoder,
             chunk=self._chunk,
             logit_metrics=config.log_logit_metrics,
             collision=config.use_weighting,
             ld_alpha=config.ld_alpha,
+            routing=self._objective.balance is not None,
         )
         self._evaluation_step = make_evaluation_step(self._logprobs, beta=config.beta)
         self.reference = make_reference(config, self.model, reference_model, chunk=self._chunk)

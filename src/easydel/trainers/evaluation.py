@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 from easydel.data.loader import Loader, prefetch
 from easydel.losses import Scalar
 from easydel.trainers.interrupt import wait_for
-from easydel.trainers.metrics import add, means
+from easydel.trainers.metrics import AUXILIARY, add, means
 from easydel.trainers.objective import Objective, mean_chosen_length, pair_facts
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import PER_PAIR, on_mesh
@@ -54,4 +54,6 @@ def evaluate(
     out, reference_logps, pairs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
     losses = objective(out, reference_logps, pair_facts(pairs, mean_chosen_length(pairs), reward_shift))
     total["loss"] = float(jnp.sum(jnp.where(pairs.lengths[:, 0] > 0, losses, 0.0)))
+    if objective.balance is not None:
+        total[AUXILIARY] = total["pairs"] * float(objective.auxiliary(out))
     return means(total, logit_metrics=logit_metrics)

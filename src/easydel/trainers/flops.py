@@ -8,6 +8,7 @@ import numpy as np
 
 from easydel.data.pack import Batch
 from easydel.models.config import ModelConfig
+from easydel.models.kinds import Layer
 
 # Dense bfloat16 peaks in FLOP/s by how the name begins that jax gives a device, from the makers' data sheets. The first
 # that fits counts: v5p is also called just "TPU v5", so the other fifth generation comes before it.
@@ -40,10 +41,17 @@ def step_flops(config: ModelConfig, batch: Batch, *, with_reference: bool) -> fl
 def matmul_flops(config: ModelConfig, block_tokens: float, head_tokens: float, *, with_reference: bool) -> float:
     """Returns the FLOP of one update in which so many tokens pass the blocks, and so many meet the head."""
     attention = config.hidden_size * config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
-    blocks = config.num_hidden_layers * (attention + 3 * config.hidden_size * config.intermediate_size)
+    blocks = sum(attention + config.hidden_size * _mlp_width(config, layer) for layer in config.layers)
     head = config.hidden_size * config.vocab_size
     per_weight = 8 if with_reference else 6
     return per_weight * (blocks * block_tokens + head * head_tokens)
+
+
+def _mlp_width(config: ModelConfig, layer: Layer) -> int:
+    """Returns the weights of the MLP that a token meets, per channel; with experts, those it goes to and the router."""
+    if not layer.sparse or config.experts is None:
+        return 3 * config.intermediate_size
+    return 3 * config.experts.per_token * config.experts.size + config.experts.number
 
 
 def peak_flops(devices: Sequence[Any]) -> float | None:

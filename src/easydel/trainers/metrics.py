@@ -36,7 +36,9 @@ _DENOMINATORS = {
     "logits/chosen": "chosen_tokens",
     "logits/rejected": "rejected_tokens",
     "mean_token_accuracy": "chosen_tokens",
+    "aux_loss": "pairs",
 }
+AUXILIARY = "aux_loss"  # of models with experts only
 
 
 def pair_sums(
@@ -86,14 +88,16 @@ def add(total: Mapping[str, float], sums: Mapping[str, Array]) -> dict[str, floa
     return {**total} | {name: total.get(name, 0.0) + float(value) for name, value in jax.device_get(dict(sums)).items()}
 
 
-def names(*, logit_metrics: bool) -> list[str]:
-    """Returns the names of the metrics that `means` makes."""
-    return [name for name in _DENOMINATORS if logit_metrics or name not in LOGIT_METRICS]
+def names(*, logit_metrics: bool, auxiliary: bool) -> list[str]:
+    """Returns the names of the metrics that `means` makes, with and without those that not every run has."""
+    left_out = (*(() if logit_metrics else LOGIT_METRICS), *(() if auxiliary else (AUXILIARY,)))
+    return [name for name in _DENOMINATORS if name not in left_out]
 
 
 def means(total: Mapping[str, float], *, logit_metrics: bool) -> dict[str, float]:
     """Returns the metrics of `total`, each sum divided by its own count of pairs or tokens."""
-    return {name: total[name] / max(total[_DENOMINATORS[name]], 1.0) for name in names(logit_metrics=logit_metrics)}
+    made = names(logit_metrics=logit_metrics, auxiliary=AUXILIARY in total)
+    return {name: total[name] / max(total[_DENOMINATORS[name]], 1.0) for name in made}
 
 
 class Counted(NamedTuple):
@@ -166,7 +170,7 @@ class Window:
         self._fetch()
         counted, seconds, skipped = self._counted, self._seconds(), self._sums.get("skipped", 0.0)
         good = counted.steps - skipped
-        measured = dict.fromkeys([*names(logit_metrics=logit_metrics), "grad_norm"], math.nan)
+        measured = dict.fromkeys([*names(logit_metrics=logit_metrics, auxiliary=False), "grad_norm"], math.nan)
         if good:
             measured = means(self._sums, logit_metrics=logit_metrics) | {"grad_norm": self._sums["grad_norm"] / good}
         mfu = {} if peak_flops is None else {"mfu": counted.flops / seconds / peak_flops}

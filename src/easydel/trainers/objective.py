@@ -15,6 +15,8 @@ from easydel.data.pack import Batch
 from easydel.errors import ConfigError, nearest
 from easydel.logprobs import CompletionLogprobs
 from easydel.losses import ACROSS_PAIRS, DIVERGENCES, LOSSES, Lengths, PerPair, PerSide, Scalar
+from easydel.models.experts import balance
+from easydel.models.kinds import Experts
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.loss_settings import USED_BY
 
@@ -53,9 +55,18 @@ class Term(NamedTuple):
     facts: tuple[str, ...] = ()
 
 
+class Balance(NamedTuple):
+    """The summand that keeps the experts of a model equally used, see `models.experts.balance`."""
+
+    coefficient: float
+    per_token: int
+
+
 @dataclass(frozen=True)
 class Objective:
     """The value of each pair: `weight_i * w_i * sum_k weight_k loss_k`. Static, closed over when a step is compiled.
+
+    With experts, what keeps them equally used is added to each; it depends on the batch alone.
 
     Attributes:
         terms: the losses and their weights.
@@ -65,6 +76,7 @@ class Objective:
         weighting: w_i is the probability of the pair's answers under the policy itself, see `alignment`; else 1.
         running_shift: `reward_shift` is the mean reward so far; else 0.
         ld_alpha: see `logprobs.completion_logprobs`.
+        balance: weight of the loss that keeps experts equally used, and to how many of them a token goes.
     """
 
     terms: tuple[Term, ...]
@@ -74,6 +86,7 @@ class Objective:
     weighting: bool = False
     running_shift: bool = False
     ld_alpha: float | None = None
+    balance: Balance | None = None
 
     def __call__(self, out: CompletionLogprobs, reference: PerSide, pairs: PairFacts) -> PerPair:
         """Returns the value of each pair; that of a filler pair has no meaning."""
@@ -84,7 +97,14 @@ class Objective:
             value += weight * loss(out.logps, reference, pairs.lengths, **asked)
         if self.weighting:
             value *= alignment(out, pairs.lengths)
-        return pairs.weight * value
+        value = pairs.weight * value
+        return value if self.balance is None else value + self.balance.coefficient * self.auxiliary(out)
+
+    def auxiliary(self, out: CompletionLogprobs) -> Scalar:
+        """Returns the loss of routers that send tokens to some experts more than to others; 0 without `balance`."""
+        if self.balance is None or out.routing is None:
+            return 0.0
+        return balance(jnp.sum(out.routing, axis=0), self.balance.per_token)
 
 
 def alignment(out: CompletionLogprobs, lengths: Lengths) -> PerPair:
@@ -113,25 +133,37 @@ def mean_chosen_length(batch: Batch) -> Float[Array, ""]:
     return jnp.maximum(jnp.sum(chosen), 1) / jnp.maximum(jnp.sum(chosen > 0), 1)
 
 
-def make_objective(config: DPOConfig) -> Objective:
-    """Returns the objective that the settings describe.
+def make_objective(config: DPOConfig, experts: Experts | None = None) -> Objective:
+    """Returns the objective that the settings describe, for a model with these experts.
 
     Raises:
-        ConfigError: a function that cannot be called as a loss.
+        ConfigError: a function that cannot be called as a loss, or a weight for what a model without experts lacks.
     """
+    summand = _balance(config, experts)
     losses = config.losses
     terms = [_term(loss, weight, config) for loss, weight in losses]
     if any(callable(loss) for loss, _ in losses):
         _check_used(config, terms)
     return Objective(
         tuple(terms),
-        across_pairs=any(callable(loss) or loss in ACROSS_PAIRS for loss, _ in losses),
+        across_pairs=summand is not None or any(callable(loss) or loss in ACROSS_PAIRS for loss, _ in losses),
         needs_reference=config.needs_reference,
         beta=config.beta,
         weighting=config.use_weighting,
         running_shift=config.bco_running_mean,
         ld_alpha=config.ld_alpha,
+        balance=summand,
     )
+
+
+def _balance(config: DPOConfig, experts: Experts | None) -> Balance | None:
+    given = config.router_aux_loss_coef
+    if experts is None:
+        if given:
+            raise ConfigError(f"router_aux_loss_coef = {given} has no effect: the model has no experts. Leave it out.")
+        return None
+    coefficient = experts.aux_coefficient if given is None else given
+    return Balance(coefficient, experts.per_token) if coefficient else None
 
 
 def _check_used(config: DPOConfig, terms: list[Term]) -> None:

@@ -19,7 +19,7 @@ from easydel.data.pack import Batch
 from easydel.logprobs import CompletionLogprobs, Decoder, completion_logprobs
 from easydel.losses import PerSide, Scalar
 from easydel.models.decoder import COMPILER_OPTIONS
-from easydel.trainers.metrics import Sums, pair_sums
+from easydel.trainers.metrics import AUXILIARY, Sums, pair_sums
 from easydel.trainers.objective import Objective, PairFacts, mean_chosen_length, pair_facts
 from easydel.trainers.state import TrainState, shardings, with_rewards
 
@@ -31,7 +31,13 @@ ReferenceStep = jax.stages.Wrapped  # (weights, Batch) -> ReferenceLogps
 
 
 def make_logprobs(
-    decoder: Decoder, *, chunk: int, logit_metrics: bool, collision: bool = False, ld_alpha: float | None = None
+    decoder: Decoder,
+    *,
+    chunk: int,
+    logit_metrics: bool,
+    collision: bool = False,
+    ld_alpha: float | None = None,
+    routing: bool = False,
 ) -> LogprobsOf:
     """Returns the function `(params, one micro-batch, dropout_key) -> CompletionLogprobs` of one decoder."""
 
@@ -44,6 +50,7 @@ def make_logprobs(
             logit_metrics=logit_metrics,
             collision=collision,
             ld_alpha=ld_alpha,
+            routing=routing,
             dropout_key=dropout_key,
         )
 
@@ -71,6 +78,8 @@ def make_train_step(
         gradient, out, losses = loss_and_gradient(logprobs, objective, state.params, batch, reference, shift, keys)
         out, reference, lengths = flat((out, reference, batch.lengths))
         sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
+        if objective.balance is not None:
+            sums[AUXILIARY] = sums["pairs"] * objective.auxiliary(out)
         # In float32 whatever the weights are: the squares of float16 numbers are soon 0 or infinite.
         norm = optax.tree.norm(jax.tree.map(lambda x: x.astype(jnp.float32), gradient))
         finite = jnp.isfinite(norm) & jnp.isfinite(sums["loss"])  # of the real pairs: a filler's loss may be 0 / 0
@@ -148,8 +157,8 @@ def loss_and_gradient(
         pull = jax.tree.map(lambda x, like: x.reshape(like.shape), pull, out)
 
         def surrogate(params, batch, key, pull):
-            out = logprobs(params, batch, key)
-            return sum(jnp.sum(a * b) for a, b in zip(pull, out, strict=True)), None
+            products = jax.tree.map(jnp.vdot, pull, logprobs(params, batch, key))
+            return sum(jax.tree.leaves(products)), None
 
         gradient, _ = _accumulate(surrogate, params, batch, dropout_keys, pull)
         return gradient, out, losses

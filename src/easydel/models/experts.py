@@ -1,0 +1,117 @@
+"""The MLP of a sparse layer: a router sends each token to a few of many experts, each a small MLP."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from easydel.models.grouped import grouped_product, make_groups
+from easydel.models.kinds import Experts
+from easydel.models.layers import activated, linear
+from easydel.sharding import spec_for
+
+
+class Routes(NamedTuple):
+    """Where the tokens go: the experts of each, how much each of them counts, and the probabilities of all."""
+
+    expert: Int[Array, "rows length chosen"]
+    weight: Float[Array, "rows length chosen"]
+    probability: Float[Array, "rows length experts"]
+
+
+def routes(x: Float[Array, "rows length embed"], router: Mapping[str, Any], experts: Experts) -> Routes:
+    """Returns the most likely experts of every token; softmax and weights are float32."""
+    probability = jax.nn.softmax(linear("rle,ex->rlx", x, router).astype(jnp.float32), axis=-1)
+    weight, expert = jax.lax.top_k(probability, experts.per_token)
+    if experts.normalise:
+        weight = weight / jnp.sum(weight, axis=-1, keepdims=True)
+    return Routes(expert, weight, probability)
+
+
+def usage(chosen: Routes) -> Float[Array, "rows length 2 experts"]:
+    """Returns for each token which experts it chose, 1 or 0, and how likely each was."""
+    hits = jnp.sum(jax.nn.one_hot(chosen.expert, chosen.probability.shape[-1], dtype=jnp.float32), axis=2)
+    return jnp.stack([hits, chosen.probability], axis=2)
+
+
+def routing_sums(used: Float[Array, "rows length 2 experts"], counts: Float[Array, "rows length"]) -> jax.Array:
+    """Returns `usage` summed over tokens that count `counts` times: [2 experts]."""
+    return jnp.einsum("rl,rlsx->sx", counts, used)
+
+
+def sparse_mlp(
+    x: Float[Array, "rows length embed"],
+    chosen: Routes,
+    experts: Mapping[str, Any],
+    *,
+    activation: str,
+    mesh: Mesh,
+    precision: str | None,
+) -> Float[Array, "rows length embed"]:
+    """Returns, for each token, the weighted sum of down(activation(gate(x)) * up(x)) over its experts.
+
+    Only those are computed. On a mesh each device does its share of the experts (axis `ep`) and of their width (`tp`)
+    for the rows that it has, and the shares are added up.
+    """
+    platform = mesh.devices.flat[0].platform
+    kernels = [experts[name]["kernel"].astype(x.dtype) for name in ("gate", "up", "down")]
+    mix = partial(_mix, activation=activation, platform=platform, precision=precision)
+    if mesh.size == 1:
+        return mix(x, chosen.expert, chosen.weight, *kernels)
+
+    def share(x: jax.Array, expert: jax.Array, weight: jax.Array, *kernels: jax.Array) -> jax.Array:
+        first = jax.lax.axis_index("ep") * kernels[0].shape[0]
+        return jax.lax.psum(mix(x, expert - first, weight, *kernels), ("ep", "tp"))
+
+    rows = spec_for(("rows",), x.shape[:1], mesh, name="tokens")
+    into, out = (
+        spec_for(axes, kernel.shape, mesh, name="experts")  # whole along `embed`, which is split for storage only
+        for axes, kernel in (
+            (("experts", "residual", "expert_mlp"), kernels[0]),
+            (("experts", "expert_mlp", "residual"), kernels[2]),
+        )
+    )
+    specs = (rows, rows, rows, into, into, out)
+    shared = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False)
+    return shared(x, chosen.expert, chosen.weight, *kernels)
+
+
+def balance(sums: Float[Array, "2 experts"], per_token: int) -> Float[Array, ""]:
+    """Returns experts * sum_e f_e p_e: f_e is how often a token chooses expert e, p_e the mean probability of it.
+
+    It is `per_token` where all experts are used equally, and more where some are not (Switch Transformer,
+    arXiv 2101.03961, eq. 4-6; as in `transformers`, all sparse layers count as one).
+    """
+    tokens = jnp.sum(sums[0]) / per_token
+    return sums.shape[1] * jnp.sum((sums[0] / tokens) * (sums[1] / tokens))
+
+
+def _mix(
+    x: jax.Array,
+    expert: jax.Array,
+    weight: jax.Array,
+    gate: jax.Array,
+    up: jax.Array,
+    down: jax.Array,
+    *,
+    activation: str,
+    platform: str,
+    precision: str | None,
+) -> jax.Array:
+    """Returns the weighted sum over those experts of each token that are here: numbers 0 to experts - 1."""
+    here, per_token = gate.shape[0], expert.shape[-1]
+    tokens = x.reshape(-1, x.shape[-1])
+    inside = (expert >= 0) & (expert < here)
+    number = jnp.where(inside, expert, here).reshape(-1)
+    order = jnp.argsort(number, stable=True)
+    groups = make_groups(jnp.bincount(number, length=here + 1)[:here], number.size)
+    product = partial(grouped_product, groups=groups, platform=platform, precision=precision)
+    sent = tokens[order // per_token]
+    wide = activated(product(sent, gate), product(sent, up), activation)
+    back = product(wide, down)[jnp.argsort(order)].reshape(*expert.shape, -1)
+    back = jnp.where(inside[..., None], back.astype(jnp.float32), 0.0)
+    return jnp.sum(back * weight[..., None], axis=2).astype(x.dtype)
