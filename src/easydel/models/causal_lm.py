@@ -73,6 +73,16 @@ class CausalLM:
         """The configuration of the decoder."""
         return self.decoder.config
 
+    @property
+    def rows(self) -> list[Row]:
+        """The weight table: what each parameter is called in a checkpoint, and what its axes are."""
+        return weight_rows(self.config)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of every axis that the weight table names."""
+        return axis_sizes(self.config)
+
     def __call__(self, input_ids: ArrayLike, attention_mask: ArrayLike | None = None) -> Output:
         """Returns the logits of every position, float32.
 
@@ -155,7 +165,7 @@ class CausalLM:
             also: writes more files, such as those of the tokenizer, into the folder that it is given; they appear
                 together with the model.
         """
-        rows, sizes = weight_rows(self.config), axis_sizes(self.config)
+        rows, sizes = self.rows, self.sizes
         written = None if dtype is None else np.dtype(dtype)
         specs = export_specs(rows, self.params, sizes, written)
         kept = written or np.dtype(self.params["embedding"].dtype)

@@ -27,6 +27,7 @@ class Progress(NamedTuple):
     data: str  # fingerprint of the training pairs
     reference: str  # fingerprint of the weights of a reference that does not move; "" for any other
     num_pairs: int = 0  # trained on so far
+    frozen: str = ""  # fingerprint of the weights that are not trained and not stored; "" for none
 
 
 class Saved(NamedTuple):

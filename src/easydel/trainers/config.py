@@ -1,6 +1,7 @@
 """`DPOConfig`: every setting of a run. No jax here, so that `--help` answers at once."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -168,6 +169,12 @@ class DPOConfig:
         None, "dtype of the trained weights; none keeps the model's"
     )
 
+    frozen_parameters: str | None = option(
+        None,
+        "regular expression searched for in the names of weights, as in the checkpoint or ours, that are not trained: "
+        "they keep their bits and have no optimizer state; none trains all",
+    )
+
     # Model behaviour
     disable_dropout: bool = option(True, "train without dropout", group="model")
 
@@ -215,6 +222,7 @@ class DPOConfig:
         _check_reference(self)
         _check_sizes(self)
         _check_optimizer(self)
+        _check_frozen(self)
         _check_needed(self)
 
     @property
@@ -355,6 +363,15 @@ def _check_optimizer(config: DPOConfig) -> None:
             f"learning_rate_end = {config.learning_rate_end} has no meaning with "
             f"scheduler {config.scheduler!r}: take 'linear' or 'cosine', or drop it."
         )
+
+
+def _check_frozen(config: DPOConfig) -> None:
+    try:
+        re.compile(config.frozen_parameters or "")
+    except re.error as error:
+        raise ConfigError(
+            f"frozen_parameters = {config.frozen_parameters!r} is no regular expression: {error}."
+        ) from None
 
 
 def _check_needed(config: DPOConfig) -> None:
