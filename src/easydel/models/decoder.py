@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,6 +15,8 @@ from easydel.attention import Dropout, LayerAttention, packed_attention, resolve
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
 from easydel.models.layers import gated_mlp, linear, rms_norm
+from easydel.models.lora import with_dropout
+from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import rotary, rotate
 from easydel.sharding import constrain
 
@@ -58,6 +60,7 @@ class Decoder:
             name of a policy in `jax.checkpoint_policies`.
         scan_layers: run the layers in a loop, which compiles faster. None: yes, except on CPU, where the loop
             costs 15-25 % of the time.
+        adapter_dropout: share of the inputs of adapters that are dropped in training.
 
     Raises:
         ConfigError: a name that does not exist.
@@ -70,6 +73,7 @@ class Decoder:
     attn_mechanism: str = "auto"
     gradient_checkpointing: str = ""
     scan_layers: bool | None = None
+    adapter_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check_name("precision", self.precision, PRECISIONS)
@@ -92,8 +96,12 @@ class Decoder:
         """Returns the hidden states after the final norm, in `dtype`.
 
         Who sees whom is told by `segment` and `branch`, see `easydel.attention.visible`. The number of rows
-        must be a multiple of `row_shards(mesh)`. Attention dropout happens only with a `dropout_key`.
+        must be a multiple of `row_shards(mesh)`. Dropout, of attention and of adapters, happens only with a
+        `dropout_key`.
         """
+        if dropout_key is not None and self.adapter_dropout > 0:
+            dropout_key, adapter_key = jax.random.split(dropout_key)
+            params = with_dropout(params, self.adapter_dropout, adapter_key)
         mix = self.row_attention(segment, branch)
         hidden, _ = self.run_layers(
             params,
@@ -112,8 +120,9 @@ class Decoder:
         )
 
     def head(self, params: Params) -> Float[Array, "vocab embed"]:
-        """Returns the matrix that turns hidden states into logits: the LM head, or the tied embedding."""
-        return params["embedding"] if self.config.tie_word_embeddings else params["head"]
+        """Returns the matrix that turns hidden states into logits: the LM head, or the tied embedding; not packed."""
+        head = params["embedding"] if self.config.tie_word_embeddings else params["head"]
+        return dense(head, self.dtype) if isinstance(head, Packed) else head
 
     def logits(self, params: Params, hidden: Float[Array, "rows length embed"]) -> Float[Array, "rows length vocab"]:
         """Returns the logits in float32; the operands are in `dtype`, the sums in float32."""
@@ -146,7 +155,7 @@ class Decoder:
             # Inside a loop the layers are apart anyway: the barrier against merging them would only cost time.
             step = jax.checkpoint(step, policy=policy, prevent_cse=self._unrolled)
         x = constrain(
-            params["embedding"][tokens].astype(self.dtype),
+            rows_at(params["embedding"], tokens, self.dtype),
             ("rows", "length", "residual"),
             self.mesh,
             name="tokens",
@@ -186,6 +195,11 @@ class Decoder:
     @property
     def _unrolled(self) -> bool:
         return self._platform == "cpu" if self.scan_layers is None else not self.scan_layers
+
+
+def without_own_dropout(decoder: Decoder) -> Decoder:
+    """Returns the decoder without the dropout that its configuration asks for; that of adapters stays."""
+    return replace(decoder, config=replace(decoder.config, attention_dropout=0.0))
 
 
 def _check_name(field: str, value: str | None, choices: tuple[str, ...]) -> None:

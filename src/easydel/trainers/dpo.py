@@ -15,6 +15,7 @@ from easydel.data.stream import StreamLoader
 from easydel.errors import ConfigError
 from easydel.losses import Scalar
 from easydel.models.causal_lm import CausalLM
+from easydel.models.decoder import without_own_dropout
 from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer
 from easydel.trainers.compile_ahead import compile_training
@@ -30,7 +31,7 @@ from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, open_run_folder, write_counts
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import check_evaluation, check_memory, check_models, check_run, check_tokenizer
-from easydel.trainers.split import split_of, trained_share
+from easydel.trainers.split import policy_of, split_of, trained_share
 from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import make_evaluation_step, make_logprobs, make_train_step
@@ -83,7 +84,7 @@ class DPOTrainer:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
-        self.model = model
+        self.model = model = policy_of(arguments, model)
         self.processing_class = processing_class
         check_models(arguments, model, reference_model)
         self._split = split_of(arguments, model)
@@ -149,10 +150,13 @@ class DPOTrainer:
         return self._evaluate(sets, self.model.params, self._reward_shift)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the current model and the tokenizer as a Hugging Face folder, which appears when it is complete."""
+        """Writes the current model and the tokenizer as a Hugging Face folder, which appears when it is complete.
+
+        Adapters are written alone, as PEFT does, or added to the weights with `merge_lora_before_save`.
+        """
         tokenizer = self.processing_class
         also = None if tokenizer is None else lambda target: tokenizer.save_pretrained(str(target))
-        self.model.save_pretrained(folder, also=also)
+        self.model.save_pretrained(folder, also=also, merge=self.arguments.merge_lora_before_save)
 
     @property
     def total_steps(self) -> int:
@@ -170,7 +174,7 @@ class DPOTrainer:
         config = self.arguments
         self._objective = make_objective(config)
         self._logprobs = make_logprobs(
-            self.model.decoder,
+            without_own_dropout(self.model.decoder) if config.disable_dropout else self.model.decoder,
             chunk=self._chunk,
             logit_metrics=config.log_logit_metrics,
             collision=config.use_weighting,
@@ -202,7 +206,7 @@ class DPOTrainer:
             self._objective,
             optimizer,
             saved.state,
-            dropout=not config.disable_dropout,
+            dropout=not config.disable_dropout or self.model.decoder.adapter_dropout > 0,
             split=self._split,
         )
         log = MetricsLog(

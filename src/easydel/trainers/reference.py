@@ -4,7 +4,8 @@
 |----------------------------------------|----------------------------------------------------------------|
 | `reference_free`, or no loss needs one | zeros                                                          |
 | `reference_model` given                | that model, frozen                                             |
-| `reference_model` None                 | the policy as it was before the first step                     |
+| `reference_model` None                 | the policy as it was before the first step: with new adapters  |
+|                                        | its base, with loaded ones a copy of these on the same base    |
 | `sync_ref_model`                       | either of the last two, moved towards the policy every n steps |
 | `precompute_ref_log_probs`             | one that does not move, asked once before training             |
 
@@ -26,6 +27,7 @@ from easydel.errors import ConfigError
 from easydel.logprobs import sum_per_side
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import Decoder
+from easydel.models.lora import adds_nothing, without_adapters
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.precompute import Precompute, Precomputed
 from easydel.trainers.setup import cast, weights_fingerprint, whole_on_mesh
@@ -151,11 +153,11 @@ def make_reference(
     """
     if not config.needs_reference:
         return Reference(None, None, chunk=chunk)
-    # What the policy is trained from.
-    source, params = (
-        model,
-        split.join(cast(split.trained_part(model.params), config.param_dtype), split.frozen_part(model.params)),
-    )
+    # What the policy is trained from. Adapters that add nothing cost nothing either, unless they will be moved.
+    start = split.join(cast(split.trained_part(model.params), config.param_dtype), split.frozen_part(model.params))
+    if model.lora is not None and not config.sync_ref_model and adds_nothing(start):
+        start = without_adapters(start)
+    source, params = model, start
     if reference_model is not None:
         source, params = reference_model, reference_model.params
     precompute = None

@@ -22,6 +22,7 @@ FREE_ON_RESUME = frozenset(
         "save_steps",
         "save_total_limit",
         "do_last_save",
+        "merge_lora_before_save",
         "log_steps",
         "progress_bar",
         "use_wandb",

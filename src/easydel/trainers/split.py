@@ -10,6 +10,9 @@ import numpy as np
 
 from easydel.errors import ConfigError, some
 from easydel.models.causal_lm import CausalLM
+from easydel.models.lora import TRAINED
+from easydel.models.quantize import quantization_of
+from easydel.models.rows import weight_rows
 from easydel.trainers.config import DPOConfig
 from easydel.weights.table import get, nest, unnest
 
@@ -68,40 +71,76 @@ def _restacked(layers: Layers, frozen: Any, trained: Any) -> Any:
     return jnp.concatenate([frozen, trained])[np.argsort(order)]
 
 
+def policy_of(config: DPOConfig, model: CausalLM) -> CausalLM:
+    """Returns the model that a run trains: with new adapters where `lora_rank` asks for them.
+
+    Raises:
+        ConfigError: settings of adapters that do not fit the model, or packed weights without adapters.
+    """
+    if config.lora_rank is not None:
+        return model.apply_lora(
+            config.lora_rank,
+            alpha=config.lora_alpha,
+            target_modules=config.lora_target_modules,
+            dropout=config.lora_dropout,
+            use_dora=config.use_dora,
+            use_rslora=config.use_rslora,
+            seed=config.seed,
+        )
+    packed = quantization_of(model.params)
+    if model.lora is None and packed is not None:
+        raise ConfigError(
+            f"the weights of the model are packed into {packed} and cannot be trained themselves: train adapters "
+            "beside them (lora_rank = 16, for instance), or load the model without quantization."
+        )
+    if model.lora is None and config.merge_lora_before_save:
+        raise ConfigError(
+            "merge_lora_before_save = True has nothing to merge, as the model has no adapters: set lora_rank, load "
+            "adapters, or leave it out."
+        )
+    return model
+
+
 def split_of(config: DPOConfig, model: CausalLM) -> Split:
-    """Returns what a run trains: all weights but those that `frozen_parameters` finds.
+    """Returns what a run trains: all weights, or of a model with adapters these; not what `frozen_parameters` finds.
 
     Raises:
         ConfigError: it finds nothing, or leaves nothing to train.
     """
+    base = {} if model.lora is None else {path: None for path in unnest(model.params) if path[-1] not in TRAINED}
     if config.frozen_parameters is None:
-        return ALL_TRAINED
-    names = _names(model)
-    found = re.compile(config.frozen_parameters)
+        return Split(base)
+    found = _found(config.frozen_parameters, {path: names for path, names in _names(model).items() if path not in base})
+    return Split(base | found)
+
+
+def _found(pattern: str, names: Mapping[Path, list[str]]) -> dict[Path, Layers | None]:
+    """Returns the paths, and of a stack of layers those layers, in whose names the pattern is found."""
+    expression = re.compile(pattern)
     frozen: dict[Path, Layers | None] = {}
     for path, of_layers in names.items():
-        if found.search(".".join(path)):
+        if expression.search(".".join(path)):
             frozen[path] = None
             continue
-        layers = tuple(layer for layer, name in enumerate(of_layers) if found.search(name))
+        layers = tuple(layer for layer, name in enumerate(of_layers) if expression.search(name))
         if layers:
             frozen[path] = None if len(layers) == len(of_layers) else layers
-    said = f"frozen_parameters = {config.frozen_parameters!r}"
+    said = f"frozen_parameters = {pattern!r}"
     if not frozen:
+        shown = some(sorted(_in_checkpoint(names)), 40), some(sorted(".".join(path) for path in names), 40)
         raise ConfigError(
-            f"{said} is found in no weight of the model: it is a regular expression, searched for in names as in the "
-            f"checkpoint ({some(sorted(_in_checkpoint(names)), 40)}) and in ours "
-            f"({some(sorted('.'.join(path) for path in names), 40)})."
+            f"{said} is found in the name of no weight that is trained. It is a regular expression, searched for in "
+            f"names as in the checkpoint ({shown[0]}) and in ours ({shown[1]})."
         )
     if len(frozen) == len(names) and all(layers is None for layers in frozen.values()):
-        raise ConfigError(f"{said} is found in every weight of the model, so that none is left to train.")
-    return Split(frozen)
+        raise ConfigError(f"{said} is found in the names of all weights that are trained, so that none is left.")
+    return frozen
 
 
 def trained_share(split: Split, model: CausalLM) -> float:
     """Returns how many of the weights in matrices are trained, from 0 to 1; adapters do not count."""
     whole = trained = 0
-    for row in model.rows:
+    for row in weight_rows(model.config):
         size = math.prod(row.shape(model.sizes))
         layers = split.frozen.get(row.path, ())
         whole += size

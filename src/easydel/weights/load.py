@@ -1,6 +1,6 @@
 """Loads the tensors of a folder into sharded arrays, and gives them back for export, by one weight table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,7 +39,14 @@ def load_params(
             differs.
         ConfigError: an axis that does not divide over the mesh.
     """
-    duplicates = duplicates or {}
+    check_tensors(rows, stored, sizes, duplicates or {})
+    return nest({row.path: load_row(row, stored, sizes, mesh=mesh, dtype=dtype) for row in rows})
+
+
+def check_tensors(
+    rows: Sequence[Row], stored: Mapping[str, Stored], sizes: Sizes, duplicates: Mapping[str, str]
+) -> None:
+    """Raises WeightsError where the tensors of a folder are not those of the table, see `load_params`."""
     _check_names(rows, stored, sizes, duplicates)
     for name, original in duplicates.items():
         if name in stored and not _same_bytes(stored[name], stored[original]):
@@ -47,7 +54,11 @@ def load_params(
                 f"{stored[name].file}: {name} differs from {original}, but config.json says they are tied. "
                 "Set tie_word_embeddings to false in config.json to use both."
             )
-    return nest({row.path: _load_row(row, stored, sizes, mesh, dtype) for row in rows})
+
+
+def shardings_of(rows: Sequence[Row], sizes: Sizes, mesh: Mesh) -> dict[str, Any]:
+    """Returns where the array of each row lies, nested as the arrays are."""
+    return nest({row.path: sharding_for(row.axes, row.shape(sizes), mesh, name=row.name) for row in rows})
 
 
 def export_specs(
@@ -62,19 +73,32 @@ def export_specs(
 
 
 def export_tensors(
-    rows: Sequence[Row], params: Mapping[str, Any], sizes: Sizes, dtype: np.dtype | None
+    rows: Sequence[Row],
+    params: Mapping[str, Any],
+    sizes: Sizes,
+    dtype: np.dtype | None,
+    value: Callable[[Mapping[str, Any], Row], Any] = lambda params, row: get(params, row.path),
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (name, tensor) for the file; one row of the table is on the host at a time."""
+    """Yields (name, tensor) for the file; one row of the table is on the host at a time.
+
+    Args:
+        value: gives the array of a row, where it is not simply there.
+    """
     for row in rows:
-        array = np.asarray(get(params, row.path))
+        array = np.asarray(value(params, row))
         for layer, name in enumerate(row.names(sizes)):
             tensor = row.to_file(array[layer] if row.stacked else array, sizes)
             yield name, tensor if dtype is None else tensor.astype(dtype)
 
 
-def _load_row(row: Row, stored: Mapping[str, Stored], sizes: Sizes, mesh: Mesh, dtype: np.dtype) -> jax.Array:
+def load_row(
+    row: Row, stored: Mapping[str, Stored], sizes: Sizes, *, mesh: Mesh, dtype: np.dtype, layer: int | None = None
+) -> jax.Array:
+    """Returns the array of one row, split over the mesh; with `layer`, the stack of that layer alone."""
     tensors = [stored[name] for name in row.names(sizes)]
     shape = row.shape(sizes)
+    if layer is not None:
+        tensors, shape = tensors[layer : layer + 1], (1, *shape[1:])
 
     def local_part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None  # None is for arrays without axes, and weights have some

@@ -98,6 +98,9 @@ class RunConfig:
     gradient_checkpointing: str = option(
         "", "what the backward pass keeps: a policy of jax.checkpoint_policies, such as nothing_saveable"
     )
+    quantization: Literal["nf4", "int8"] | None = option(
+        None, "pack the weights of the model as they are read, under adapters (lora_rank); none packs nothing"
+    )
     compilation_cache: bool = option(True, "keep compiled programs in a private folder for the next run")
     huge_pages: bool = option(True, "on Linux, start over with large memory pages, which are faster on CPU")
 
@@ -251,14 +254,17 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
 
     # bfloat16 products are slower than float32 ones on most CPUs.
     dtype = run.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    # Under adapters the weights are only computed with: what they are cast to there is all that they need to be.
+    kept = "float32" if config.lora_rank is None else dtype
     return easydel.AutoEasyDeLModelForCausalLM.from_pretrained(
         name,
         dtype=jnp.dtype(dtype),
-        param_dtype=jnp.dtype(config.param_dtype or "float32"),
+        param_dtype=jnp.dtype(config.param_dtype or kept),
         precision=run.precision,
         sharding_axis_dims=run.axis_dims(),
         attn_mechanism=run.attn_mechanism,
         gradient_checkpointing=run.gradient_checkpointing,
+        quantization=run.quantization,
         revision=revision,
     )
 
