@@ -211,14 +211,12 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
     if run.compilation_cache:
         keep_compiled_programs()
-    reference = run.refrence_model_repo_id
-    # A reference that is the model itself needs no second copy. `revision` is that of repo_id alone.
-    is_model = reference == run.repo_id and run.revision is None
     try:
+        model = load_model(run, config, run.repo_id, run.revision)
         trainer = easydel.DPOTrainer(
             arguments=config,
-            model=load_model(run, config, run.repo_id, run.revision),
-            reference_model=None if reference is None or is_model else load_model(run, config, reference, None),
+            model=model,
+            reference_model=load_reference(run, config, model),
             processing_class=tokenizer,
             train_dataset=train_rows,
             eval_dataset=eval_rows,
@@ -267,6 +265,16 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
         quantization=run.quantization,
         revision=revision,
     )
+
+
+def load_reference(run: RunConfig, config: DPOConfig, model: "CausalLM") -> "CausalLM | None":
+    """Returns the reference model, None for the model as it starts; what is in memory already is not loaded again."""
+    name = run.refrence_model_repo_id
+    if name is None or (name == run.repo_id and run.revision is None):  # `revision` is that of repo_id alone
+        return None
+    if model.lora is not None and name == model.origin.name:
+        return model.without_adapters()
+    return load_model(run, config, name, None)
 
 
 def keep_compiled_programs() -> None:
