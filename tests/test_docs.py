@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-WITH_EXAMPLES = ("data.md", "losses.md")
+WITH_EXAMPLES = ("adapters.md", "data.md", "losses.md")
 FENCE = re.compile(r"^```.*$", re.MULTILINE)  # what ends a block is no part of the output that is expected
 
 

@@ -105,7 +105,7 @@ def test_a_model_of_40_million_weights_takes_0_6_bytes_a_weight_under_nf4():
         return sum(bytes_of) / sum(weights.values())
 
     assert share("nf4") == pytest.approx(0.5636, abs=5e-4)
-    assert share("int8") == pytest.approx(1.0065, abs=1e-3)
+    assert share("int8") == pytest.approx(1.0078, abs=5e-4)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_packed_base_merges_with_its_adapters_and_is_saved_unpacked(base, tmp_
     adapted = dataclasses.replace(
         adapted, params=jax.tree.map_with_path(lambda path, x: x + 0.1 if "lora_b" in str(path) else x, adapted.params)
     )
-    np.testing.assert_allclose(adapted.merged()(TOKENS).logits, adapted(TOKENS).logits, atol=2e-5)
+    np.testing.assert_allclose(adapted.merged()(TOKENS).logits, adapted(TOKENS).logits, atol=5e-5)
     named = dataclasses.replace(packed, origin=dataclasses.replace(packed.origin, config=base.config.to_hf()))
     named.save_pretrained(tmp_path)
     again = AutoEasyDeLModelForCausalLM.from_pretrained(tmp_path, dtype="float32", sharding_axis_dims=ONE_DEVICE)

@@ -126,7 +126,7 @@ def rows_at(table: Weights, index: Int[Array, "..."], dtype: DTypeLike) -> Float
     return dense(replace(table, codes=table.codes[index], scales=table.scales[index]), dtype)
 
 
-def packed_shardings(row: Row, sizes: Sizes, mesh: Mesh, kind: str) -> Packed:
+def packed_shardings(row: Row, sizes: Sizes, mesh: Mesh, kind: str, dtype: np.dtype) -> Packed:
     """Returns where the arrays of a packed row lie: as the row itself would, where blocks are not cut.
 
     Raises:
@@ -134,7 +134,7 @@ def packed_shardings(row: Row, sizes: Sizes, mesh: Mesh, kind: str) -> Packed:
     """
     out, into = row.sides[0]
     lead = ["layers"] if row.stacked else []
-    form = _packed_form(row, sizes, kind)
+    form = _packed_form(row, sizes, kind, dtype)
     parts = int(np.prod([mesh.shape[axis] for axis in RULES.get(into[0], ())]))
     whole_blocks = int(np.prod(form.inputs)) % (BLOCK * parts) == 0
 
@@ -152,7 +152,7 @@ def packed_params(
 
     def packed(row: Row) -> Any:
         array = get(params, row.path)
-        return _packer(row, sizes, mesh, kind)(array) if is_packable(row) else array
+        return _packer(row, sizes, mesh, kind, array.dtype)(array) if is_packable(row) else array
 
     return nest({row.path: packed(row) for row in rows})
 
@@ -175,10 +175,10 @@ def load_packed(
         if not is_packable(row):
             return read()
         if not row.stacked:
-            return _packer(row, sizes, mesh, kind)(read())
-        pack_one = _packer(row, {**sizes, "layers": 1}, mesh, kind)
+            return _packer(row, sizes, mesh, kind, dtype)(read())
+        pack_one = _packer(row, {**sizes, "layers": 1}, mesh, kind, dtype)
         layers = [pack_one(read(layer=layer)) for layer in range(sizes["layers"])]
-        places = packed_shardings(row, sizes, mesh, kind)
+        places = packed_shardings(row, sizes, mesh, kind, dtype)
         stack = jax.jit(lambda *parts: jax.tree.map(lambda *x: jnp.concatenate(x), *parts), out_shardings=places)
         return stack(*layers)
 
@@ -187,7 +187,7 @@ def load_packed(
 
 def packed_bytes(row: Row, sizes: Sizes, kind: str) -> int:
     """Returns the bytes that an array of the table takes packed."""
-    form = _packed_form(row, sizes, kind)
+    form = _packed_form(row, sizes, kind, np.dtype(np.float32))
     return form.codes.size * form.codes.dtype.itemsize + form.scales.size * form.scales.dtype.itemsize
 
 
@@ -208,12 +208,13 @@ def quantization_of(params: Mapping[str, Any]) -> str | None:
     return next((x.kind for x in unnest(params).values() if isinstance(x, Packed)), None)
 
 
-def _packed_form(row: Row, sizes: Sizes, kind: str) -> Any:
-    return jax.eval_shape(lambda x: pack(x, row, kind), jax.ShapeDtypeStruct(row.shape(sizes), jnp.float32))
+def _packed_form(row: Row, sizes: Sizes, kind: str, dtype: np.dtype) -> Any:
+    return jax.eval_shape(lambda x: pack(x, row, kind), jax.ShapeDtypeStruct(row.shape(sizes), dtype))
 
 
-def _packer(row: Row, sizes: Sizes, mesh: Mesh, kind: str) -> Callable[[jax.Array], Packed]:
-    return jax.jit(lambda x: pack(x, row, kind), out_shardings=packed_shardings(row, sizes, mesh, kind))
+def _packer(row: Row, sizes: Sizes, mesh: Mesh, kind: str, dtype: np.dtype) -> Callable[[jax.Array], Packed]:
+    places = packed_shardings(row, sizes, mesh, kind, dtype)
+    return jax.jit(lambda x: pack(x, row, kind), out_shardings=places)
 
 
 def _nf4(flat: Float[Array, "... inputs"]) -> tuple[Int[Array, "... packed"], Float[Array, "... blocks"]]:
