@@ -18,7 +18,7 @@ test: $(VENV)/.ready
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -m "not oracle" --numprocesses auto --maxprocesses 4
 
-# Compares with torch and transformers.
+# Compares with torch, transformers and peft.
 oracle: $(VENV)/.oracle
 	$(BIN)/pytest -m oracle
 
@@ -43,5 +43,5 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	touch $@
 
 $(VENV)/.oracle: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock torch==2.13.0 peft==0.21.0
 	touch $@

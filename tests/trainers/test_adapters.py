@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 import easydel as ed
+from easydel.data.source import load_rows
 from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.lora import TRAINED
+from easydel.scripts.loading import load_tokenizer
 from easydel.trainers.log import read_metrics
 from easydel.trainers.reference import make_reference
 from easydel.trainers.split import policy_of, split_of, trained_share
 from easydel.weights.safetensors import read_file
 from easydel.weights.table import unnest
 from oracles.runs import id_rows, same_bits
-from oracles.tiny import tiny_config, tiny_model
+from oracles.tiny import ONE_DEVICE, tiny_config, tiny_model
 
 MODEL = tiny_model(config=tiny_config(vocab_size=64, num_hidden_layers=1))
 # Few adapters compile fast; one test has them everywhere.
@@ -86,6 +88,13 @@ def test_a_run_with_adapters_continues_bit_for_bit_and_a_moving_reference_with_i
     shifted = dataclasses.replace(MODEL, params=MODEL.params | {"embedding": MODEL.params["embedding"] + 1})
     with pytest.raises(ConfigError, match="its frozen weights were others"):
         trainer(tmp_path, "cut", shifted, **options).train()
+
+
+def test_a_mesh_trains_the_same_adapters(tmp_path):
+    trainer(tmp_path, "alone", max_training_steps=2).train()
+    spread = tiny_model(config=MODEL.config, dims=(2, 2, 1, 2, 1))
+    trainer(tmp_path, "spread", spread, max_training_steps=2).train()
+    np.testing.assert_allclose(losses(tmp_path, "spread"), losses(tmp_path, "alone"), atol=1e-5)
 
 
 def test_loaded_adapters_are_trained_on_with_a_copy_of_themselves_as_reference(tmp_path):
@@ -162,3 +171,39 @@ def test_what_does_not_fit_the_model_is_refused_before_anything_is_compiled(tmp_
 def test_the_optimizer_of_matrices_takes_adapters_too(tmp_path):
     result = trainer(tmp_path, optimizer="muon", max_training_steps=1, weight_decay=0.1).train()
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(result.model.params))
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_packed_weights_are_trained_through_adapters_only(tmp_path, kind):
+    packed = MODEL.quantized(kind)
+    with pytest.raises(ConfigError, match=f"packed into {kind} and cannot be trained themselves: train adapters"):
+        trainer(tmp_path, model=packed, **NONE_NEW)
+    result = trainer(tmp_path, model=packed).train()
+    assert losses(tmp_path)[0] == pytest.approx(np.log(2), abs=1e-6)
+    assert losses(tmp_path)[1] < losses(tmp_path)[0]
+    before = base_of(packed.apply_lora(2, target_modules=FAST["lora_target_modules"]))
+    assert same_bits(base_of(result.model), before)
+
+
+def test_a_packed_model_learns_real_pairs(shared, tmp_path):
+    folder = shared / "models" / "stories260k"
+    options = {"dtype": "float32", "sharding_axis_dims": ONE_DEVICE, "quantization": "nf4"}
+    model = ed.AutoEasyDeLModelForCausalLM.from_pretrained(folder, **options)
+    rows = load_rows(str(shared / "data" / "alpaca_pairs.jsonl.gz"), split="train")[:24]
+    config = ed.DPOConfig(
+        save_directory=str(tmp_path),
+        lora_rank=8,
+        learning_rate=3e-3,
+        beta=0.3,
+        max_length=96,
+        total_batch_size=8,
+        num_train_epochs=4,
+        shuffle_train_dataset=False,
+        log_steps=3,
+        progress_bar=False,
+    )
+    ed.DPOTrainer(config, model, processing_class=load_tokenizer(str(folder), None), train_dataset=rows).train()
+    by_epoch = losses(tmp_path, "dpo")
+    assert len(by_epoch) == 4
+    assert sorted(by_epoch, reverse=True) == by_epoch
+    assert by_epoch[-1] < 0.9 * by_epoch[0]

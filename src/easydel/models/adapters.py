@@ -53,7 +53,7 @@ def new_adapters(
     rows, sizes = rows_and_sizes(config, lora)
     rows = [row for row in rows if row.path[-1] != "lora_magnitude"]  # those follow from the kernels
     make = jax.jit(lambda key: fresh_adapters(rows, sizes, key, dtype), out_shardings=shardings_of(rows, sizes, mesh))
-    return with_adapters(params, make(jax.random.key(seed)), lora), lora
+    return with_adapters(params, make(jax.random.key(seed)), lora, mesh), lora
 
 
 def loaded_adapters(config: ModelConfig, params: Params, mesh: Mesh, folder: Path, *, base: str) -> tuple[Params, Lora]:
@@ -79,7 +79,8 @@ def loaded_adapters(config: ModelConfig, params: Params, mesh: Mesh, folder: Pat
             "make sense on the weights that they were trained with only.",
             stacklevel=3,
         )
-    return with_adapters(params, load_params(rows, stored, sizes, mesh=mesh, dtype=np.dtype(np.float32)), lora), lora
+    adapters = load_params(rows, stored, sizes, mesh=mesh, dtype=np.dtype(np.float32))
+    return with_adapters(params, adapters, lora, mesh), lora
 
 
 def _resolved(config: ModelConfig, wanted: Lora, target_modules: str | Sequence[str] | None) -> Lora:

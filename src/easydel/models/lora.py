@@ -17,6 +17,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
@@ -97,7 +99,7 @@ def fresh_adapters(rows: Sequence[Row], sizes: Sizes, key: Key[Array, ""], dtype
     return nest(arrays)
 
 
-def with_adapters(params: Mapping[str, Any], adapters: Mapping[str, Any], lora: Lora) -> dict[str, Any]:
+def with_adapters(params: Mapping[str, Any], adapters: Mapping[str, Any], lora: Lora, mesh: Mesh) -> dict[str, Any]:
     """Returns the parameters with adapters beside the kernels, and with what follows from both.
 
     Under DoRA, adapters without magnitudes get those of the kernels.
@@ -107,7 +109,8 @@ def with_adapters(params: Mapping[str, Any], adapters: Mapping[str, Any], lora: 
         if path[-1] != "lora_b":
             continue
         at = path[:-1]
-        whole[*at, "lora_scale"] = jnp.full(b.shape[0], lora.scale, jnp.float32)
+        scale = np.full(b.shape[0], lora.scale, np.float32)
+        whole[*at, "lora_scale"] = jax.device_put(scale, NamedSharding(mesh, PartitionSpec()))
         if lora.use_dora:
             norm = jax.jit(_norms, static_argnums=1)(get(params, at)["kernel"], b.ndim - 2)
             whole[*at, "lora_norm"] = norm
@@ -195,8 +198,12 @@ def _gain(weights: Mapping[str, Any]) -> Float[Array, "..."]:
 
 def _norms(kernel: Weights, outputs: int) -> Float[Array, "layers ..."]:
     """Returns the length of each output's weight vector; the last `outputs` axes are those of the outputs."""
-    wide = dense(kernel, jnp.float32)
-    return jnp.sqrt(jnp.sum(wide * wide, axis=tuple(range(1, wide.ndim - outputs))))
+
+    def of_layer(kernel: Weights) -> jax.Array:
+        wide = dense(kernel, jnp.float32)
+        return jnp.sqrt(jnp.sum(wide * wide, axis=tuple(range(wide.ndim - outputs))))
+
+    return jax.lax.map(of_layer, kernel)  # one after another: no more than one is unpacked
 
 
 def _group(axes: Sequence[str]) -> str:
