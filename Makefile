@@ -22,7 +22,7 @@ test: $(VENV)/.ready
 survive: $(VENV)/.ready
 	EASYDEL_KILLS=20 EASYDEL_EXAMPLES=1000 $(BIN)/pytest tests/test_chaos.py tests/test_fuzz.py
 
-# Compares with torch and transformers.
+# Compares with torch, transformers and peft.
 oracle: $(VENV)/.oracle
 	$(BIN)/pytest -m oracle
 
@@ -47,5 +47,5 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	touch $@
 
 $(VENV)/.oracle: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock torch==2.13.0 peft==0.21.0
 	touch $@

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-WITH_EXAMPLES = ("checkpoints.md", "data.md", "losses.md", "scaling.md")
+WITH_EXAMPLES = ("adapters.md", "checkpoints.md", "data.md", "losses.md", "scaling.md")
 FENCE = re.compile(r"^```.*$", re.MULTILINE)  # what ends a block is no part of the output that is expected
 
 

@@ -71,3 +71,19 @@ def test_the_end_is_after_the_last_token_of_the_last_row_that_has_any():
     segment = jnp.array([[1, 1, 2, 0], [1, 0, 2, 0], [0, 0, 0, 0]])
     assert int(end_of_tokens(segment)) == 7
     assert int(end_of_tokens(jnp.zeros((2, 3), jnp.int32))) == 0
+
+
+def test_frozen_weights_of_any_dtype_go_without_a_gradient():
+    weights, fixed, x = inputs()
+    packed = jnp.arange(WIDTH, dtype=jnp.uint8)
+
+    def packed_function(weights, fixed, x):
+        return function({"inner": weights["inner"], "outer": weights["packed"].astype(jnp.float32)}, fixed, x)
+
+    def total(inner, per_token):
+        out = per_token(packed_function, {"inner": inner, "packed": packed}, fixed, x)
+        return jnp.sum(out["sum"]) + jnp.sum(out["product"])
+
+    expected = jax.grad(total)(weights["inner"], at_once)
+    found = jax.grad(total)(weights["inner"], in_chunks(5, jnp.asarray(ROWS * LENGTH)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

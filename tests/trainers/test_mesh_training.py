@@ -37,7 +37,7 @@ def train(dims: tuple[int, ...]) -> Run:
     model = tiny_model(dims=dims)
     mesh = model.decoder.mesh
     # The large epsilon: otherwise the first updates hang on the signs of gradients that are nearly 0.
-    optimizer = make_optimizer("adamw", lambda step: 0.01, matrix_axes=matrix_axes(model.config), epsilon=1e-3)
+    optimizer = make_optimizer("adamw", lambda step: 0.01, matrix_axes=matrix_axes(model.rows), epsilon=1e-3)
     state = initial_state(trained_copy(model.params, None), optimizer, 0, mesh)
     objective = make_objective(DPOConfig(loss_type="aot", beta=BETA))
     logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False)

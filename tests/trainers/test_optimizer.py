@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from easydel.models.rows import matrix_axes
+from easydel.models.rows import matrix_axes, weight_rows
 from easydel.trainers.optimizer import is_decayed, make_optimizer, make_schedule
 from easydel.trainers.state import initial_state
 from oracles.tiny import tiny_config, tiny_model
@@ -140,7 +140,7 @@ def test_muon_orthogonalises_each_layer_and_gives_the_rest_nesterov_adamw():
         spread = np.linspace(0.5, 2.0, left.shape[-1], dtype=np.float32)
         gradient["layers"][name]["kernel"] = ((left * spread) @ right).reshape(kernel.shape)
         nearest_orthogonal[name] = left @ right
-    optimizer = make_optimizer("muon", lambda step: RATE, matrix_axes=matrix_axes(config))
+    optimizer = make_optimizer("muon", lambda step: RATE, matrix_axes=matrix_axes(weight_rows(config)))
     updates, _ = jax.jit(lambda: optimizer.update(gradient, optimizer.init(params), params))()
     for name, width in widths.items():
         for layer, expected in zip(updates["layers"][name]["kernel"], nearest_orthogonal[name], strict=True):
@@ -206,7 +206,7 @@ def test_moments_are_float32_for_bfloat16_weights_and_steps_equal_those_of_float
 
 def test_the_first_state_owns_the_weights_and_has_taken_no_step():
     model = tiny_model()
-    optimizer = make_optimizer("adamw", lambda step: RATE, matrix_axes=matrix_axes(model.config))
+    optimizer = make_optimizer("adamw", lambda step: RATE, matrix_axes=matrix_axes(model.rows))
     state = initial_state(model.params, optimizer, 3, model.decoder.mesh)
     assert int(state.step) == 0
     assert state.params is model.params

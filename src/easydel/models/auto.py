@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM, Origin
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import PRECISIONS, Decoder
+from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
+from easydel.models.peft import base_of, read_adapter_config
+from easydel.models.quantize import check_quantization, is_packable, load_packed, packed_bytes
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
 from easydel.sharding import make_mesh, sharding_for
 from easydel.weights.load import load_params
 from easydel.weights.safetensors import read_folder
+from easydel.weights.table import Row
 
 # What a model needs and nothing that could run code.
 _HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -38,6 +43,7 @@ class _Options:
     attn_mechanism: str = "auto"
     gradient_checkpointing: str = ""
     scan_layers: bool = True
+    quantization: str | None = None
 
 
 class AutoEasyDeLModelForCausalLM:
@@ -54,11 +60,14 @@ class AutoEasyDeLModelForCausalLM:
         attn_mechanism: str = "auto",
         gradient_checkpointing: str = "",
         scan_layers: bool = True,
+        quantization: str | None = None,
         revision: str | None = None,
         token: str | None = None,
         config_kwargs: Mapping[str, Any] | None = None,
     ) -> CausalLM:
         """Returns the model of a local folder or of a Hugging Face Hub id.
+
+        A folder of adapters, as PEFT writes them, gives the model that they were made for with the adapters on it.
 
         Args:
             dtype: what the computation runs in.
@@ -68,8 +77,10 @@ class AutoEasyDeLModelForCausalLM:
             sharding_axis_dims: sizes of the mesh axes (dp, fsdp, ep, tp, sp); -1 takes the devices that are
                 left.
             attn_mechanism, gradient_checkpointing, scan_layers: see `Decoder`.
+            quantization: 'nf4' or 'int8' packs matrices and embeddings as they are read, for a base that is not
+                trained itself (see `CausalLM.apply_lora`); None packs nothing.
             revision, token: for the Hub only.
-            config_kwargs: the same settings (dtype ... scan_layers) by name; they win over the keywords.
+            config_kwargs: the same settings (dtype ... quantization) by name; they win over the keywords.
 
         Raises:
             ConfigError: a setting we do not support, or a configuration we cannot build.
@@ -83,9 +94,15 @@ class AutoEasyDeLModelForCausalLM:
             attn_mechanism,
             gradient_checkpointing,
             scan_layers,
+            quantization,
         )
+        options = _merged(given, config_kwargs)
         folder = _find_folder(repo_or_folder, revision, token)
-        return _load(folder, str(repo_or_folder), _merged(given, config_kwargs))
+        if not is_adapter_folder(folder):
+            return _load(folder, str(repo_or_folder), options)
+        adapters = read_adapter_config(folder)
+        base = base_of(adapters, folder)
+        return _load(_find_folder(base, adapters.get("revision"), token), base, options).load_adapter(folder)
 
 
 def _load(folder: Path, name: str, options: _Options) -> CausalLM:
@@ -101,13 +118,17 @@ def _load(folder: Path, name: str, options: _Options) -> CausalLM:
         scan_layers=options.scan_layers,
     )
     param_dtype = _dtype("param_dtype", options.param_dtype)
+    kind = options.quantization
+    if kind is not None:
+        check_quantization(kind)
     stored = read_folder(folder)
     require(
-        {f"weights of {name} in {param_dtype}": _weight_bytes(config, mesh, param_dtype)},
+        {f"weights of {name} in {kind or param_dtype}": _weight_bytes(config, mesh, param_dtype, kind)},
         available_bytes(list(mesh.devices.flat)),
         way_out="Take a smaller model or param_dtype 'bfloat16', or spread it over more devices (sharding_axis_dims).",
     )
-    params = load_params(
+    load = load_params if kind is None else partial(load_packed, kind=kind)
+    params = load(
         weight_rows(config),
         stored,
         axis_sizes(config),
@@ -119,12 +140,18 @@ def _load(folder: Path, name: str, options: _Options) -> CausalLM:
     return CausalLM(decoder, params, Origin(name, source, _read_json(generation) if generation.is_file() else None))
 
 
-def _weight_bytes(config: ModelConfig, mesh: jax.sharding.Mesh, dtype: np.dtype) -> int:
+def _weight_bytes(config: ModelConfig, mesh: jax.sharding.Mesh, dtype: np.dtype, kind: str | None) -> int:
     """The bytes that the weights take on all devices together; what is not split is on each."""
     sizes = axis_sizes(config)
-    shapes = [(row, row.shape(sizes)) for row in weight_rows(config)]
-    on_each = [sharding_for(row.axes, shape, mesh, name=row.name).shard_shape(shape) for row, shape in shapes]
-    return sum(math.prod(shape) for shape in on_each) * mesh.size * dtype.itemsize
+
+    def on_each(row: Row) -> int:
+        shape = row.shape(sizes)
+        part = math.prod(sharding_for(row.axes, shape, mesh, name=row.name).shard_shape(shape))
+        if kind is None or not is_packable(row):
+            return part * dtype.itemsize
+        return part * packed_bytes(row, sizes, kind) // math.prod(shape)
+
+    return sum(map(on_each, weight_rows(config))) * mesh.size
 
 
 def _merged(given: _Options, config_kwargs: Mapping[str, Any] | None) -> _Options:
@@ -179,17 +206,46 @@ def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
     """Returns the config.json of a model folder, as it is written and as we understand it.
 
     Raises:
-        WeightsError: there is none, or it is not JSON.
+        WeightsError: there is none, it is not JSON, or its weights are packed in a way that we do not read.
         ConfigError: it describes a model that we cannot build.
     """
     file = folder / "config.json"
     if not file.is_file():
         raise WeightsError(f"{folder} is not a model folder: it has no config.json.")
     source = _read_json(file)
+    _check_not_packed(source, file)
     try:
         return source, ModelConfig.from_hf(source)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
+
+
+def is_adapter_folder(folder: Path) -> bool:
+    """Returns whether a folder holds adapters and no model of its own."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ConfigError or WeightsError for a folder that holds neither a model that we can build nor adapters of one.
+
+    The model that adapters are for is looked at too where it is a folder here.
+    """
+    if not is_adapter_folder(folder):
+        read_config(folder)
+        return
+    base = local_folder(base_of(read_adapter_config(folder), folder))
+    if base is not None:
+        read_config(base)
+
+
+def _check_not_packed(source: Mapping[str, Any], file: Path) -> None:
+    packed = source.get("quantization_config")
+    if packed:
+        method = packed.get("quant_method") if isinstance(packed, Mapping) else packed
+        raise WeightsError(
+            f"{file}: the weights are quantised already (quantization_config: quant_method {method!r}), in a format "
+            "that is not read. Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

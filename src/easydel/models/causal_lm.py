@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +15,20 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from easydel.errors import ConfigError
+from easydel.models.adapters import loaded_adapters, new_adapters, rows_and_sizes
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.models.generate import Sampling, generate_tokens
+from easydel.models.lora import Lora, merged_kernel, without_adapters
+from easydel.models.peft import write_adapters
+from easydel.models.quantize import check_quantization, dense, packed_params
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.processes import is_first
-from easydel.sharding import make_mesh, row_shards, sharding_for
+from easydel.sharding import make_mesh, row_shards
 from easydel.weights.folder import replace_folder
-from easydel.weights.load import export_specs, export_tensors
+from easydel.weights.load import export_specs, export_tensors, shardings_of
 from easydel.weights.safetensors import write_files, write_json
-from easydel.weights.table import Row, nest
+from easydel.weights.table import Row, get, nest, unnest
 
 
 class Output(NamedTuple):
@@ -44,11 +48,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class CausalLM:
-    """A language model: what is compiled (`decoder`), what is trained (`params`), what saving copies (`origin`)."""
+    """A language model: what is compiled (`decoder`), its weights (`params`), what saving copies (`origin`).
+
+    With adapters (`lora`), they are part of the parameters, see `easydel.models.lora`.
+    """
 
     decoder: Decoder
     params: Params
     origin: Origin
+    lora: Lora | None = None
 
     @classmethod
     def from_config(
@@ -74,6 +82,21 @@ class CausalLM:
     def config(self) -> ModelConfig:
         """The configuration of the decoder."""
         return self.decoder.config
+
+    @property
+    def rows(self) -> list[Row]:
+        """The weight table: what each parameter is called in a checkpoint, and what its axes are."""
+        return [*weight_rows(self.config), *self.adapter_rows]
+
+    @property
+    def adapter_rows(self) -> list[Row]:
+        """The rows of the weight table that are those of adapters."""
+        return rows_and_sizes(self.config, self.lora)[0]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of every axis that the weight table names."""
+        return rows_and_sizes(self.config, self.lora)[1]
 
     def __call__(self, input_ids: ArrayLike, attention_mask: ArrayLike | None = None) -> Output:
         """Returns the logits of every position, float32.
@@ -143,43 +166,135 @@ class CausalLM:
         )
         return generate_tokens(self.decoder, self.params, tokens, mask, sampling, eos)
 
+    def apply_lora(
+        self,
+        rank: int,
+        *,
+        alpha: float | None = None,
+        target_modules: str | Sequence[str] | None = None,
+        dropout: float = 0.0,
+        use_dora: bool = False,
+        use_rslora: bool = False,
+        seed: int = 0,
+        dtype: DTypeLike = jnp.float32,
+    ) -> "CausalLM":
+        """Returns the model with new adapters, which add nothing yet; training it trains them alone.
+
+        Args:
+            rank: of the product that is added to each matrix.
+            alpha: the product is multiplied by `alpha / rank`; None is twice the rank.
+            target_modules: the ends of the names of modules, such as ["q_proj", "v_proj"], one regular expression for
+                whole names, or "all-linear"; None is that: every matrix of the layers.
+            dropout: share of the inputs of the adapters that is dropped in training.
+            use_dora: learn the length of each output's weight vector besides (DoRA).
+            use_rslora: multiply by `alpha / sqrt(rank)` instead (rsLoRA).
+            seed: of A, which is random; B is zero.
+            dtype: of the adapters, as trained.
+
+        Raises:
+            ConfigError: the model has adapters, a rank that does not fit, or a target that is not there.
+        """
+        self._require_no_adapters()
+        wanted = Lora(rank, float(2 * rank if alpha is None else alpha), (), dropout, use_dora, use_rslora)
+        params, lora = new_adapters(
+            self.config, self.params, self.decoder.mesh, wanted, target_modules=target_modules, seed=seed, dtype=dtype
+        )
+        return self._with_adapters(params, lora)
+
+    def load_adapter(self, folder: str | Path) -> "CausalLM":
+        """Returns the model with the adapters of a PEFT folder here, in float32.
+
+        Raises:
+            WeightsError: no such folder, one that asks for what is not supported, or that does not fit this model.
+            ConfigError: the model has adapters, or those in the folder have a rank or targets that cannot be.
+        """
+        self._require_no_adapters()
+        place, mesh = Path(folder).expanduser(), self.decoder.mesh
+        params, lora = loaded_adapters(self.config, self.params, mesh, place, base=self.origin.name)
+        return self._with_adapters(params, lora)
+
+    def quantized(self, kind: str) -> "CausalLM":
+        """Returns the model with its matrices and embeddings packed, "nf4" or "int8", see `easydel.models.quantize`.
+
+        Raises:
+            ConfigError: another kind, or weights that are packed already.
+        """
+        check_quantization(kind, self.params)
+        packed = packed_params(weight_rows(self.config), self.params, self.sizes, self.decoder.mesh, kind)
+        return replace(self, params=nest(unnest(self.params) | unnest(packed)))
+
+    def without_adapters(self) -> "CausalLM":
+        """Returns the base of the model; its weights are the same arrays, not copies."""
+        decoder = replace(self.decoder, adapter_dropout=0.0)
+        return CausalLM(decoder, without_adapters(self.params), self.origin)
+
+    def merged(self, dtype: DTypeLike | None = None) -> "CausalLM":
+        """Returns a model without adapters that computes what this one does; packed weights are unpacked.
+
+        Args:
+            dtype: of its weights; None is that of the base as it was loaded.
+        """
+        rows = weight_rows(self.config)
+        arrays = {row.path: _exported(self.params, row, None if dtype is None else np.dtype(dtype)) for row in rows}
+        return CausalLM(replace(self.decoder, adapter_dropout=0.0), nest(arrays), self.origin)
+
     def save_pretrained(
         self,
         folder: str | Path,
         *,
         dtype: DTypeLike | None = None,
         max_shard_size: int = 5_000_000_000,
+        merge: bool = False,
         also: Callable[[Path], None] | None = None,
     ) -> None:
         """Writes a folder that `transformers` loads: config.json, weights, generation_config.json if there was one.
 
+        A model with adapters is written as its adapters alone, a folder that PEFT loads, unless `merge` is set.
         The folder appears, or takes the place of the previous one, only when it is complete; other files in
         it, such as a tokenizer, stay. Of several processes the first one writes, and all must come here.
 
         Args:
-            dtype: of the written weights; None writes the parameters bit for bit.
+            dtype: of the written weights; None writes the parameters bit for bit, packed ones in the dtype that they
+                were loaded in. Adapters keep theirs.
             max_shard_size: bytes above which the weights are split into several files with an index.
+            merge: add the adapters to the weights, and write the whole model.
             also: writes more files, such as those of the tokenizer, into the folder that it is given; they appear
                 together with the model.
         """
-        rows, sizes = weight_rows(self.config), axis_sizes(self.config)
+        base, sizes = weight_rows(self.config), self.sizes
         written = None if dtype is None else np.dtype(dtype)
-        specs = export_specs(rows, self.params, sizes, written)
         kept = written or np.dtype(self.params["embedding"].dtype)
 
         def write(target: Path) -> None:
             if also is not None:
                 also(target)
+            if self.lora is not None and not merge:
+                write_adapters(target, self.lora, self.adapter_rows, self.params, sizes, base=self.origin.name)
+                return
             write_json(target / "config.json", _patched(self.origin.config, str(kept)))
             if self.origin.generation is not None:
                 write_json(target / "generation_config.json", self.origin.generation)
-            tensors = export_tensors(rows, self.params, sizes, written)
+            specs = export_specs(base, self.params, sizes, written)
+            tensors = export_tensors(base, self.params, sizes, written, partial(_exported, dtype=written))
             write_files(target, specs, tensors, max_shard_size=max_shard_size)
 
+        if merge and self.lora is None:
+            raise ConfigError("merge = True adds adapters to the weights, and this model has none: leave it out.")
         if is_first():
             replace_folder(Path(folder), write)
         else:  # to give the first process the parts that lie here
-            deque(export_tensors(rows, self.params, sizes, written), maxlen=0)
+            lies_here = self.adapter_rows if self.lora is not None and not merge else base
+            deque(export_tensors(lies_here, self.params, sizes, written, partial(_exported, dtype=written)), maxlen=0)
+
+    def _with_adapters(self, params: Params, lora: Lora) -> "CausalLM":
+        return CausalLM(replace(self.decoder, adapter_dropout=lora.dropout), params, self.origin, lora)
+
+    def _require_no_adapters(self) -> None:
+        if self.lora is not None:
+            raise ConfigError(
+                f"the model has adapters already, of rank {self.lora.rank}: train those on, take model.merged() to add "
+                "them to its weights, or model.without_adapters() to leave them."
+            )
 
     def _checked(self, input_ids: ArrayLike, attention_mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
         tokens = np.asarray(input_ids)
@@ -210,8 +325,16 @@ def init_params(config: ModelConfig, key: Key[Array, ""], *, dtype: DTypeLike, m
         keys = jax.random.split(key, len(rows))
         return nest({row.path: make(row, row_key) for row, row_key in zip(rows, keys, strict=True)})
 
-    shardings = nest({row.path: sharding_for(row.axes, row.shape(sizes), mesh, name=row.name) for row in rows})
-    return jax.jit(make_all, out_shardings=shardings)(key)
+    return jax.jit(make_all, out_shardings=shardings_of(rows, sizes, mesh))(key)
+
+
+def _exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
+    """Returns an array of the base in `dtype` (None: its own), unpacked and with its adapters added."""
+    weights = get(params, row.path)
+    of_projection = get(params, row.path[:-1])
+    if row.path[-1] == "kernel" and "lora_a" in of_projection:
+        return merged_kernel(of_projection).astype(dtype or weights.dtype)
+    return dense(weights, dtype or weights.dtype)
 
 
 @partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,9 @@ from easydel.models.config import ModelConfig
 from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
 from easydel.models.kinds import Layer, Rope
 from easydel.models.layers import gated_mlp, linear, rms_norm
+from easydel.models.lora import with_dropout
 from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
+from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import Angles, rotary, rotate
 from easydel.models.stack import run_stack
 from easydel.sharding import constrain
@@ -71,6 +73,7 @@ class Decoder:
         gradient_checkpointing: '' keeps every intermediate result of a layer for the backward pass; else the
             name of a policy in `jax.checkpoint_policies`.
         scan_layers: run the layers in a loop, which compiles once for all of them; False writes them out one by one.
+        adapter_dropout: share of the inputs of adapters that are dropped in training.
 
     Raises:
         ConfigError: a name that does not exist.
@@ -83,6 +86,7 @@ class Decoder:
     attn_mechanism: str = "auto"
     gradient_checkpointing: str = ""
     scan_layers: bool = True
+    adapter_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check_name("precision", self.precision, PRECISIONS)
@@ -113,7 +117,8 @@ class Decoder:
         """Returns the hidden states that meet the head, in `dtype`: after the final norm, over `logits_scaling`.
 
         Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
-        must be a multiple of `row_shards(mesh)`. Attention dropout happens only with a `dropout_key`.
+        must be a multiple of `row_shards(mesh)`. Dropout, of attention and of adapters, happens only with a
+        `dropout_key`.
         """
         return self.with_routing(params, tokens, segment, branch, position, dropout_key)[0]
 
@@ -131,6 +136,11 @@ class Decoder:
         A token of a prompt counts twice, once for each of the two sequences that share it. None where there are no
         experts.
         """
+        chunk = self.chunk
+        if dropout_key is not None and self.adapter_dropout > 0:
+            chunk = None  # chunks would all drop in the same places
+            dropout_key, adapter_key = jax.random.split(dropout_key)
+            params = with_dropout(params, self.adapter_dropout, adapter_key)
         mixes = self.row_attention(segment, branch, position)
 
         def attention(window: int | None, cache: Any) -> KeepingAttention:
@@ -142,7 +152,7 @@ class Decoder:
             tokens,
             self.angles(position, segment),
             attention,
-            per_token=at_once if self.chunk is None else in_chunks(self.chunk, end_of_tokens(segment)),
+            per_token=at_once if chunk is None else in_chunks(chunk, end_of_tokens(segment)),
             counts=counts,
             dropout_key=dropout_key,
         )
@@ -177,8 +187,9 @@ class Decoder:
         return {rope: rotary(rope, position, segment) for rope in self.config.ropes}
 
     def head(self, params: Params) -> Float[Array, "vocab embed"]:
-        """Returns the matrix that turns hidden states into logits: the LM head, or the tied embedding."""
-        return params["embedding"] if self.config.tie_word_embeddings else params["head"]
+        """Returns the matrix that turns hidden states into logits: the LM head, or the tied embedding; not packed."""
+        head = params["embedding"] if self.config.tie_word_embeddings else params["head"]
+        return dense(head, self.dtype) if isinstance(head, Packed) else head
 
     def logits(self, params: Params, hidden: Float[Array, "rows length embed"]) -> Float[Array, "rows length vocab"]:
         """Returns the logits in float32; the operands are in `dtype`, the sums in float32."""
@@ -222,7 +233,7 @@ class Decoder:
             )
             return self._checkpointed(function)(x, layer)
 
-        embedded = params["embedding"][tokens].astype(self.dtype) * config.embedding_scale
+        embedded = rows_at(params["embedding"], tokens, self.dtype) * config.embedding_scale
         x = constrain(embedded, ("rows", "length", "residual"), self.mesh, name="tokens")
         with self._in_precision():
             x, kept = run_stack(step, x, params["layers"], (cache, keys), config.layers, unrolled=not self.scan_layers)
@@ -305,6 +316,11 @@ class Decoder:
     @property
     def _platform(self) -> str:
         return self.mesh.devices.flat[0].platform
+
+
+def without_own_dropout(decoder: Decoder) -> Decoder:
+    """Returns the decoder without the dropout that its configuration asks for; that of adapters stays."""
+    return replace(decoder, config=replace(decoder.config, attention_dropout=0.0))
 
 
 def _check_name(field: str, value: str | None, choices: tuple[str, ...]) -> None:

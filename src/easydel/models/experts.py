@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from easydel.models.grouped import grouped_product, make_groups
 from easydel.models.kinds import Experts
 from easydel.models.layers import activated, linear
+from easydel.models.quantize import dense
 from easydel.sharding import spec_for
 
 
@@ -58,7 +59,7 @@ def sparse_mlp(
     for the rows that it has, and the shares are added up.
     """
     platform = mesh.devices.flat[0].platform
-    kernels = [experts[name]["kernel"].astype(x.dtype) for name in ("gate", "up", "down")]
+    kernels = [dense(experts[name]["kernel"], x.dtype) for name in ("gate", "up", "down")]
     mix = partial(_mix, activation=activation, platform=platform, precision=precision)
     if mesh.size == 1:
         return mix(x, chosen.expert, chosen.weight, *kernels)

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from easydel.models.lora import adapted
+from easydel.models.quantize import product
+
 ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -28,8 +31,10 @@ def rms_norm(x: Float[Array, "... embed"], weight: jax.Array, epsilon: float) ->
 
 
 def linear(pattern: str, x: jax.Array, weights: Mapping[str, Any]) -> jax.Array:
-    """Returns einsum(pattern, x, kernel) plus the bias if there is one; weights are cast to the dtype of `x`."""
-    out = jnp.einsum(pattern, x, weights["kernel"].astype(x.dtype))
+    """Returns einsum(pattern, x, kernel), with adapters and a bias where there are some, in the dtype of `x`."""
+    out = product(pattern, x, weights["kernel"])
+    if "lora_a" in weights:
+        out = adapted(pattern, x, out, weights)
     return out + weights["bias"].astype(x.dtype) if "bias" in weights else out
 
 

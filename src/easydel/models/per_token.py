@@ -7,10 +7,11 @@ stays in the cache of the processor; and the backward pass computes a chunk agai
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Int, PyTree
 
 # (weights, what has no gradient, what has one) -> values; leaves but those of weights are [rows length ...].
@@ -61,12 +62,6 @@ def end_of_tokens(segment: Int[Array, "rows length"]) -> Int[Array, ""]:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _in_chunks(function: TokenFunction, chunk: int, end: Array, weights: PyTree, fixed: PyTree, x: PyTree) -> PyTree:
-    return _forward(function, chunk, end, weights, fixed, x)[0]
-
-
-def _forward(
-    function: TokenFunction, chunk: int, end: Array, weights: PyTree, fixed: PyTree, x: PyTree
-) -> tuple[PyTree, tuple[Any, ...]]:
     slots = jax.tree.leaves(x)[0].shape[1]
     one = jax.eval_shape(function, weights, *_cut((fixed, x), jnp.asarray(0), chunk))
     nothing = jax.tree.map(lambda like: jnp.zeros((1, slots, *like.shape[2:]), like.dtype), one)
@@ -75,27 +70,65 @@ def _forward(
         start = number * chunk
         return _put(done, function(weights, *_cut((fixed, x), start, chunk)), start)
 
-    return jax.lax.fori_loop(0, -(-end // chunk), add_chunk, nothing), (end, weights, fixed, x)
+    return jax.lax.fori_loop(0, -(-end // chunk), add_chunk, nothing)
 
 
-def _backward(function: TokenFunction, chunk: int, kept: tuple[Any, ...], pull: PyTree) -> tuple[Any, ...]:
-    end, weights, fixed, x = kept
+class _Kept(NamedTuple):
+    """What the backward pass gets. What is asked for the gradient of stands in `trained`, the rest in `frozen`."""
+
+    end: Array
+    fixed: PyTree
+    trained: PyTree  # (weights, x), None where frozen
+    frozen: PyTree  # (weights, x), None where trained
+
+
+def _forward(
+    function: TokenFunction, chunk: int, end: Any, weights: PyTree, fixed: PyTree, x: PyTree
+) -> tuple[PyTree, _Kept]:
+    """Takes leaves that tell whether a gradient is asked for: frozen weights may be packed, and cost nothing here."""
+    end, fixed = jax.tree.map(lambda leaf: leaf.value, (end, fixed))
+    trained = jax.tree.map(lambda leaf: leaf.value if leaf.perturbed else None, (weights, x))
+    frozen = jax.tree.map(lambda leaf: None if leaf.perturbed else leaf.value, (weights, x))
+    weights, x = _joined(trained, frozen)
+    return _in_chunks(function, chunk, end, weights, fixed, x), _Kept(end, fixed, trained, frozen)
+
+
+def _backward(function: TokenFunction, chunk: int, kept: _Kept, pull: PyTree) -> tuple[Any, ...]:
+    weights, x = kept.trained
+    pull = jax.tree.map(_filled_in, pull, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
 
     def add_chunk(number: jax.Array, done: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         by_weights, by_x = done
         start = number * chunk
-        here, mine = _cut((fixed, x), start, chunk)
-        _, gradient = jax.vjp(lambda weights, mine: function(weights, here, mine), weights, mine)
+        here, mine, others = _cut((kept.fixed, x, kept.frozen[1]), start, chunk)
+
+        def one(weights: PyTree, mine: PyTree) -> PyTree:
+            weights, mine = _joined((weights, mine), (kept.frozen[0], others))
+            return function(weights, here, mine)
+
+        _, gradient = jax.vjp(one, weights, mine)
         more, by_mine = gradient(_cut(pull, start, chunk))
         return jax.tree.map(lambda total, part: total + part, by_weights, more), _put(by_x, by_mine, start)
 
     # float32 whatever the weights are: small gradients added in bfloat16 are lost.
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights), jax.tree.map(jnp.zeros_like, x)
-    by_weights, by_x = jax.lax.fori_loop(0, -(-end // chunk), add_chunk, zeros)
+    by_weights, by_x = jax.lax.fori_loop(0, -(-kept.end // chunk), add_chunk, zeros)
     return None, jax.tree.map(lambda total, w: total.astype(w.dtype), by_weights, weights), None, by_x
 
 
-_in_chunks.defvjp(_forward, _backward)
+_in_chunks.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def _joined(trained: Any, frozen: Any) -> Any:
+    """Returns one tree of the leaves of two, each of which has None where the other has a leaf."""
+    return jax.tree.map(lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda leaf: leaf is None)
+
+
+def _filled_in(leaf: Any) -> Any:
+    if not isinstance(leaf, SymbolicZero):
+        return leaf
+    like: Any = leaf.aval
+    return jnp.zeros(like.shape, like.dtype)
 
 
 def _cut(tree: Any, start: jax.Array, chunk: int) -> Any:

@@ -1,5 +1,6 @@
 """What the parameters of a decoder are: one table to load, export, shard and initialise them by."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,7 @@ def weight_rows(config: ModelConfig) -> list[Row]:
     return rows
 
 
-def matrix_axes(config: ModelConfig) -> dict[str, Any]:
+def matrix_axes(rows: Sequence[Row]) -> dict[str, Any]:
     """Returns, shaped like the parameters, (input axes, output axes) of each matrix between activations, else None.
 
     Embedding and head are tables of vectors, norms and biases are vectors: they have None.
@@ -57,7 +58,7 @@ def matrix_axes(config: ModelConfig) -> dict[str, Any]:
         out, into = groups  # the order of a linear layer in the file
         return tuple(map(row.axes.index, into)), tuple(map(row.axes.index, out))
 
-    return nest({row.path: axes(row) for row in weight_rows(config)})
+    return nest({row.path: axes(row) for row in rows})
 
 
 def _norms(config: ModelConfig, part: str, before: str, behind: str) -> list[Row]:

@@ -15,11 +15,11 @@ _TOKENIZER_ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError)
 
 def check_model(name: str | None) -> None:
     """Raises ConfigError or WeightsError for a folder here that holds no model we can build."""
-    from easydel.models.auto import local_folder, read_config
+    from easydel.models.auto import check_folder, local_folder
 
     folder = None if name is None else local_folder(name)
     if folder is not None:
-        read_config(folder)
+        check_folder(folder)
 
 
 def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase":

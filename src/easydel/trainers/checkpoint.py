@@ -31,6 +31,7 @@ class Progress(NamedTuple):
     num_pairs: int = 0  # trained on so far
     skipped_in_a_row: int = 0  # steps up to this one
     window: dict[str, Any] | None = None  # the steps that are not logged yet, see `metrics.Window.plain`
+    frozen: str = ""  # fingerprint of the weights that are not trained and not stored; "" for none
 
 
 class Saved(NamedTuple):

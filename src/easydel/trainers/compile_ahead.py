@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import jax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, Position
 from easydel.data.pack import Batch
@@ -66,7 +67,14 @@ def _tidy(job: Callable[[], object]) -> object:
 
 
 def compile_training(
-    step: TrainStep, reference: Reference, state: TrainState, loader: Any, start: Position, steps: int, mesh: Mesh
+    step: TrainStep,
+    reference: Reference,
+    state: TrainState,
+    frozen: PyTree,
+    loader: Any,
+    start: Position,
+    steps: int,
+    mesh: Mesh,
 ) -> CompileAhead:
     """Starts to compile the programs of the next batches of a run; wait for `form_of_batch(batch)`.
 
@@ -76,7 +84,7 @@ def compile_training(
     threads = (os.cpu_count() or 1) if mesh.devices.flat[0].platform == "cpu" else 1
     if not isinstance(loader, Loader):
         return CompileAhead([], threads=threads)
-    jobs = _jobs(step, reference, state, loader, start, min(steps, _LOOKED_AT), mesh)
+    jobs = _jobs(step, reference, state, frozen, loader, start, min(steps, _LOOKED_AT), mesh)
     return CompileAhead(jobs, threads=threads)
 
 
@@ -86,9 +94,16 @@ def form_of_batch(batch: Batch) -> tuple[tuple[int, ...], ...]:
 
 
 def _jobs(
-    step: TrainStep, reference: Reference, state: TrainState, loader: Loader, start: Position, steps: int, mesh: Mesh
+    step: TrainStep,
+    reference: Reference,
+    state: TrainState,
+    frozen: PyTree,
+    loader: Loader,
+    start: Position,
+    steps: int,
+    mesh: Mesh,
 ) -> Iterator[Job]:
-    form = abstract(state)
+    form, frozen_form = abstract(state), abstract(frozen)
     met: set[Hashable] = set()
     for _, batch in islice(loader.batches(start, epochs=None), steps):
         key = form_of_batch(batch)
@@ -97,7 +112,7 @@ def _jobs(
         met.add(key)
         arguments = form_on_mesh(batch, mesh)
         logps = jax.ShapeDtypeStruct(batch.lengths.shape, "float32", sharding=whole_on_mesh(mesh))
-        yield key, lambda arguments=arguments, logps=logps: step.lower(form, arguments, logps).compile()
+        yield key, lambda arguments=arguments, logps=logps: step.lower(form, arguments, logps, frozen_form).compile()
         yield key, lambda arguments=arguments: reference.compile(arguments)
         if len(met) == len(loader.plan):
             return  # the other batches take these shapes too, nearly always

@@ -1,6 +1,7 @@
 """`DPOConfig`: every setting of a run. No jax here, so that `--help` answers at once."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,6 +25,9 @@ UNUSED_BY_OPTIMIZER = {
     "muon": ("adam_epsilon",),
     "rmsprop": ("adam_beta1",),
 }
+
+# Settings of adapters that are made for the run.
+OF_NEW_ADAPTERS = ("lora_alpha", "lora_dropout", "lora_target_modules", "use_dora", "use_rslora")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,8 +183,36 @@ class DPOConfig:
         None, "dtype of the trained weights; none keeps the model's"
     )
 
+    frozen_parameters: str | None = option(
+        None,
+        "regular expression searched for in the names of weights, as in the checkpoint or ours, that are not trained: "
+        "they keep their bits and have no optimizer state; none trains all",
+    )
+
+    # Adapters
+    lora_rank: int | None = option(
+        None,
+        "train adapters of this rank beside the weights, which stay as they are (LoRA); none trains the weights",
+        group="adapters",
+        at_least=1,
+    )
+    lora_alpha: float | None = option(
+        None, "what adapters add is multiplied by lora_alpha / lora_rank; none is twice the rank", above=0
+    )
+    lora_dropout: float = option(0.0, "share of the inputs of adapters dropped in training", at_least=0, below=1)
+    lora_target_modules: str | list[str] | None = option(
+        None,
+        "modules with adapters, by the ends of their names, such as q_proj,v_proj, or one regular expression for whole "
+        "names; none is all-linear, every matrix of the layers",
+    )
+    use_dora: bool = option(False, "adapters also learn the length of each output's weight vector (DoRA)")
+    use_rslora: bool = option(False, "multiply by lora_alpha / sqrt(lora_rank) instead (rsLoRA)")
+    merge_lora_before_save: bool = option(
+        False, "save the whole model with its adapters added to the weights; else the adapters alone"
+    )
+
     # Model behaviour
-    disable_dropout: bool = option(True, "train without dropout", group="model")
+    disable_dropout: bool = option(True, "train without the model's own dropout", group="model")
 
     # Evaluation
     evaluation_steps: int | None = option(
@@ -226,6 +258,7 @@ class DPOConfig:
         _check_reference(self)
         _check_sizes(self)
         _check_optimizer(self)
+        _check_frozen(self)
         _check_needed(self)
 
     @property
@@ -368,6 +401,15 @@ def _check_optimizer(config: DPOConfig) -> None:
         )
 
 
+def _check_frozen(config: DPOConfig) -> None:
+    try:
+        re.compile(config.frozen_parameters or "")
+    except re.error as error:
+        raise ConfigError(
+            f"frozen_parameters = {config.frozen_parameters!r} is no regular expression: {error}."
+        ) from None
+
+
 def _check_needed(config: DPOConfig) -> None:
     """Refuses what would be ignored for want of another setting."""
     for name, needed, example in (
@@ -380,6 +422,7 @@ def _check_needed(config: DPOConfig) -> None:
         ("generation_max_new_tokens", "generation_prompts", "how many prompts to answer"),
         ("ref_model_sync_steps", "sync_ref_model", "True"),
         ("ref_model_mixup_alpha", "sync_ref_model", "True"),
+        *((name, "lora_rank", "the rank of new adapters") for name in OF_NEW_ADAPTERS),
     ):
         value = getattr(config, name)
         if value != getattr(DPOConfig, name) and not getattr(config, needed):

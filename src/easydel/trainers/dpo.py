@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from easydel.data.stream import StreamLoader
 from easydel.errors import ConfigError
 from easydel.losses import Scalar
 from easydel.models.causal_lm import CausalLM
-from easydel.models.decoder import CHUNK
+from easydel.models.decoder import CHUNK, without_own_dropout
 from easydel.processes import agreed, is_first
 from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer
@@ -39,6 +40,7 @@ from easydel.trainers.setup import (
     check_run,
     check_tokenizer,
 )
+from easydel.trainers.split import policy_of, split_of, trained_share
 from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import make_evaluation_step, make_logprobs, make_train_step
@@ -92,9 +94,11 @@ class DPOTrainer:
         check_processes(arguments)
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
-        self.model = model
+        self.model = model = policy_of(arguments, model)
         self.processing_class = processing_class
         check_models(arguments, model, reference_model)
+        self._split = split_of(arguments, model)
+        self._frozen = self._split.frozen_part(model.params)
         check_tokenizer(processing_class, model.config)
         self._objective = make_objective(arguments, model.config.experts)
         self._goal = goal_of(arguments)
@@ -111,7 +115,12 @@ class DPOTrainer:
             self._train_set = training_set(arguments, train_dataset, processing_class, model)
             check_run(arguments, model, self._train_set.loader, self.total_steps)
             check_memory(
-                arguments, model, self._train_set.loader.plan, head_chunk=self._chunk, reference=reference_model
+                arguments,
+                model,
+                self._train_set.loader.plan,
+                head_chunk=self._chunk,
+                reference=reference_model,
+                split=self._split,
             )
         self._reward_shift: Scalar = 0.0
         self._make_steps(reference_model)
@@ -138,7 +147,7 @@ class DPOTrainer:
             checkpointer.wait()
             newest = checkpointer.latest()
             path = None if newest is None else checkpointer.path(newest)
-        self.model = dataclasses.replace(self.model, params=ending.state.params)
+        self.model = dataclasses.replace(self.model, params=self._joined(ending.state.params))
         self._reward_shift = ending.state.rewards.mean if config.bco_running_mean else 0.0
         return self._finish(ending, folder, path, start)
 
@@ -157,10 +166,13 @@ class DPOTrainer:
         return self._evaluate(sets, self.model.params, self._reward_shift)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the current model and the tokenizer as a Hugging Face folder, which appears when it is complete."""
+        """Writes the current model and the tokenizer as a Hugging Face folder, which appears when it is complete.
+
+        Adapters are written alone, as PEFT does, or added to the weights with `merge_lora_before_save`.
+        """
         tokenizer = self.processing_class
         also = None if tokenizer is None else lambda target: tokenizer.save_pretrained(str(target))
-        self.model.save_pretrained(folder, also=also)
+        self.model.save_pretrained(folder, also=also, merge=self.arguments.merge_lora_before_save)
 
     @property
     def total_steps(self) -> int:
@@ -177,7 +189,7 @@ class DPOTrainer:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""
         config = self.arguments
         self._logprobs = make_logprobs(
-            self.model.decoder,
+            without_own_dropout(self.model.decoder) if config.disable_dropout else self.model.decoder,
             chunk=self._chunk,
             logit_metrics=config.log_logit_metrics,
             collision=config.use_weighting,
@@ -185,22 +197,35 @@ class DPOTrainer:
             routing=self._objective.balance is not None,
         )
         self._evaluation_step = make_evaluation_step(self._logprobs, beta=config.beta)
-        self.reference = make_reference(config, self.model, reference_model, chunk=self._chunk)
+        self.reference = make_reference(config, self.model, reference_model, chunk=self._chunk, split=self._split)
 
     def _run_loop(self, data: TrainSet, folder: RunFolder, checkpointer: Checkpointer) -> tuple[int, Ending]:
         """Runs from the newest checkpoint, or the beginning; returns the step it started after, and what it left."""
         config = self.arguments
         schedule = schedule_of(config, self.total_steps)
-        optimizer = optimizer_of(config, schedule, self.model)
+        optimizer = optimizer_of(config, schedule, self.model, self._split)
         saved = starting_point(
-            config, self.model, optimizer, self.reference, data.loader.pairs, folder, checkpointer, self.total_steps
+            config,
+            self.model,
+            self._split,
+            optimizer,
+            self.reference,
+            data.loader.pairs,
+            folder,
+            checkpointer,
+            self.total_steps,
         )
         start = int(saved.state.step)
         if is_first():
             rewind(folder.path, start if start else -1)  # a run that starts looks at step 0 anew
         agreed(True)  # the others read what is left
         step = make_train_step(
-            self._logprobs, self._objective, optimizer, saved.state, dropout=not config.disable_dropout
+            self._logprobs,
+            self._objective,
+            optimizer,
+            saved.state,
+            dropout=not config.disable_dropout or self.model.decoder.adapter_dropout > 0,
+            split=self._split,
         )
         log = MetricsLog(
             folder.path,
@@ -213,7 +238,8 @@ class DPOTrainer:
         )
         place = Position(saved.progress.epoch, saved.progress.batch)
         steps, mesh = self.total_steps - start, self.model.decoder.mesh
-        with log, compile_training(step, self.reference, saved.state, data.loader, place, steps, mesh) as ahead:
+        compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
+        with log, compiling(data.loader, place, steps, mesh) as ahead:
             log.say(
                 greeting(
                     config,
@@ -229,6 +255,8 @@ class DPOTrainer:
                 config=config,
                 model=self.model,
                 train_step=step,
+                frozen=self._frozen,
+                trained_share=trained_share(self._split, self.model),
                 compiling=ahead,
                 schedule=schedule,
                 reference=self.reference,
@@ -277,7 +305,11 @@ class DPOTrainer:
 
     def _evaluate_state(self, state: TrainState) -> dict[str, float]:
         shift = state.rewards.mean if self.arguments.bco_running_mean else 0.0
-        return self._evaluate(self._evaluation_sets, state.params, shift)
+        return self._evaluate(self._evaluation_sets, self._joined(state.params), shift)
+
+    def _joined(self, trained: PyTree) -> PyTree:
+        """Returns all weights of the policy from those that are trained."""
+        return self._split.join(trained, self._frozen)
 
     def _evaluate(self, sets: Mapping[str, PairSet], params: PyTree, reward_shift: Scalar) -> dict[str, float]:
         found = {}
@@ -297,12 +329,12 @@ class DPOTrainer:
             found |= {f"{name}_{metric}": value for metric, value in metrics.items()}
         return found
 
-    def _answer(self, params: PyTree, step: int) -> list[dict[str, Any]]:
+    def _answer(self, trained: PyTree, step: int) -> list[dict[str, Any]]:
         """Returns what the weights answer to the sample prompts, of the held-out pairs where there are any."""
         held_out = [pair for each in self._evaluation_sets.values() for pair in each.loader.pairs]
         config, pairs = self.arguments, held_out or self._trained_on().loader.pairs
         return answer_prompts(
-            dataclasses.replace(self.model, params=params),
+            dataclasses.replace(self.model, params=self._joined(trained)),
             self.processing_class,
             prompts_of(pairs, config.generation_prompts),
             step=step,

@@ -26,24 +26,31 @@ _PEAKS = {
 }
 
 
-def step_flops(config: ModelConfig, batch: Batch, *, with_reference: bool) -> float:
+def step_flops(config: ModelConfig, batch: Batch, *, with_reference: bool, trained_share: float = 1.0) -> float:
     """Returns the FLOP of one update on a batch: 6 per weight and token, and 2 more for the reference.
 
-    A matrix weight costs 2 FLOP a token forward and 4 backward. Every token of a row passes the blocks, only
-    completion tokens meet the head. Padding, recomputation and attention scores (2-4 % at usual lengths) are not
-    counted, so this is a floor: what a program without any waste would do.
+    A matrix weight costs 2 FLOP a token forward, 2 to pass the gradient on and 2 for its own gradient, which a frozen
+    one does not need; `trained_share` says how many of the weights are trained. Every token of a row passes the blocks,
+    only completion tokens meet the head. Adapters, padding, recomputation and attention scores (2-4 % at usual lengths)
+    are not counted, so this is a floor: what a program without any waste would do.
     """
     return matmul_flops(
-        config, float(np.sum(batch.segment > 0)), float(np.sum(batch.lengths)), with_reference=with_reference
+        config,
+        float(np.sum(batch.segment > 0)),
+        float(np.sum(batch.lengths)),
+        with_reference=with_reference,
+        trained_share=trained_share,
     )
 
 
-def matmul_flops(config: ModelConfig, block_tokens: float, head_tokens: float, *, with_reference: bool) -> float:
+def matmul_flops(
+    config: ModelConfig, block_tokens: float, head_tokens: float, *, with_reference: bool, trained_share: float = 1.0
+) -> float:
     """Returns the FLOP of one update in which so many tokens pass the blocks, and so many meet the head."""
     attention = config.hidden_size * config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
     blocks = sum(attention + config.hidden_size * _mlp_width(config, layer) for layer in config.layers)
     head = config.hidden_size * config.vocab_size
-    per_weight = 8 if with_reference else 6
+    per_weight = 4 + 2 * trained_share + (2 if with_reference else 0)
     return per_weight * (blocks * block_tokens + head * head_tokens)
 
 

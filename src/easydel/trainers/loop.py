@@ -45,6 +45,8 @@ class Parts:
     config: DPOConfig
     model: CausalLM  # its sizes and its mesh; the weights that are trained are in the state
     train_step: TrainStep
+    frozen: PyTree  # the weights that are not trained
+    trained_share: float  # of the weights in matrices
     compiling: CompileAhead
     schedule: optax.Schedule
     reference: Reference
@@ -52,7 +54,7 @@ class Parts:
     total_steps: int
     evaluate: Callable[[TrainState], dict[str, float]]
     evaluation_sets: tuple[str, ...]  # how the names of their metrics begin; () where nothing is held out
-    answer: Callable[[PyTree, int], list[dict[str, Any]]] | None  # to sample prompts, for weights and a step
+    answer: Callable[[PyTree, int], list[dict[str, Any]]] | None  # to sample prompts, for trained weights and a step
     goal: Goal | None
     folder: Path
     checkpointer: Checkpointer
@@ -184,13 +186,12 @@ class Loop:
         on_device = on_mesh(batch, parts.model.decoder.mesh)
         parts.compiling.wait(form_of_batch(batch))
         reference = parts.reference.logprobs(parts.data.name, batch, on_device)
-        self._state, sums = parts.train_step(self._state, on_device, reference)
+        self._state, sums = parts.train_step(self._state, on_device, reference, parts.frozen)
         self._step += 1
         parts.reference.after_step(self._step, self._state.params)
         with_reference = parts.config.needs_reference and not parts.config.precompute_ref_log_probs
-        self._window.add(
-            batch, sums, step_flops(parts.model.config, batch, with_reference=with_reference), parts.model.decoder.chunk
-        )
+        flops = step_flops(parts.model.config, batch, with_reference=with_reference, trained_share=parts.trained_share)
+        self._window.add(batch, sums, flops, parts.model.decoder.chunk)
         self._skipped.add(self._step, batch, sums["skipped"])
         self._progress = self._progress._replace(
             epoch=position.epoch,
@@ -272,7 +273,7 @@ class Loop:
         self._saved_at = time.monotonic()
         if self._step in parts.checkpointer.steps():
             return
-        moving = parts.reference.params if parts.config.sync_ref_model else None
+        moving = parts.reference.moving if parts.config.sync_ref_model else None
         progress = self._progress._replace(skipped_in_a_row=self._skipped.in_a_row(), window=self._window.plain())
         parts.checkpointer.save(Saved(self._state, progress, moving))
 
@@ -294,14 +295,14 @@ class Loop:
             return False
         if self._best.step != self._step:
             reference = self._parts.reference
-            moving = reference.params if self._parts.config.sync_ref_model else None
+            moving = reference.moving if self._parts.config.sync_ref_model else None
             form = form_of(Saved(self._state, self._progress, moving))
             del self._state  # both at once may not fit
             self._parts.checkpointer.wait()
             best = self._parts.checkpointer.restore(self._best.step, form)
             self._state = best.state
             if moving is not None:
-                reference.params = best.reference  # the one that the best evaluation was made with
+                reference.move_to(best.reference)  # the one that the best evaluation was made with
         return True
 
     def _is_due(self, every: int | None) -> bool:

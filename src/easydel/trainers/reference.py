@@ -4,7 +4,8 @@
 |----------------------------------------|----------------------------------------------------------------|
 | `reference_free`, or no loss needs one | zeros                                                          |
 | `reference_model` given                | that model, frozen                                             |
-| `reference_model` None                 | the policy as it was before the first step                     |
+| `reference_model` None                 | the policy as it was before the first step: with new adapters  |
+|                                        | its base, with loaded ones a copy of these on the same base    |
 | `sync_ref_model`                       | either of the last two, moved towards the policy every n steps |
 | `precompute_ref_log_probs`             | one that does not move, asked once before training             |
 
@@ -13,6 +14,7 @@ sums those of a model, so that they serve any beta, loss or `ld_alpha`.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +27,11 @@ from easydel.errors import ConfigError
 from easydel.logprobs import sum_per_side
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import Decoder
+from easydel.models.lora import adds_nothing, without_adapters
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.precompute import Precompute, Precomputed
 from easydel.trainers.setup import cast, weights_fingerprint, whole_on_mesh
+from easydel.trainers.split import ALL_TRAINED, Split
 from easydel.trainers.step import ReferenceLogps, ReferenceStep, make_reference_step
 
 
@@ -49,9 +53,11 @@ class Reference:
         sync_steps: int | None = None,
         mixup_alpha: float = 1.0,
         precompute: Precompute | None = None,
+        split: Split = ALL_TRAINED,
     ) -> None:
-        self.params = params
+        self.params: Any = params
         self.sync_steps = sync_steps
+        self._split = split
         self._logprobs: ReferenceStep | None = None
         self._precomputed: Precomputed | None = None
         self._released = ""  # fingerprint of weights that are no longer here
@@ -107,9 +113,22 @@ class Reference:
             self._logprobs.lower(self.params, form).compile()
 
     def after_step(self, step: int, policy: PyTree) -> None:
-        """Moves the reference towards the policy when `step` updates are a multiple of `sync_steps`."""
+        """Moves the reference towards the policy when `step` updates are a multiple of `sync_steps`.
+
+        Args:
+            policy: its trained weights.
+        """
         if self.sync_steps is not None and step % self.sync_steps == 0:
-            self.params = self._mix(policy, self.params)
+            self.move_to(self._mix(policy, self.moving))
+
+    @property
+    def moving(self) -> PyTree:
+        """The weights that `after_step` moves: those that the policy trains."""
+        return self._split.trained_part(self.params)
+
+    def move_to(self, moving: PyTree) -> None:
+        """Puts other weights in the place of `moving`."""
+        self.params = self._split.join(moving, self._split.frozen_part(self.params))
 
     def fingerprint(self) -> str:
         """Returns 16 hex digits that tell the weights from others, also after `release`; "" for none or moving ones."""
@@ -118,11 +137,14 @@ class Reference:
         return weights_fingerprint(self.params)
 
 
-def make_reference(config: DPOConfig, model: CausalLM, reference_model: CausalLM | None, *, chunk: int) -> Reference:
+def make_reference(
+    config: DPOConfig, model: CausalLM, reference_model: CausalLM | None, *, chunk: int, split: Split = ALL_TRAINED
+) -> Reference:
     """Returns the reference that the settings describe.
 
     Args:
         model: the policy as it starts.
+        split: which of its weights are trained.
         reference_model: what it is compared with; None takes the policy itself.
         chunk: as the policy's, see `logprobs.completion_logprobs`.
 
@@ -131,7 +153,11 @@ def make_reference(config: DPOConfig, model: CausalLM, reference_model: CausalLM
     """
     if not config.needs_reference:
         return Reference(None, None, chunk=chunk)
-    source, params = model, cast(model.params, config.param_dtype)  # what the policy is trained from
+    # What the policy is trained from. Adapters that add nothing cost nothing either, unless they will be moved.
+    start = split.join(cast(split.trained_part(model.params), config.param_dtype), split.frozen_part(model.params))
+    if model.lora is not None and not config.sync_ref_model and adds_nothing(start):
+        start = without_adapters(start)
+    source, params = model, start
     if reference_model is not None:
         source, params = reference_model, reference_model.params
     precompute = None
@@ -150,6 +176,7 @@ def make_reference(config: DPOConfig, model: CausalLM, reference_model: CausalLM
         sync_steps=config.ref_model_sync_steps if config.sync_ref_model else None,
         mixup_alpha=config.ref_model_mixup_alpha,
         precompute=precompute,
+        split=split,
     )
 
 

@@ -25,6 +25,7 @@ from easydel.processes import on_host
 from easydel.sharding import RULES, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.loss_settings import WITH_MARGIN
+from easydel.trainers.split import ALL_TRAINED, Split
 
 # The fields of a batch that have one value per pair and not per row or slot.
 PER_PAIR = ("lengths", "index", "weight", "margin")
@@ -132,21 +133,24 @@ def check_memory(
     *,
     head_chunk: int,
     reference: CausalLM | None = None,
+    split: Split = ALL_TRAINED,
 ) -> dict[str, int]:
     """Returns the bytes that training needs by purpose, at its largest compiled shape.
 
     What is counted is what must be there whatever the compiler does: weights, moments, gradients, a chunk of logits
     and the layers' inputs that the backward pass starts from. A reference counts where it is a copy made for training
-    and held all along: one that was given, or that shares the policy's first weights, is in memory already.
+    and held all along: one that was given, or that shares the policy's first weights, is in memory already, as are
+    frozen weights.
 
     Args:
         reference: the model given as one; None takes the policy.
+        split: which of its weights are trained.
 
     Raises:
         ConfigError: it is more than there is.
     """
-    weights = sum(x.size for x in jax.tree.leaves(model.params))
-    given = jax.tree.leaves(model.params)[0].dtype
+    trained = jax.tree.leaves(jax.eval_shape(lambda: split.trained_part(model.params)))
+    weights, given = sum(x.size for x in trained), trained[0].dtype
     width = jnp.finfo(config.param_dtype or given).bits // 8
     computed = jnp.finfo(model.decoder.dtype).bits // 8
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)
@@ -201,9 +205,13 @@ def weights_fingerprint(params: PyTree) -> str:
     """Returns 16 hex digits that tell one set of weights from another, whatever devices they lie on.
 
     It reads two vectors of each array, its first and one from the middle, bit for bit: training changes all of them.
+    No weights at all give "".
     """
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
+    leaves = jax.tree.leaves(params)
+    if not leaves:
+        return ""
+    for leaf in leaves:
         leading = leaf.shape[:-1]
         for place in ((0,) * len(leading), tuple(size // 2 for size in leading)):
             digest.update(on_host(leaf[place]).tobytes())

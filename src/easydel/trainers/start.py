@@ -13,7 +13,8 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.optimizer import make_optimizer, make_schedule
 from easydel.trainers.reference import Reference
 from easydel.trainers.run_folder import RunFolder
-from easydel.trainers.setup import fingerprint, trained_copy
+from easydel.trainers.setup import fingerprint, trained_copy, weights_fingerprint
+from easydel.trainers.split import ALL_TRAINED, Split
 from easydel.trainers.state import initial_state
 
 
@@ -28,12 +29,14 @@ def schedule_of(config: DPOConfig, total_steps: int) -> optax.Schedule:
     )
 
 
-def optimizer_of(config: DPOConfig, schedule: optax.Schedule, model: CausalLM) -> optax.GradientTransformation:
-    """Returns the optimizer that the settings describe, for the weights of one model."""
+def optimizer_of(
+    config: DPOConfig, schedule: optax.Schedule, model: CausalLM, split: Split = ALL_TRAINED
+) -> optax.GradientTransformation:
+    """Returns the optimizer that the settings describe, for the trained weights of one model."""
     return make_optimizer(
         config.optimizer,
         schedule,
-        matrix_axes=matrix_axes(model.config),
+        matrix_axes=split.of_trained(matrix_axes(model.rows)),
         weight_decay=config.weight_decay,
         clip_grad=config.clip_grad,
         beta1=config.adam_beta1,
@@ -45,6 +48,7 @@ def optimizer_of(config: DPOConfig, schedule: optax.Schedule, model: CausalLM) -
 def starting_point(
     config: DPOConfig,
     model: CausalLM,
+    split: Split,
     optimizer: optax.GradientTransformation,
     reference: Reference,
     pairs: Sequence[Pair],
@@ -55,14 +59,14 @@ def starting_point(
     """Returns the state to train on from; the weights of a reference that moves are put back where they were.
 
     Raises:
-        ConfigError: the run to continue had other pairs, another reference, or a model of another structure, or has
-            gone past the last step already.
+        ConfigError: the run to continue had other pairs, another reference, other frozen weights, or a model of
+            another structure, or has gone past the last step already.
     """
-    params = trained_copy(model.params, config.param_dtype)
+    params = trained_copy(split.trained_part(model.params), config.param_dtype)
     state = initial_state(params, optimizer, config.seed, model.decoder.mesh)
-    moving = reference.params if config.sync_ref_model else None
-    weights = reference.fingerprint()
-    fresh = Saved(state, Progress(0, 0, 0, fingerprint(pairs), weights), moving)
+    moving = reference.moving if config.sync_ref_model else None
+    weights, frozen = reference.fingerprint(), weights_fingerprint(split.frozen_part(model.params))
+    fresh = Saved(state, Progress(0, 0, 0, fingerprint(pairs), weights, frozen=frozen), moving)
     newest = checkpointer.latest() if folder.continues else None
     if newest is None:
         return fresh
@@ -84,6 +88,11 @@ def starting_point(
             "the model (and reference_model, if there was one) it started with, not the one it trained; choose another "
             "model_name, or set resume = 'never' to start again."
         )
+    if saved.progress.frozen != frozen:
+        raise ConfigError(
+            f"resume = 'auto' cannot continue the run in {folder.path}: its frozen weights were others. Give it the "
+            "model it started with; choose another model_name, or set resume = 'never' to start again."
+        )
     if moving is not None:
-        reference.params = saved.reference
+        reference.move_to(saved.reference)
     return saved

@@ -18,10 +18,10 @@ class RewardMean(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """Everything that changes while training, apart from the reference when it is synced."""
+    """Everything that changes while training, apart from the reference when it is synced; frozen weights do not."""
 
     step: Int[Array, ""]  # optimizer updates done
-    params: PyTree[Float[Array, "..."]]  # the trained weights, float32 masters by default
+    params: PyTree[Float[Array, "..."]]  # the trained weights alone, float32 masters by default; see `split`
     opt_state: optax.OptState
     key: Key[Array, ""]  # never changes: step t uses fold_in(key, t), so a resumed run draws the same numbers
     rewards: RewardMean

@@ -21,12 +21,13 @@ from easydel.losses import PerSide, Scalar
 from easydel.models.decoder import COMPILER_OPTIONS
 from easydel.trainers.metrics import AUXILIARY, Sums, pair_sums
 from easydel.trainers.objective import Objective, PairFacts, mean_chosen_length, pair_facts
+from easydel.trainers.split import ALL_TRAINED, Split
 from easydel.trainers.state import TrainState, shardings, with_rewards
 
 ReferenceLogps = Float[Array, "micro pairs 2"]
 LogprobsOf = Callable[[PyTree, Batch, Array | None], CompletionLogprobs]
 EvaluationStep = Callable[[PyTree, Batch, ReferenceLogps], tuple[Sums, CompletionLogprobs]]
-TrainStep = jax.stages.Wrapped  # (TrainState, Batch, ReferenceLogps) -> (TrainState, Sums)
+TrainStep = jax.stages.Wrapped  # (TrainState, Batch, ReferenceLogps, frozen weights) -> (TrainState, Sums)
 ReferenceStep = jax.stages.Wrapped  # (weights, Batch) -> ReferenceLogps
 
 
@@ -64,18 +65,25 @@ def make_train_step(
     like: TrainState,
     *,
     dropout: bool,
+    split: Split = ALL_TRAINED,
 ) -> TrainStep:
-    """Returns the compiled `(state, batch, reference) -> (state, sums)`: one optimizer update on one global batch.
+    """Returns the compiled `(state, batch, reference, frozen) -> (state, sums)`: one update on one global batch.
 
-    The state given is consumed (its buffers are donated); the one returned lies on the devices as `like` does. Where
+    The state given is consumed (its buffers are donated); the one returned lies on the devices as `like` does. `frozen`
+    are the weights that `split` leaves out of the state: they get no gradient, and are as they were afterwards. Where
     loss or gradient is not finite, the weights and the optimizer stay as they were, the step still counts, and
     `sums["skipped"]` is 1.
     """
 
-    def train_step(state: TrainState, batch: Batch, reference: ReferenceLogps) -> tuple[TrainState, Sums]:
+    def train_step(
+        state: TrainState, batch: Batch, reference: ReferenceLogps, frozen: PyTree | None = None
+    ) -> tuple[TrainState, Sums]:
+        def of_trained(trained: PyTree, batch: Batch, dropout_key: Array | None) -> CompletionLogprobs:
+            return logprobs(split.join(trained, frozen or {}), batch, dropout_key)
+
         keys = _dropout_keys(state, micro=batch.tokens.shape[0]) if dropout else None
         shift = state.rewards.mean if objective.running_shift else 0.0
-        gradient, out, losses = loss_and_gradient(logprobs, objective, state.params, batch, reference, shift, keys)
+        gradient, out, losses = loss_and_gradient(of_trained, objective, state.params, batch, reference, shift, keys)
         out, reference, lengths = flat((out, reference, batch.lengths))
         sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
         if objective.balance is not None:

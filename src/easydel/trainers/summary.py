@@ -1,19 +1,22 @@
 """What is said about a run: before its first step, and when it is over."""
 
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from easydel.data.prepare import Counts
 from easydel.models.causal_lm import CausalLM
+from easydel.models.quantize import quantization_of
+from easydel.models.rows import weight_rows
 from easydel.trainers.best import Goal
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
 from easydel.trainers.loop import Ending
 from easydel.trainers.run_folder import RunFolder
+from easydel.trainers.split import split_of, trained_share
+from easydel.weights.table import Row
 
 SHOWN = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies")
 """The metrics of the closing table."""
@@ -30,8 +33,7 @@ def greeting(
     total_steps: int,
 ) -> str:
     """Returns what is about to happen: the data as it was read, the steps, where the results will be."""
-    weights = sum(x.size for x in jax.tree.leaves(model.params))
-    lines = [f"{config.model_name}: {model.config.model_type} with {weights:,} weights, {_losses(config)}"]
+    lines = [f"{config.model_name}: {_model(config, model)}, {_losses(config)}"]
     for name, counts in data.items():
         first = "the first rows of a stream: " if name == "train" and streamed else ""
         lines.append(f"{title(name)}: {first}{counts.summary()}")
@@ -48,6 +50,20 @@ def greeting(
     start = f"continuing after step {done} of" if done else "training for"
     lines.append(f"{start} {total_steps} steps of {config.total_batch_size} pairs, in {folder.path}")
     return "\n".join(lines)
+
+
+def _model(config: DPOConfig, model: CausalLM) -> str:
+    def count(rows: Sequence[Row]) -> int:
+        return sum(math.prod(row.shape(model.sizes)) for row in rows)
+
+    packed = quantization_of(model.params)
+    words = f"{model.config.model_type} with {count(weight_rows(model.config)):,} weights"
+    words += "" if packed is None else f" in {packed}"
+    if model.lora is not None:
+        return f"{words} and adapters of {count(model.adapter_rows):,}, rank {model.lora.rank}"
+    if config.frozen_parameters is not None:
+        return f"{words}, {trained_share(split_of(config, model), model):.1%} of them trained"
+    return words
 
 
 def _losses(config: DPOConfig) -> str:

@@ -6,7 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-_OURS = ("config.json", "generation_config.json", "model.safetensors.index.json")
+_OURS = (
+    *("config.json", "generation_config.json", "model.safetensors.index.json"),
+    *("adapter_config.json", "adapter_model.safetensors"),
+)
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:

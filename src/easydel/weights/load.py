@@ -1,6 +1,6 @@
 """Loads the tensors of a folder into sharded arrays, and gives them back for export, by one weight table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,7 +40,14 @@ def load_params(
             differs.
         ConfigError: an axis that does not divide over the mesh.
     """
-    duplicates = duplicates or {}
+    check_tensors(rows, stored, sizes, duplicates or {})
+    return nest({row.path: load_row(row, stored, sizes, mesh=mesh, dtype=dtype) for row in rows})
+
+
+def check_tensors(
+    rows: Sequence[Row], stored: Mapping[str, Stored], sizes: Sizes, duplicates: Mapping[str, str]
+) -> None:
+    """Raises WeightsError where the tensors of a folder are not those of the table, see `load_params`."""
     _check_names(rows, stored, sizes, duplicates)
     for name, original in duplicates.items():
         if name in stored and not _same_bytes(stored[name], stored[original]):
@@ -48,7 +55,11 @@ def load_params(
                 f"{stored[name].file}: {name} differs from {original}, but config.json says they are tied. "
                 "Set tie_word_embeddings to false in config.json to use both."
             )
-    return nest({row.path: _load_row(row, stored, sizes, mesh, dtype) for row in rows})
+
+
+def shardings_of(rows: Sequence[Row], sizes: Sizes, mesh: Mesh) -> dict[str, Any]:
+    """Returns where the array of each row lies, nested as the arrays are."""
+    return nest({row.path: sharding_for(row.axes, row.shape(sizes), mesh, name=row.name) for row in rows})
 
 
 def export_specs(
@@ -63,24 +74,36 @@ def export_specs(
 
 
 def export_tensors(
-    rows: Sequence[Row], params: Mapping[str, Any], sizes: Sizes, dtype: np.dtype | None
+    rows: Sequence[Row],
+    params: Mapping[str, Any],
+    sizes: Sizes,
+    dtype: np.dtype | None,
+    value: Callable[[Mapping[str, Any], Row], Any] = lambda params, row: get(params, row.path),
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (name, tensor) for the file; one row of the table, or those that share tensors, is on the host at a time.
 
     Rows that share a tensor stand in the table in the order of their parts.
+
+    Args:
+        value: gives the array of a row, where it is not simply there.
     """
     for name in dict.fromkeys(row.name for row in rows):
         sharing = [row for row in rows if row.name == name]
-        arrays = [on_host(get(params, row.path)) for row in sharing]
+        arrays = [on_host(value(params, row)) for row in sharing]
         for place, tensor_name in zip(np.ndindex(sharing[0].stack(sizes)), sharing[0].names(sizes), strict=True):
             parts = [row.to_file(array[place], sizes) for row, array in zip(sharing, arrays, strict=True)]
             tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
             yield tensor_name, tensor if dtype is None else tensor.astype(dtype)
 
 
-def _load_row(row: Row, stored: Mapping[str, Stored], sizes: Sizes, mesh: Mesh, dtype: np.dtype) -> jax.Array:
+def load_row(
+    row: Row, stored: Mapping[str, Stored], sizes: Sizes, *, mesh: Mesh, dtype: np.dtype, layer: int | None = None
+) -> jax.Array:
+    """Returns the array of one row, split over the mesh; with `layer`, that one of the stack alone."""
     shape, stack = row.shape(sizes), row.stack(sizes)
     names = np.array(row.names(sizes), object).reshape(stack)
+    if layer is not None:
+        names, shape = names[layer : layer + 1], (1, *shape[1:])
 
     def local_part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None  # None is for arrays without axes, and weights have some

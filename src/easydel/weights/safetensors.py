@@ -130,7 +130,7 @@ def write_files(
     files = [WEIGHTS_NAME] if count == 1 else [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
     stream = iter(values)
     for file, shard in zip(files, shards, strict=True):
-        _write_file(folder / file, {name: specs[name] for name in shard}, stream)
+        write_file(folder / file, {name: specs[name] for name in shard}, stream)
     if count > 1:
         weight_map = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
         total = sum(spec.nbytes for spec in specs.values())
@@ -199,7 +199,8 @@ def _split(specs: Mapping[str, Spec], limit: int) -> list[list[str]]:
     return groups
 
 
-def _write_file(path: Path, specs: Mapping[str, Spec], values: Iterator[tuple[str, np.ndarray]]) -> None:
+def write_file(path: Path, specs: Mapping[str, Spec], values: Iterator[tuple[str, np.ndarray]]) -> None:
+    """Writes one file of the tensors of `specs`, which `values` gives in that order."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}  # what transformers asks for
     offset = 0
     for name, spec in specs.items():

@@ -139,6 +139,19 @@ def nest(arrays: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
     return tree
 
 
+def unnest(tree: Mapping[str, Any], at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Returns each array of a nested dict by its path: the inverse of `nest`. What is no dict counts as an array.
+
+    >>> unnest({"a": {"b": 1, "c": 2}})
+    {('a', 'b'): 1, ('a', 'c'): 2}
+    """
+    found: dict[tuple[str, ...], Any] = {}
+    for key, value in tree.items():
+        path = (*at, key)
+        found |= unnest(value, path) if isinstance(value, Mapping) else {path: value}
+    return found
+
+
 def _sides(pattern: str) -> tuple[list[list[str]], tuple[str, ...]]:
     """Returns (groups of axes on the left, axes on the right) of a pattern."""
     left, right = pattern.split("->")

@@ -170,6 +170,12 @@ class FakeTrainer:
         return SimpleNamespace(summary="loss 0.5000", steps=1, skipped_steps=0)
 
 
+class Loaded(str):
+    """A model by its name, as far as the command line looks at it."""
+
+    lora = None
+
+
 @pytest.fixture
 def loads(monkeypatch, tmp_path):
     """Replaces loading and training; gives the names that were loaded, in order, and two data files."""
@@ -177,7 +183,7 @@ def loads(monkeypatch, tmp_path):
 
     def load_model(run, config, name, revision):
         names.append(f"{name} at {revision}" if revision else name)
-        return names[-1]
+        return Loaded(names[-1])
 
     monkeypatch.setattr(dpo, "load_model", load_model)
     monkeypatch.setattr(dpo, "load_tokenizer", lambda name, revision: names.append(f"tokenizer {name}"))
@@ -202,6 +208,41 @@ def test_a_reference_that_is_the_model_at_another_revision_is_loaded(loads):
     assert loads.names == ["tokenizer model", "model at v2", "model"]
     assert FakeTrainer.made["model"] == "model at v2"
     assert FakeTrainer.made["reference_model"] == "model"
+
+
+def test_the_base_of_adapters_as_reference_is_not_loaded_twice(loads, monkeypatch):
+    adapted = SimpleNamespace(lora="some", origin=SimpleNamespace(name="base"), without_adapters=lambda: "bare")
+    monkeypatch.setattr(dpo, "load_model", lambda run, config, name, revision: adapted)
+    common = ["--repo_id", "adapters", "--dataset_name", loads.train, "--no_compilation_cache"]
+    assert dpo.main([*common, "--refrence_model_repo_id", "base"]) == 0
+    assert FakeTrainer.made["reference_model"] == "bare"
+
+
+def test_settings_of_adapters_are_flags_and_keep_the_base_in_the_dtype_of_the_computation(monkeypatch):
+    flags = [
+        "--lora_rank",
+        "8",
+        "--lora_alpha",
+        "16",
+        "--lora_dropout",
+        "0.05",
+        "--lora_target_modules",
+        "q_proj,v_proj",
+    ]
+    run, config = dpo.parse([*SOMETHING, *flags, "--use_dora", "--use_rslora", "--quantization", "nf4"])
+    assert (config.lora_rank, config.lora_alpha, config.lora_dropout) == (8, 16.0, 0.05)
+    assert config.lora_target_modules == ["q_proj", "v_proj"]
+    assert (config.use_dora, config.use_rslora, run.quantization) == (True, True, "nf4")
+    asked = {}
+    monkeypatch.setattr(
+        easydel.AutoEasyDeLModelForCausalLM, "from_pretrained", lambda name, **options: asked.update(options)
+    )
+    for given, dtype in ((["--dtype", "bfloat16"], "bfloat16"), (["--param_dtype", "float16"], "float16")):
+        run, config = dpo.parse([*SOMETHING, "--lora_rank", "8", *given])
+        dpo.load_model(run, config, "model", None)
+        assert asked["param_dtype"] == dtype
+    dpo.load_model(*dpo.parse([*SOMETHING, "--dtype", "bfloat16"]), "model", None)
+    assert asked["param_dtype"] == "float32"
 
 
 def test_reference_tokenizer_and_evaluation_data_of_their_own_are_loaded(loads, capsys):

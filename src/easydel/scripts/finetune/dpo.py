@@ -107,6 +107,9 @@ class RunConfig:
     num_processes: int | None = option(None, "processes of the run, with coordinator_address", at_least=1)
     process_id: int | None = option(None, "which of them this is, from 0, with coordinator_address", at_least=0)
     peer_timeout: int = option(100, "seconds without a sign of life of one process after which all end", at_least=1)
+    quantization: Literal["nf4", "int8"] | None = option(
+        None, "pack the weights of the model as they are read, under adapters (lora_rank); none packs nothing"
+    )
     compilation_cache: bool = option(True, "keep compiled programs in a private folder for the next run")
     huge_pages: bool = option(True, "on Linux, start over with large memory pages, which are faster on CPU")
 
@@ -231,14 +234,12 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
     if run.compilation_cache:
         keep_compiled_programs()
-    reference = run.refrence_model_repo_id
-    # A reference that is the model itself needs no second copy. `revision` is that of repo_id alone.
-    is_model = reference == run.repo_id and run.revision is None
     try:
+        model = load_model(run, config, run.repo_id, run.revision)
         trainer = easydel.DPOTrainer(
             arguments=config,
-            model=load_model(run, config, run.repo_id, run.revision),
-            reference_model=None if reference is None or is_model else load_model(run, config, reference, None),
+            model=model,
+            reference_model=load_reference(run, config, model),
             processing_class=tokenizer,
             train_dataset=train_rows,
             eval_dataset=eval_rows,
@@ -276,16 +277,29 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
 
     # bfloat16 products are slower than float32 ones on most CPUs.
     dtype = run.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    # Under adapters the weights are only computed with: what they are cast to there is all that they need to be.
+    kept = "float32" if config.lora_rank is None else dtype
     return easydel.AutoEasyDeLModelForCausalLM.from_pretrained(
         name,
         dtype=jnp.dtype(dtype),
-        param_dtype=jnp.dtype(config.param_dtype or "float32"),
+        param_dtype=jnp.dtype(config.param_dtype or kept),
         precision=run.precision,
         sharding_axis_dims=run.axis_dims(),
         attn_mechanism=run.attn_mechanism,
         gradient_checkpointing=run.gradient_checkpointing,
+        quantization=run.quantization,
         revision=revision,
     )
+
+
+def load_reference(run: RunConfig, config: DPOConfig, model: "CausalLM") -> "CausalLM | None":
+    """Returns the reference model, None for the model as it starts; what is in memory already is not loaded again."""
+    name = run.refrence_model_repo_id
+    if name is None or (name == run.repo_id and run.revision is None):  # `revision` is that of repo_id alone
+        return None
+    if model.lora is not None and name == model.origin.name:
+        return model.without_adapters()
+    return load_model(run, config, name, None)
 
 
 def keep_compiled_programs() -> None:

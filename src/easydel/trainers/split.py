@@ -1,0 +1,158 @@
+"""Which weights are trained. The others are frozen: a step is given them, and neither changes nor stores them."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from easydel.errors import ConfigError, some
+from easydel.models.causal_lm import CausalLM
+from easydel.models.lora import TRAINED
+from easydel.models.quantize import quantization_of
+from easydel.models.rows import weight_rows
+from easydel.trainers.config import DPOConfig
+from easydel.weights.table import get, nest, unnest
+
+Path = tuple[str, ...]
+Layers = tuple[int, ...]
+
+
+class Split(NamedTuple):
+    """A partition of the weights of one model.
+
+    Attributes:
+        frozen: the path of each array with something frozen in it, and which of its layers are; None is all of it.
+    """
+
+    frozen: Mapping[Path, Layers | None]
+
+    def trained_part(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the trained weights, nested as `params` are; of a stack of layers those that are trained."""
+        trained = {}
+        for path, array in unnest(params).items():
+            layers = self.frozen.get(path, ())
+            if layers is not None:
+                trained[path] = array[np.asarray(_others(layers, len(array)))] if layers else array
+        return nest(trained)
+
+    def frozen_part(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the frozen weights: whole arrays are those of `params` themselves, not copies."""
+        arrays = unnest(params)
+        return nest(
+            {path: arrays[path] if at is None else arrays[path][np.asarray(at)] for path, at in self.frozen.items()}
+        )
+
+    def of_trained(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what is known of each array that something is trained of, `facts` being nested as the weights are."""
+        return nest({path: x for path, x in unnest(facts).items() if self.frozen.get(path, ()) is not None})
+
+    def join(self, trained: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns all weights, from those that `trained_part` and `frozen_part` gave."""
+        whole = unnest(trained) | unnest(frozen)
+        for path, layers in self.frozen.items():
+            if layers is not None:
+                whole[path] = _restacked(layers, get(frozen, path), get(trained, path))
+        return nest(whole)
+
+
+ALL_TRAINED = Split({})
+
+
+def _others(layers: Layers, count: int) -> list[int]:
+    return [layer for layer in range(count) if layer not in layers]
+
+
+def _restacked(layers: Layers, frozen: Any, trained: Any) -> Any:
+    """Returns a stack of layers from those that are frozen, at `layers`, and those that are trained."""
+    order = [*layers, *_others(layers, len(frozen) + len(trained))]
+    return jnp.concatenate([frozen, trained])[np.argsort(order)]
+
+
+def policy_of(config: DPOConfig, model: CausalLM) -> CausalLM:
+    """Returns the model that a run trains: with new adapters where `lora_rank` asks for them.
+
+    Raises:
+        ConfigError: settings of adapters that do not fit the model, or packed weights without adapters.
+    """
+    if config.lora_rank is not None:
+        return model.apply_lora(
+            config.lora_rank,
+            alpha=config.lora_alpha,
+            target_modules=config.lora_target_modules,
+            dropout=config.lora_dropout,
+            use_dora=config.use_dora,
+            use_rslora=config.use_rslora,
+            seed=config.seed,
+        )
+    packed = quantization_of(model.params)
+    if model.lora is None and packed is not None:
+        raise ConfigError(
+            f"the weights of the model are packed into {packed} and cannot be trained themselves: train adapters "
+            "beside them (lora_rank = 16, for instance), or load the model without quantization."
+        )
+    if model.lora is None and config.merge_lora_before_save:
+        raise ConfigError(
+            "merge_lora_before_save = True has nothing to merge, as the model has no adapters: set lora_rank, load "
+            "adapters, or leave it out."
+        )
+    return model
+
+
+def split_of(config: DPOConfig, model: CausalLM) -> Split:
+    """Returns what a run trains: all weights, or of a model with adapters these; not what `frozen_parameters` finds.
+
+    Raises:
+        ConfigError: it finds nothing, or leaves nothing to train.
+    """
+    base = {} if model.lora is None else {path: None for path in unnest(model.params) if path[-1] not in TRAINED}
+    if config.frozen_parameters is None:
+        return Split(base)
+    found = _found(config.frozen_parameters, {path: names for path, names in _names(model).items() if path not in base})
+    return Split(base | found)
+
+
+def _found(pattern: str, names: Mapping[Path, list[str]]) -> dict[Path, Layers | None]:
+    """Returns the paths, and of a stack of layers those layers, in whose names the pattern is found."""
+    expression = re.compile(pattern)
+    frozen: dict[Path, Layers | None] = {}
+    for path, of_layers in names.items():
+        if expression.search(".".join(path)):
+            frozen[path] = None
+            continue
+        layers = tuple(layer for layer, name in enumerate(of_layers) if expression.search(name))
+        if layers:
+            frozen[path] = None if len(layers) == len(of_layers) else layers
+    said = f"frozen_parameters = {pattern!r}"
+    if not frozen:
+        shown = some(sorted(_in_checkpoint(names)), 40), some(sorted(".".join(path) for path in names), 40)
+        raise ConfigError(
+            f"{said} is found in the name of no weight that is trained. It is a regular expression, searched for in "
+            f"names as in the checkpoint ({shown[0]}) and in ours ({shown[1]})."
+        )
+    if len(frozen) == len(names) and all(layers is None for layers in frozen.values()):
+        raise ConfigError(f"{said} is found in the names of all weights that are trained, so that none is left.")
+    return frozen
+
+
+def trained_share(split: Split, model: CausalLM) -> float:
+    """Returns how many of the weights in matrices are trained, from 0 to 1; adapters do not count."""
+    whole = trained = 0
+    for row in weight_rows(model.config):
+        size = math.prod(row.shape(model.sizes))
+        layers = split.frozen.get(row.path, ())
+        whole += size
+        trained += size * (1 - len(layers) / model.sizes["layers"]) if layers is not None else 0
+    return trained / whole
+
+
+def _names(model: CausalLM) -> dict[Path, list[str]]:
+    """Returns the names that each array has in the checkpoint: one for each layer of a stack, or one."""
+    return {row.path: row.names(model.sizes) for row in model.rows}
+
+
+def _in_checkpoint(names: Mapping[Path, list[str]]) -> set[str]:
+    """Returns the names of the first layer, and those outside the layers."""
+    return {of_layers[0] for of_layers in names.values()}

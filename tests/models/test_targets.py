@@ -1,0 +1,59 @@
+"""Which modules have adapters, by the names that users give them."""
+
+import pytest
+
+from easydel.errors import ConfigError
+from easydel.models.rows import weight_rows
+from easydel.models.targets import chosen_modules, short_names
+from easydel.weights.table import Row
+from oracles.tiny import tiny_config
+
+ROWS = weight_rows(tiny_config())
+ALL = [
+    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+    *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+]
+
+
+@pytest.mark.parametrize(
+    ("target_modules", "expected"),
+    [
+        (None, ALL),
+        ("all-linear", ALL),
+        (["all-linear"], ALL),
+        ("q_proj", ALL[:1]),
+        (["v_proj", "self_attn.q_proj"], [ALL[0], ALL[2]]),
+        (r".*\.mlp\.(up|down)_proj", ALL[5:]),
+        (r"model\.layers\.\d+\.self_attn\.[qk]_proj", ALL[:2]),
+    ],
+    ids=str,
+)
+def test_names_mean_what_they_mean_to_peft(target_modules, expected):
+    chosen = chosen_modules(target_modules, ROWS, 2)
+    assert list(chosen) == expected
+    assert list(chosen_modules(short_names(chosen, ROWS), ROWS, 2)) == expected
+
+
+@pytest.mark.parametrize("target_modules", [["q_proj", "up_porj"], "up_porj", "lm_head", ["embed_tokens"], "(", "proj"])
+def test_a_target_that_is_not_there_is_an_error_that_lists_what_is(target_modules):
+    with pytest.raises(
+        ConfigError, match=r"is no module that can have adapters.* There are self_attn\.q_proj, "
+    ) as error:
+        chosen_modules(target_modules, ROWS, 2)
+    assert "mlp.down_proj; 'all-linear' takes them all" in str(error.value)
+    assert ("Did you mean 'up_proj'?" in str(error.value)) == ("up_porj" in target_modules)
+
+
+def test_an_expression_for_some_of_the_layers_is_an_error():
+    with pytest.raises(ConfigError, match=r"matches self_attn\.q_proj in 1 of 2 layers; adapters are in all"):
+        chosen_modules(r"model\.layers\.1\..*q_proj", ROWS, 2)
+
+
+def test_names_are_as_long_as_needed_to_mean_no_other_module():
+    rows = [
+        Row(f"model.layers.{{layer}}.{part}.proj.weight", ("layers", part, "kernel"), "mlp embed -> embed mlp")
+        for part in ("one", "two")
+    ]
+    chosen = chosen_modules(["one.proj"], rows, 2)
+    assert short_names(chosen, rows) == ("one.proj",)
+    assert short_names(chosen_modules(["proj"], rows, 2), rows) == ("proj",)
