@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from easydel.models import families
+from oracles.cases import FAMILIES
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-WITH_EXAMPLES = ("adapters.md", "checkpoints.md", "data.md", "losses.md", "scaling.md")
+WITH_EXAMPLES = ("adapters.md", "checkpoints.md", "data.md", "losses.md", "models.md", "scaling.md")
 FENCE = re.compile(r"^```.*$", re.MULTILINE)  # what ends a block is no part of the output that is expected
 
 
@@ -29,3 +32,9 @@ def test_an_example_that_gives_something_else_is_found(tmp_path, capsys):
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n```python\n>>> 1 + 1\n3\n```\n\n```python\n>>> 2\n2\n```\n")
     assert run_examples(page) == (1, 2)
+
+
+def test_every_family_has_a_row_in_the_table_of_models_and_a_case_that_is_compared():
+    text = (DOCS / "models.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(families.FAMILIES)
+    assert set(FAMILIES) == set(families.FAMILIES)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from easydel.errors import ConfigError
+from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.models.generate import Sampling, _generate, _How
 from easydel.sharding import make_mesh
 from oracles.cases import CASES, TOKENS
+from oracles.folders import write_model
 from oracles.products import precisions
 
 PROMPT = TOKENS[:, :5]
@@ -40,6 +42,52 @@ def test_rows_of_different_lengths_continue_as_they_do_alone_whichever_side_is_p
             places = slice(7 - len(prompt), 7) if side == "left" else slice(0, len(prompt))
             ids[row, places], mask[row, places] = prompt, 1
         np.testing.assert_array_equal(model.generate(ids, mask, max_new_tokens=5)[:, 7:], alone)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "phi3-long", "qwen3-moe", "granite-biases"])
+def test_windows_experts_and_scaled_positions_continue_padded_rows_as_they_do_alone(name, tmp_path):
+    """Prompts longer and shorter than the windows; rows of phi3-long pass its original length at different steps."""
+    options = {"dtype": "float32", "sharding_axis_dims": (1, 1, 1, 1, 1)}
+    model = AutoEasyDeLModelForCausalLM.from_pretrained(write_model(tmp_path, CASES[name]), **options)
+    prompts = [TOKENS[0, :3], TOKENS[0, 3:17], TOKENS[0, 10:18]]
+    alone = [model.generate(ids[None], max_new_tokens=8)[0, len(ids) :] for ids in prompts]
+    ids, mask = np.zeros((2, 3, 14), int)
+    for row, prompt in enumerate(prompts):
+        ids[row, 14 - len(prompt) :], mask[row, 14 - len(prompt) :] = prompt, 1
+    np.testing.assert_array_equal(model.generate(ids, mask, max_new_tokens=8)[:, 14:], alone)
+
+
+def test_a_row_that_ended_before_a_cache_was_made_anew_stays_ended(tmp_path):
+    options = {"dtype": "float32", "sharding_axis_dims": (1, 1, 1, 1, 1)}
+    model = AutoEasyDeLModelForCausalLM.from_pretrained(write_model(tmp_path, CASES["phi3-long"]), **options)
+    prompts = TOKENS[:, :6].repeat(2, axis=0)
+    prompts[1] = TOKENS[0, 12:18]
+    free = model.generate(prompts, max_new_tokens=14)[:, 6:]
+    end = next(int(token) for token in free[0, :8] if token not in free[1])
+    stopped = model.generate(prompts, max_new_tokens=14, eos_token_id=end, pad_token_id=0)[:, 6:]
+    at = int(np.flatnonzero(free[0] == end)[0])
+    np.testing.assert_array_equal(stopped[0], [*free[0, : at + 1], *[0] * (13 - at)])
+    np.testing.assert_array_equal(stopped[1], free[1])
+
+
+def test_sampling_on_a_mesh_draws_what_one_device_draws(model):
+    split = CausalLM.from_config(model.config, seed=3, mesh=make_mesh((1, 2, 1, 2, 1)))
+    prompts = np.repeat(PROMPT, 3, axis=0)
+    options = {"max_new_tokens": 6, "temperature": 1.5, "top_k": 20, "repetition_penalty": 1.3, "seed": 4}
+    np.testing.assert_array_equal(split.generate(prompts, **options), model.generate(prompts, **options))
+
+
+def test_a_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_negative(model):
+    """Greedy tokens, each chosen from the logits of the full forward pass with the rule written out."""
+    ids = PROMPT[0].tolist()
+    for _ in range(8):
+        logits = np.asarray(model(np.array([ids])).logits[0, -1], np.float64)
+        for token in set(ids):
+            logits[token] = logits[token] / 1.7 if logits[token] > 0 else logits[token] * 1.7
+        ids.append(int(np.argmax(logits)))
+    found = model.generate(PROMPT, max_new_tokens=8, repetition_penalty=1.7)
+    np.testing.assert_array_equal(found[0], ids)
+    assert (found != model.generate(PROMPT, max_new_tokens=8)).any()
 
 
 def test_a_row_ends_at_its_end_of_sequence_and_is_padded_after_it(model):

@@ -128,4 +128,4 @@ def test_transformers_loads_what_we_save_and_computes_the_same(name, tmp_path):
     logits = np.asarray(model(TOKENS).logits[0])
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     with torch.no_grad():
-        np.testing.assert_allclose(logits, theirs(torch.from_numpy(TOKENS)).logits[0], atol=1e-5)
+        np.testing.assert_allclose(logits, theirs(torch.from_numpy(TOKENS)).logits[0], atol=1e-5, rtol=1e-5)

@@ -101,11 +101,11 @@ REFERENCE = ((-24.0, -9.0), (-12.0, -20.0))
 BETA = 0.3
 
 
-def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def weight(model_type: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the float32 values of one tensor of a Hugging Face folder: the same wherever they are made."""
     noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
     if "norm" in name:
-        values = 1 + 0.3 * noise
+        values = (0 if "gemma" in model_type else 1) + 0.3 * noise  # Gemma adds the 1 itself
     elif name.endswith(".bias"):
         values = 0.3 * noise
     else:

@@ -210,7 +210,7 @@ FAMILY_CASES: dict[str, dict[str, Any]] = {
         embedding_multiplier=0.5,
         attention_multiplier=0.5,
         residual_multiplier=1.5,
-        logits_scaling=0.25,
+        logits_scaling=2.0,
         rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 500.0},
     ),
     "mixtral": _case(

@@ -17,7 +17,7 @@ def tensors_of(source: dict[str, Any]) -> dict[str, np.ndarray]:
     config = ModelConfig.from_hf(source)
     sizes = axis_sizes(config)
     rows = weight_rows(config)
-    return {name: weight(name, row.file_shape(sizes)) for row in rows for name in row.names(sizes)}
+    return {name: weight(config.model_type, name, row.file_shape(sizes)) for row in rows for name in row.names(sizes)}
 
 
 def write_tensors(folder: Path, tensors: dict[str, np.ndarray], *, max_shard_size: int = 10**9) -> None:

@@ -26,7 +26,8 @@ def make_folder(folder: Path, source: dict[str, Any]) -> None:
     (folder / "config.json").write_text(json.dumps(source), encoding="utf-8")
     config = transformers.AutoConfig.from_pretrained(folder)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    tensors = {name: weight(name, array.shape) for name, array in load_file(folder / "model.safetensors").items()}
+    shapes = {name: array.shape for name, array in load_file(folder / "model.safetensors").items()}
+    tensors = {name: weight(source["model_type"], name, shape) for name, shape in shapes.items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(source), encoding="utf-8")  # ours, not as transformers rewrote it
 

@@ -17,9 +17,9 @@ from easydel.trainers.optimizer import make_optimizer
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import on_mesh, trained_copy
 from easydel.trainers.state import TrainState, initial_state
-from easydel.trainers.step import make_logprobs, make_train_step
+from easydel.trainers.step import loss_and_gradient, make_logprobs, make_train_step
 from oracles.runs import config, logged
-from oracles.tiny import ONE_DEVICE, tiny_model, tiny_pairs
+from oracles.tiny import ONE_DEVICE, tiny_config, tiny_model, tiny_pairs
 
 UPDATES, BETA = 5, 0.5
 MESHES = [(1, 8, 1, 1, 1), (8, 1, 1, 1, 1), (2, 2, 1, 2, 1)]
@@ -106,3 +106,23 @@ def test_a_checkpoint_of_one_mesh_is_continued_on_another(tmp_path, dims):
     np.testing.assert_allclose(
         losses("moved", ONE_DEVICE, dims, ONE_DEVICE), losses("stayed", ONE_DEVICE, ONE_DEVICE, ONE_DEVICE), atol=1e-5
     )
+
+
+def test_experts_split_over_a_mesh_have_the_gradient_of_one_device():
+    config = tiny_config(
+        model_type="mixtral", num_hidden_layers=1, num_local_experts=4, router_aux_loss_coef=0.5, sliding_window=4
+    )
+    objective = make_objective(DPOConfig(beta=BETA), config.experts)
+
+    def gradient(dims: tuple[int, ...]) -> tuple[PyTree, jax.Array]:
+        model = tiny_model(dims=dims, config=config)
+        logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False, routing=True)
+        batch = on_mesh(eight_pairs(row_shards(model.decoder.mesh)), model.decoder.mesh)
+        reference = np.full((1, 9, 2), -12.0, np.float32)
+        found, _, losses = jax.jit(loss_and_gradient, static_argnums=(0, 1))(
+            logprobs, objective, model.params, batch, reference
+        )
+        return found, losses
+
+    alone, split = gradient(ONE_DEVICE), gradient((1, 2, 2, 2, 1))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), split, alone)

@@ -89,7 +89,7 @@ def phi3(source: Source) -> Fields:
 
 def smollm3(source: Source) -> Fields:
     """SmolLM 3: Llama in which some layers, every fourth, know no positions; those may have a window."""
-    source = {"tie_word_embeddings": True, "use_sliding_window": False} | dict(source)
+    source = {"tie_word_embeddings": True, "use_sliding_window": False, "rope_theta": 2e6} | dict(source)
     fields = llama(source)
     interval = positive(source, "no_rope_layer_interval", int, 4)
     turned = flags(source, "no_rope_layers", len(fields["layers"]), [(i + 1) % interval != 0 for i in indices(fields)])
