@@ -12,7 +12,7 @@ from easydel.models.causal_lm import CausalLM
 from easydel.trainers.best import Goal
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
-from easydel.trainers.loop import Ending
+from easydel.trainers.parts import Ending
 from easydel.trainers.run_folder import RunFolder
 
 SHOWN = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies")
