@@ -21,7 +21,7 @@ BELOW: dict[str, set[str]] = {
     "losses": set(),
     "data": set(),
     "quickstart": set(),
-    "memory": set(),
+    "memory": {"processes"},
     "weights": {"sharding", "processes"},
     "models": {"weights", "attention", "sharding", "softcap", "memory", "processes"},
     "logprobs": {"data", "softcap"},

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from easydel import processes
 from easydel.errors import ConfigError
 
 _GIB = 1024**3
@@ -20,7 +21,7 @@ def available_bytes(devices: Sequence[Any]) -> int | None:
         limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
         known = [limit for limit in limits if limit is not None]
         return min(known) if known else None
-    here = [device for device in devices if device.process_index == device.client.process_index()]
+    here = processes.local(devices)
     stats = [device.memory_stats() for device in here]
     known = [s for s in stats if s and "bytes_limit" in s]  # which numbers there are depends on the allocator
     if len(known) < len(stats):

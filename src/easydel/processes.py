@@ -5,7 +5,7 @@ its own, packs the same batches, and puts its rows of them on its devices. The f
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,13 @@ def is_first() -> bool:
     import jax
 
     return jax.process_index() == 0
+
+
+def local(devices: Sequence[Any]) -> Sequence[Any]:
+    """Returns those of the devices that are this process's: only they can be asked about themselves."""
+    import jax
+
+    return devices if count() == 1 else [device for device in devices if device.process_index == jax.process_index()]
 
 
 def agreed(value: bool) -> bool:

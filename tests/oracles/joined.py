@@ -9,7 +9,7 @@ import easydel as ed
 from easydel import processes
 from easydel.errors import Interrupted
 from oracles.runs import config
-from oracles.tiny import tiny_model, tiny_pairs
+from oracles.tiny import tiny_config, tiny_model, tiny_pairs
 
 FOUR_DEVICES = (1, 4, 1, 1, 1)
 CUT_AT = 2  # the step at which the second run gets a signal
@@ -20,9 +20,19 @@ def joined_trainer(folder: Path, **options: Any) -> ed.DPOTrainer:
     rows = [
         {"prompt_ids": pair.prompt, "chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in tiny_pairs(32)
     ]
-    defaults = {"total_batch_size": 8, "num_train_epochs": 2, "evaluation_steps": 3, "best_metric": "eval_loss"}
+    defaults = {
+        "total_batch_size": 8,
+        "num_train_epochs": 2,
+        "evaluate_before_training": False,
+        "best_metric": "eval_loss",
+    }
     arguments = config(folder, **{**defaults, "learning_rate": 1e-3, **options})
-    return ed.DPOTrainer(arguments, tiny_model(dims=FOUR_DEVICES), train_dataset=rows, eval_dataset=rows[:5])
+    return ed.DPOTrainer(
+        arguments,
+        tiny_model(dims=FOUR_DEVICES, config=tiny_config(num_hidden_layers=1)),
+        train_dataset=rows,
+        eval_dataset=rows[:5],
+    )
 
 
 def main(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What a signal does to a run: the step is finished and saved, and what follows is as if it had never come."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,14 @@ from easydel.trainers.log import read_metrics
 from oracles.runs import held_out_trainer, same_bits, trainer
 
 QUIET = {"do_last_save": False}
+
+
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """What a terminal or a notebook has; tests that are started in the background find SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def signalled(run: ed.DPOTrainer, step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
@@ -144,7 +153,10 @@ with listen():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_a_process_that_is_busy_in_foreign_code(number):
-    process = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline() == "ready\n"

@@ -6,7 +6,7 @@ from easydel.data.prepare import Counts
 from easydel.trainers.best import Goal, Standing
 from easydel.trainers.checkpoint import Progress
 from easydel.trainers.log import MetricsLog
-from easydel.trainers.loop import Ending
+from easydel.trainers.parts import Ending
 from easydel.trainers.state import TrainState
 from easydel.trainers.summary import facts_of, summary
 

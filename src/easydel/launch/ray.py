@@ -4,9 +4,11 @@ Ray Train starts the workers, and starts them again after a failure; they join e
 What follows `--workers N` and `--gpu` (one for each worker) goes to `easydel.scripts.finetune.dpo`.
 """
 
+import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from easydel import processes
@@ -30,22 +32,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(argv: Sequence[str], *, workers: int, gpu: bool = False) -> Any:
     """Returns what Ray says of a training with these arguments of the command line, by so many workers.
 
-    `--resume auto` in `argv` makes a training that Ray starts again continue. The run folder must be one that all
-    workers see.
+    `--resume auto` in `argv` makes a training that Ray starts again continue. The folder this is called in must be one
+    that all workers see, as paths may be relative to it; what Ray itself keeps goes to `.ray` in save_directory.
 
     Raises:
         ConfigError: arguments that cannot work, found here before Ray is asked for anything.
     """
-    dpo.parse(argv)
+    _, config = dpo.parse(argv)
     # An extra, and slow to import.
     from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
     from ray.train.v2.jax import JaxTrainer  # pyright: ignore[reportMissingImports]
 
     trainer = JaxTrainer(
         _work,
-        train_loop_config={"argv": list(argv), "workers": workers},
+        train_loop_config={"argv": list(argv), "workers": workers, "folder": os.getcwd()},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
-        run_config=RunConfig(failure_config=FailureConfig(max_failures=RESTARTS)),
+        run_config=RunConfig(
+            name=config.model_name,
+            storage_path=str(Path(config.save_directory).absolute() / ".ray"),
+            failure_config=FailureConfig(max_failures=RESTARTS),
+        ),
     )
     return trainer.fit()
 
@@ -63,6 +69,7 @@ def _work(settings: dict[str, Any]) -> None:
             f"{settings['workers']} workers were asked for, and {processes.count()} have joined: each would train a "
             "model of its own."
         )
+    os.chdir(settings["folder"])  # Ray starts its workers elsewhere
     status = dpo.main(settings["argv"])
     if status:
         raise RuntimeError(f"the training ended with status {status}; its messages are above.")

@@ -25,6 +25,47 @@ class Standing(NamedTuple):
     waited: int  # evaluations since the last improvement by more than the threshold
 
 
+class Search:
+    """The search of one run for its best evaluation: what the evaluations found so far, and what follows from it.
+
+    Args:
+        goal: what is looked for.
+        entries: logged objects of the run so far: one that is continued stands where it stood.
+    """
+
+    def __init__(self, goal: Goal, entries: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.goal = goal
+        self._found = evaluations_of(entries, goal)
+
+    @property
+    def best(self) -> Standing:
+        """Where the run stands."""
+        return standing(self._found, self.goal)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether patience is at an end."""
+        return self.goal.patience is not None and self.best.waited >= self.goal.patience
+
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Takes what an evaluation found."""
+        self._found.append((step, metrics[self.goal.metric]))
+
+    def forget(self) -> None:
+        """Begins anew."""
+        self._found = []
+
+    def why_over(self, step: int, total_steps: int) -> str:
+        """Returns in words why a run ends before its last step."""
+        goal, best = self.goal, self.best
+        more = f" by more than {goal.threshold:g}" if goal.threshold else ""
+        found = "was never finite" if best.step is None else f"has been best, {best.value:.4g}, at step {best.step}"
+        return (
+            f"Stopped early after step {step} of {total_steps}: {goal.metric} {found}, and has not improved{more} for "
+            f"{best.waited} evaluations (early_stopping_patience = {goal.patience})."
+        )
+
+
 def goal_of(config: DPOConfig) -> Goal | None:
     """Returns what the settings look for, or None: a lower loss or entropy is better, and more of anything else."""
     if config.best_metric is None:

@@ -25,9 +25,10 @@ from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, 
 from easydel.trainers.evaluation import evaluate
 from easydel.trainers.interrupt import listen
 from easydel.trainers.log import MetricsLog, rewind
-from easydel.trainers.loop import Ending, Loop, Parts
+from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
 from easydel.trainers.objective import make_objective
+from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.reference import make_reference
 from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts

@@ -9,6 +9,7 @@ import numpy as np
 from easydel.data.pack import Batch
 from easydel.models.config import ModelConfig
 from easydel.models.kinds import Layer
+from easydel.processes import local
 
 # Dense bfloat16 peaks in FLOP/s by how the name begins that jax gives a device, from the makers' data sheets. The first
 # that fits counts: v5p is also called just "TPU v5", so the other fifth generation comes before it.
@@ -72,8 +73,7 @@ def peak_memory(devices: Sequence[Any]) -> int:
 
     That is so on CPU, and with some allocators. Windows does not tell either: 0.
     """
-    here = [device for device in devices if device.process_index == device.client.process_index()]
-    stats = [device.memory_stats() for device in here]
+    stats = [device.memory_stats() for device in local(devices)]
     known = [s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s]
     if len(known) == len(stats):
         return max(known)

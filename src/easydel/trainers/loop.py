@@ -3,75 +3,28 @@
 It knows steps and what is due at them; everything it calls was prepared by `DPOTrainer`.
 """
 
-import dataclasses
 import time
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import optax
-from jaxtyping import PyTree
 
 from easydel.data.loader import Position, prefetch
 from easydel.data.pack import Batch
 from easydel.errors import ConfigError, Interrupted
-from easydel.models.causal_lm import CausalLM
 from easydel.processes import agreed, is_time_to_leave
-from easydel.trainers.best import Goal, Standing, evaluations_of, standing
-from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
-from easydel.trainers.compile_ahead import CompileAhead, form_of_batch
-from easydel.trainers.config import DPOConfig
-from easydel.trainers.datasets import TrainSet
+from easydel.trainers.best import Goal, Search, Standing
+from easydel.trainers.checkpoint import Saved, form_of
+from easydel.trainers.compile_ahead import form_of_batch
 from easydel.trainers.flops import peak_flops, peak_memory, step_flops
 from easydel.trainers.interrupt import wait_for
-from easydel.trainers.log import MetricsLog, read_metrics
+from easydel.trainers.log import read_metrics
 from easydel.trainers.metrics import Window, pairs_of, unshared_tokens
 from easydel.trainers.optimizer import updates_done
-from easydel.trainers.reference import Reference
+from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.run_folder import append_samples, read_samples, write_json
 from easydel.trainers.samples import side_by_side
 from easydel.trainers.setup import on_mesh
 from easydel.trainers.skipped import SkippedSteps
-from easydel.trainers.state import TrainState
-from easydel.trainers.step import TrainStep
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What a run is made of."""
-
-    config: DPOConfig
-    model: CausalLM  # its sizes and its mesh; the weights that are trained are in the state
-    train_step: TrainStep
-    frozen: PyTree  # the weights that are not trained
-    trained_share: float  # of the weights in matrices
-    compiling: CompileAhead
-    schedule: optax.Schedule
-    reference: Reference
-    data: TrainSet
-    total_steps: int
-    evaluate: Callable[[TrainState], dict[str, float]]
-    evaluation_sets: tuple[str, ...]  # how the names of their metrics begin; () where nothing is held out
-    answer: Callable[[PyTree, int], list[dict[str, Any]]] | None  # to sample prompts, for trained weights and a step
-    goal: Goal | None
-    folder: Path
-    checkpointer: Checkpointer
-    log: MetricsLog
-
-
-class Ending(NamedTuple):
-    """What a loop leaves."""
-
-    state: TrainState
-    metrics: dict[str, float]  # of the last logged step and the last evaluation
-    progress: Progress
-    step: int  # where training ended
-    skipped: int  # steps whose loss or gradient was not finite, since the beginning of the run
-    best: Standing | None
-    best_is_loaded: bool  # `state` is that of the best evaluation, not of the last step
-    seconds: float  # that the loop took, since it was started or continued
 
 
 class Loop:
@@ -95,9 +48,7 @@ class Loop:
         )
         self._saved_at = time.monotonic()
         self._metrics = {name: value for entry in entries for name, value in entry.items() if name != "step"}
-        # What the evaluations before found is in the log, so a run that is continued stands where it stood.
-        self._evaluations = [] if parts.goal is None else evaluations_of(entries, parts.goal)
-        self._best = None if parts.goal is None else standing(self._evaluations, parts.goal)
+        self._search = None if parts.goal is None else Search(parts.goal, entries)
 
     def run(self) -> Ending:
         """Trains to the last step, or until patience is at an end.
@@ -112,15 +63,16 @@ class Loop:
         except Interrupted as asked:
             raise self._left(asked) from None
         skipped = self._step - updates_done(self._state.opt_state)
-        loaded = self._parts.config.load_best_at_end and self._load_best()
-        self._answer(of=self._best.step if self._best is not None and loaded else None)
+        best = None if self._search is None else self._search.best
+        loaded = best is not None and self._parts.config.load_best_at_end and self._load(best.step)
+        self._answer(of=best.step if best is not None and loaded else None)
         return Ending(
             self._state,
             self._metrics,
             self._progress,
             self._step,
             skipped,
-            self._best,
+            best,
             loaded,
             time.perf_counter() - start,
         )
@@ -154,15 +106,15 @@ class Loop:
 
     def _find_best(self) -> None:
         """Takes up the search for the best evaluation where it was."""
-        parts = self._parts
-        if parts.goal is None or self._best is None or self._best.step is None:
+        parts, search = self._parts, self._search
+        if search is None or search.best.step is None:
             return
-        if self._best.step in parts.checkpointer.steps():
-            parts.checkpointer.best = self._best.step
+        if search.best.step in parts.checkpointer.steps():
+            parts.checkpointer.best = search.best.step
             self._say_if_out_of_patience()
         else:
-            parts.log.say(f"The best checkpoint so far, of step {self._best.step}, is gone: looking for a new one.")
-            self._evaluations, self._best = [], standing([], parts.goal)
+            parts.log.say(f"The best checkpoint so far, of step {search.best.step}, is gone: looking for a new one.")
+            search.forget()
 
     def _do_what_is_due(self) -> None:
         config = self._parts.config
@@ -234,17 +186,16 @@ class Loop:
         metrics = parts.evaluate(self._state)
         parts.log.write(self._step, metrics, sets=parts.evaluation_sets)
         self._metrics |= metrics
-        if parts.goal is not None:
-            self._evaluations.append((self._step, metrics[parts.goal.metric]))
-            self._keep_if_best(parts.goal)
+        if self._search is not None:
+            self._search.add(self._step, metrics)
+            self._keep_if_best(self._search.goal, self._search.best)
         self._window.resume()
 
-    def _keep_if_best(self, goal: Goal) -> None:
-        self._best = standing(self._evaluations, goal)
-        if self._best.step == self._step:
+    def _keep_if_best(self, goal: Goal, best: Standing) -> None:
+        if best.step == self._step:
             self._parts.checkpointer.best = self._step
             self._save()
-            record = {"metric": goal.metric, "greater": goal.greater, "step": self._step, "value": self._best.value}
+            record = {"metric": goal.metric, "greater": goal.greater, "step": self._step, "value": best.value}
             write_json(self._parts.folder / "best.json", record | {"checkpoint": f"checkpoints/{self._step}"})
         self._say_if_out_of_patience()
 
@@ -289,17 +240,17 @@ class Loop:
             f"continues {self._parts.folder}.",
         )
 
-    def _load_best(self) -> bool:
-        """Puts the weights of the best evaluation in place of the last ones, and returns whether there are any."""
-        if self._best is None or self._best.step is None:
+    def _load(self, step: int | None) -> bool:
+        """Puts the weights of the best evaluation's step in place of the last ones; returns whether there are any."""
+        if step is None:
             return False
-        if self._best.step != self._step:
+        if step != self._step:
             reference = self._parts.reference
             moving = reference.moving if self._parts.config.sync_ref_model else None
             form = form_of(Saved(self._state, self._progress, moving))
             del self._state  # both at once may not fit
             self._parts.checkpointer.wait()
-            best = self._parts.checkpointer.restore(self._best.step, form)
+            best = self._parts.checkpointer.restore(step, form)
             self._state = best.state
             if moving is not None:
                 reference.move_to(best.reference)  # the one that the best evaluation was made with
@@ -313,23 +264,9 @@ class Loop:
         return minutes is not None and agreed(time.monotonic() - self._saved_at >= 60 * minutes)
 
     def _is_over(self) -> bool:
-        return self._step >= self._parts.total_steps or self._ran_out or self._is_out_of_patience()
-
-    def _is_out_of_patience(self) -> bool:
-        goal, best = self._parts.goal, self._best
-        return goal is not None and best is not None and goal.patience is not None and best.waited >= goal.patience
+        found = self._search is not None and self._search.is_over
+        return self._step >= self._parts.total_steps or self._ran_out or found
 
     def _say_if_out_of_patience(self) -> None:
-        goal, best = self._parts.goal, self._best
-        if self._is_out_of_patience() and goal is not None and best is not None:
-            self._parts.log.say(why_stopped(self._step, self._parts.total_steps, goal, best))
-
-
-def why_stopped(step: int, total_steps: int, goal: Goal, best: Standing) -> str:
-    """Returns in words why a run ends before its last step."""
-    more = f" by more than {goal.threshold:g}" if goal.threshold else ""
-    found = "was never finite" if best.step is None else f"has been best, {best.value:.4g}, at step {best.step}"
-    return (
-        f"Stopped early after step {step} of {total_steps}: {goal.metric} {found}, and has not improved{more} for "
-        f"{best.waited} evaluations (early_stopping_patience = {goal.patience})."
-    )
+        if self._search is not None and self._search.is_over:
+            self._parts.log.say(self._search.why_over(self._step, self._parts.total_steps))

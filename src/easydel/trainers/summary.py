@@ -13,7 +13,7 @@ from easydel.models.rows import weight_rows
 from easydel.trainers.best import Goal
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
-from easydel.trainers.loop import Ending
+from easydel.trainers.parts import Ending
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.split import split_of, trained_share
 from easydel.weights.table import Row

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 import easydel
-from easydel.errors import ConfigError, DataError
+from easydel.errors import ConfigError, DataError, Interrupted
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.dpo import DPOTrainer
 from oracles.tutorial import COMMAND
 
 SOMETHING = ["--repo_id", "model", "--dataset_name", "rows.jsonl"]
@@ -270,3 +272,22 @@ def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit):
         dpo.main(["--version"])
     assert capsys.readouterr().out == f"easydel-dpo {easydel.__version__}\n"
+
+
+def test_a_run_that_a_signal_ended_after_it_was_saved_has_a_status_of_its_own(tmp_path, monkeypatch, capsys):
+    def train(self: DPOTrainer) -> None:
+        raise Interrupted("SIGTERM", "after step 3 of 75, which is saved.")
+
+    monkeypatch.setattr(DPOTrainer, "train", train)
+    before = signal.getsignal(signal.SIGINT)
+    argv = ["--save_directory", str(tmp_path), "--no_compilation_cache", "--sharding_axis", "1,1,1,1,1"]
+    assert dpo.main(argv) == 75
+    assert capsys.readouterr().err == "SIGTERM ended the run after step 3 of 75, which is saved.\n"
+    assert signal.getsignal(signal.SIGINT) is before  # the process is not the command line's own
+
+
+def test_an_incomplete_address_of_the_other_processes_is_one_line(tmp_path, capsys):
+    assert dpo.main(["--save_directory", str(tmp_path), "--num_processes", "2"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: coordinator_address = None, num_processes = 2, process_id = None: all three are ")
+    assert message.count("\n") == 1

@@ -12,7 +12,7 @@ import yaml
 from easydel.processes import _VARIABLES
 from easydel.scripts.finetune import dpo
 
-LAUNCH = Path(__file__).parents[1] / "examples" / "launch"
+LAUNCH = Path(__file__).parents[2] / "examples" / "launch"
 COMMAND = "python -m easydel.scripts.finetune.dpo"
 
 
