@@ -1,8 +1,6 @@
 """Trains adapters on a packed base, trains them on once more, and merges them: the life of a LoRA, in a minute on CPU.
 
-    python examples/lora.py --repo_id MODEL --dataset_name PAIRS.jsonl
-
-Without arguments it takes the model and the pairs that come with the package.
+Without arguments it takes the model and the pairs that come with the package; --help lists what else it takes.
 """
 
 import argparse
