@@ -6,11 +6,12 @@ its own, packs the same batches, and puts its rows of them on its devices. The f
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from easydel.errors import ConfigError
+
+if TYPE_CHECKING:  # the command line must answer --help without it
+    import numpy as np
 
 PEER_TIMEOUT = 100  # seconds
 # The variables by which a process is told what a launcher or `examples/launch` knows.
@@ -94,16 +95,19 @@ def agreed(value: bool) -> bool:
     """Returns what the first process says, after all have come here."""
     if count() == 1:
         return value
+    import numpy as np
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def on_host(array: Any) -> np.ndarray:
+def on_host(array: Any) -> "np.ndarray":
     """Returns the whole of an array; where parts of it lie with other processes, all must ask for it together."""
+    import numpy as np
+    from jax.experimental import multihost_utils
+
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
-    from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(array, tiled=True)
 

@@ -50,14 +50,14 @@ def test_the_share_that_is_trained_counts_layers():
 
 
 def test_a_pattern_that_finds_nothing_is_an_error_that_lists_what_there_is():
-    with pytest.raises(ConfigError, match="'q_projj' is found in no weight of the model") as error:
+    with pytest.raises(ConfigError, match="'q_projj' is found in the name of no weight that is trained") as error:
         split_of(DPOConfig(frozen_parameters="q_projj"), MODEL)
     assert "model.layers.0.self_attn.q_proj.weight" in str(error.value)
     assert "layers.query.kernel" in str(error.value)
 
 
 def test_a_pattern_that_leaves_nothing_to_train_or_is_none_is_an_error():
-    with pytest.raises(ConfigError, match=r"'\.' is found in every weight"):
+    with pytest.raises(ConfigError, match=r"'\.' is found in the names of all weights"):
         split_of(DPOConfig(frozen_parameters="."), MODEL)
     with pytest.raises(ConfigError, match=r"frozen_parameters = '\(' is no regular expression"):
         DPOConfig(frozen_parameters="(")
