@@ -3,9 +3,11 @@
 import pytest
 
 from easydel.errors import ConfigError
+from easydel.models.config import ModelConfig
 from easydel.models.rows import weight_rows
-from easydel.models.targets import chosen_modules, short_names
+from easydel.models.targets import chosen_modules, linear_modules, short_names
 from easydel.weights.table import Row
+from oracles.cases import CASES
 from oracles.tiny import tiny_config
 
 ROWS = weight_rows(tiny_config())
@@ -32,6 +34,18 @@ def test_names_mean_what_they_mean_to_peft(target_modules, expected):
     chosen = chosen_modules(target_modules, ROWS, 2)
     assert list(chosen) == expected
     assert list(chosen_modules(short_names(chosen, ROWS), ROWS, 2)) == expected
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("phi3", ["self_attn.o_proj", "mlp.down_proj"]),
+        ("mixtral", [*ALL[:4], "block_sparse_moe.gate"]),
+        ("qwen3-moe-mixed", [*ALL, "mlp.gate"]),
+    ],
+)
+def test_fused_matrices_and_experts_have_no_adapters(case, expected):
+    assert sorted(linear_modules(weight_rows(ModelConfig.from_hf(CASES[case])))) == sorted(expected)
 
 
 @pytest.mark.parametrize("target_modules", [["q_proj", "up_porj"], "up_porj", "lm_head", ["embed_tokens"], "(", "proj"])
