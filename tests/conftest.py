@@ -1,8 +1,10 @@
 """What every test gets: eight CPU devices, set before jax starts, and the way to the data outside the repository."""
 
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -25,6 +27,21 @@ install_import_hook(CHECKED, "beartype.beartype")
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+
+MOST_MAPS = 20_000  # of memory; Linux gives a process 65,530, and jax aborts one that is refused more
+
+
+@pytest.fixture(autouse=True)
+def few_memory_maps() -> Iterator[None]:
+    """Drops compiled programs where there are many: each takes hundreds of maps, as long as jax remembers it."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text(encoding="utf-8").count("\n") > MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
