@@ -271,11 +271,11 @@ class Decoder:
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         with self._in_precision():
             normed = self._normed(x, layer, "attention_norm")
-            query = self._normed(linear("rle,ehd->rlhd", normed, layer["query"]), layer, "query_norm")
-            key = self._normed(linear("rle,ehd->rlhd", normed, layer["key"]), layer, "key_norm")
+            query = self._normed(linear("...e,ehd->...hd", normed, layer["query"]), layer, "query_norm")
+            key = self._normed(linear("...e,ehd->...hd", normed, layer["key"]), layer, "key_norm")
             if turned is not None:
                 query, key = rotate(query, *turned), rotate(key, *turned)
-            return query, key, linear("rle,ehd->rlhd", normed, layer["value"])
+            return query, key, linear("...e,ehd->...hd", normed, layer["value"])
 
     def _after_attention(
         self, layer: Params, _: None, inputs: tuple[jax.Array, jax.Array]
@@ -284,7 +284,7 @@ class Decoder:
         x, mixed = inputs
         scale = self.config.residual_scale
         with self._in_precision():
-            out = linear("rlhd,hde->rle", mixed, layer["output"])
+            out = linear("...hd,hde->...e", mixed, layer["output"])
             x = x + scale * self._normed(out, layer, "attention_post_norm")
             out, used = self._mlp(self._normed(x, layer, "mlp_norm"), layer)
             return x + scale * self._normed(out, layer, "mlp_post_norm"), used
@@ -295,7 +295,7 @@ class Decoder:
         if experts is None:
             return gated_mlp(x, layer, activation=activation), None
         if "experts" not in layer:
-            return gated_mlp(x, layer, activation=activation), jnp.zeros((*x.shape[:2], 2, experts.number), jnp.float32)
+            return gated_mlp(x, layer, activation=activation), jnp.zeros((*x.shape[:-1], 2, experts.number), jnp.float32)
         chosen = routes(x, layer["router"], experts)
         out = sparse_mlp(x, chosen, layer["experts"], activation=activation, mesh=self.mesh, precision=self.precision)
         return out, usage(chosen)
