@@ -139,9 +139,7 @@ def _in_float32(
     return optax.GradientTransformation(init, update)
 
 
-def _narrowed(
-    state: optax.OptState, kept: Mapping[str, jnp.dtype[Any]], key: Key[Array, ""] | None
-) -> optax.OptState:
+def _narrowed(state: optax.OptState, kept: Mapping[str, jnp.dtype[Any]], key: Key[Array, ""] | None) -> optax.OptState:
     """Returns the state with the moments called `mu` and `nu` in the dtypes given.
 
     A first moment is rounded to the nearest number. A second one changes by a thousandth of itself in an update
