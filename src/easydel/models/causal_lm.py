@@ -19,7 +19,7 @@ from easydel.models.adapters import loaded_adapters, new_adapters, rows_and_size
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.models.generate import Sampling, generate_tokens
-from easydel.models.lora import Lora, merged_kernel, without_adapters
+from easydel.models.lora import Lora, merged_kernel, with_shared, without_adapters
 from easydel.models.peft import write_adapters
 from easydel.models.quantize import check_quantization, dense, packed_params
 from easydel.models.rows import axis_sizes, weight_rows
@@ -331,9 +331,10 @@ def init_params(config: ModelConfig, key: Key[Array, ""], *, dtype: DTypeLike, m
 def _exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
     """Returns an array of the base in `dtype` (None: its own), unpacked and with its adapters added."""
     weights = get(params, row.path)
-    of_projection = get(params, row.path[:-1])
-    if row.path[-1] == "kernel" and "lora_a" in of_projection:
-        return merged_kernel(of_projection).astype(dtype or weights.dtype)
+    if row.path[-1] == "kernel" and row.path[:-2] == ("layers",):
+        of_projection = with_shared(params["layers"])[row.path[-2]]
+        if "lora_a" in of_projection:
+            return merged_kernel(of_projection).astype(dtype or weights.dtype)
     return dense(weights, dtype or weights.dtype)
 
 

@@ -18,7 +18,7 @@ from easydel.models.config import ModelConfig
 from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
 from easydel.models.kinds import Layer, Rope
 from easydel.models.layers import gated_mlp, linear, rms_norm
-from easydel.models.lora import with_dropout
+from easydel.models.lora import with_dropout, with_shared
 from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import Angles, rotary, rotate
@@ -47,7 +47,7 @@ COMPILER_OPTIONS: dict[str, str | bool | int] = {
 # Slots in a chunk of `per_token.in_chunks`: of 128 to 1024 the fastest on CPU, and what a batch is rounded up to.
 CHUNK = 512
 # The weights of a layer that are used before attention; the others are used after it.
-_BEFORE_ATTENTION = ("attention_norm", "query", "key", "value", "query_norm", "key_norm")
+_BEFORE_ATTENTION = ("attention_norm", "qkv", "query", "key", "value", "query_norm", "key_norm")
 
 PRECISIONS = ("default", "high", "highest")
 # Those policies of `jax.checkpoint_policies` that are policies, not functions that make one.
@@ -269,6 +269,7 @@ class Decoder:
     def _before_attention(
         self, layer: Params, turned: Angles | None, x: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        layer = with_shared(layer)
         with self._in_precision():
             normed = self._normed(x, layer, "attention_norm")
             query = self._normed(linear("...e,ehd->...hd", normed, layer["query"]), layer, "query_norm")
@@ -282,7 +283,7 @@ class Decoder:
     ) -> tuple[jax.Array, jax.Array | None]:
         """Returns (the residual stream after attention and MLP, which experts each token used, see `_mlp`)."""
         x, mixed = inputs
-        scale = self.config.residual_scale
+        layer, scale = with_shared(layer), self.config.residual_scale
         with self._in_precision():
             out = linear("...hd,hde->...e", mixed, layer["output"])
             x = x + scale * self._normed(out, layer, "attention_post_norm")
