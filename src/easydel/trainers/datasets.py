@@ -9,7 +9,7 @@ from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
 from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
-from easydel.sharding import row_shards
+from easydel.sharding import length_shards, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.reference import refuse_stream
 
@@ -145,6 +145,7 @@ def _loader(
         seed=config.seed,
         shuffle=shuffle,
         shards=row_shards(model.decoder.mesh),
+        parts=length_shards(model.decoder.mesh),
         length_cost=_length_cost(model),
         chunk=model.decoder.chunk,
         most_steps=config.max_training_steps,
@@ -167,6 +168,7 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
             buffer_size=config.shuffle_buffer_size,
             seed=config.seed,
             shards=row_shards(model.decoder.mesh),
+            parts=length_shards(model.decoder.mesh),
             length_cost=_length_cost(model),
             chunk=model.decoder.chunk,
         )

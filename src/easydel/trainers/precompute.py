@@ -201,6 +201,8 @@ def _batches_of(loader: Loader, members: Sequence[int], batch_size: int | None) 
     pairs = [loader.pairs[at]._replace(index=place) for place, at in enumerate(members)]
     if batch_size is not None:
         all_pairs = [loader.pairs[at] for at in loader.order(0).tolist()]
-        plan = make_loader(all_pairs, total_batch_size=batch_size, shuffle=False, shards=loader.shards).plan
+        plan = make_loader(
+            all_pairs, total_batch_size=batch_size, shuffle=False, shards=loader.shards, parts=loader.parts
+        ).plan
         loader = replace(loader, total_batch_size=batch_size, gradient_accumulation_steps=1, plan=plan)
     return replace(loader, pairs=pairs, measured=loader.measured[list(members)], seed=None)

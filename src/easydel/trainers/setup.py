@@ -29,6 +29,8 @@ from easydel.trainers.split import ALL_TRAINED, Split
 
 # The fields of a batch that have one value per pair and not per row or slot.
 PER_PAIR = ("lengths", "index", "weight", "margin")
+# Those that have one value per token of a row.
+PER_TOKEN = ("tokens", "segment", "branch", "position")
 # Numbers an optimizer keeps per weight; adafactor keeps rows and columns only.
 _MOMENTS = {"adamw": 2, "muon": 2, "lion": 1, "rmsprop": 1, "adafactor": 0}
 
@@ -245,4 +247,6 @@ def whole_on_mesh(mesh: Mesh) -> NamedSharding:
 
 def _batch_shardings(mesh: Mesh) -> list[NamedSharding]:
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
-    return [whole_on_mesh(mesh) if name in PER_PAIR else by_row for name in Batch._fields]
+    by_token = NamedSharding(mesh, PartitionSpec(None, RULES["rows"], RULES["length"]))
+    places = dict.fromkeys(PER_PAIR, whole_on_mesh(mesh)) | dict.fromkeys(PER_TOKEN, by_token)
+    return [places.get(name, by_row) for name in Batch._fields]
