@@ -3,9 +3,11 @@
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from easydel import processes
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
+from easydel.data.share import Share
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
 from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
@@ -117,7 +119,7 @@ def named_sets(dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, t
 def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str) -> Prepared:
     recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
     try:
-        return prepare_with(recipe, rows)
+        return prepare_with(recipe, rows, Share(processes.number(), processes.count(), processes.gathered))
     except DataError as error:
         raise DataError(f"{words}: {error}") from error
 

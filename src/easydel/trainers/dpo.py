@@ -37,7 +37,6 @@ from easydel.trainers.setup import (
     check_evaluation,
     check_memory,
     check_models,
-    check_processes,
     check_run,
     check_tokenizer,
 )
@@ -92,7 +91,6 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
-        check_processes(arguments)
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
         self.model = model = policy_of(arguments, model)

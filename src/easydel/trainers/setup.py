@@ -80,16 +80,6 @@ def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
         )
 
 
-def check_processes(config: DPOConfig) -> None:
-    """Raises ConfigError for what several processes cannot do together yet."""
-    for name in ("precompute_ref_log_probs", "generation_prompts"):
-        if getattr(config, name) and processes.count() > 1:
-            raise ConfigError(
-                f"{name} = {getattr(config, name)} does not work with several processes yet, and these are "
-                f"{processes.count()}: leave it out, or run one process."
-            )
-
-
 def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) -> None:
     """Raises ConfigError for settings of evaluation that nothing could come of."""
     for name in ("evaluation_steps", "best_metric"):
@@ -222,22 +212,23 @@ def weights_fingerprint(params: PyTree) -> str:
 
 def on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
-    shardings = _batch_shardings(mesh)
+    return jax.tree.unflatten(jax.tree.structure(batch), placed(list(batch), _batch_shardings(mesh)))
+
+
+def placed(arrays: Sequence[np.ndarray], shardings: Sequence[NamedSharding]) -> list[jax.Array]:
+    """Returns arrays on the devices; each process has them whole, and puts its part of them on its own devices."""
     if processes.count() == 1:
-        placed = jax.device_put(list(batch), shardings)
-    else:  # each process has the batch, and puts its rows of it on its own devices
-        placed = [
-            jax.make_array_from_callback(x.shape, place, x.__getitem__)
-            for x, place in zip(batch, shardings, strict=True)
-        ]
-    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+        return jax.device_put(list(arrays), list(shardings))
+    return [
+        jax.make_array_from_callback(x.shape, place, x.__getitem__) for x, place in zip(arrays, shardings, strict=True)
+    ]
 
 
 def form_on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns shape, dtype and place of each array of `on_mesh(batch, mesh)`."""
     forms = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in batch]
-    placed = [form.update(sharding=place) for form, place in zip(forms, _batch_shardings(mesh), strict=True)]
-    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+    with_place = [form.update(sharding=place) for form, place in zip(forms, _batch_shardings(mesh), strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(batch), with_place)
 
 
 def whole_on_mesh(mesh: Mesh) -> NamedSharding:
