@@ -29,6 +29,7 @@ from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
 from easydel.trainers.objective import make_objective
 from easydel.trainers.parts import Ending, Parts
+from easydel.trainers.placement import placement
 from easydel.trainers.reference import make_reference
 from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts
@@ -113,7 +114,7 @@ class DPOTrainer:
         if train_dataset is not None:
             self._train_set = training_set(arguments, train_dataset, processing_class, model)
             check_run(arguments, model, self._train_set.loader, self.total_steps)
-            check_memory(
+            self._needs = check_memory(
                 arguments,
                 model,
                 self._train_set.loader.plan,
@@ -250,6 +251,10 @@ class DPOTrainer:
                     total_steps=self.total_steps,
                 )
             )
+            if mesh.size > 1:
+                held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
+                computed = {name: self._needs[name] for name in ("activations", "logits")}
+                log.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
             parts = Parts(
                 config=config,
                 model=self.model,
