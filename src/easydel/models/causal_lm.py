@@ -24,7 +24,7 @@ from easydel.models.peft import write_adapters
 from easydel.models.quantize import check_quantization, dense, packed_params
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.processes import is_first
-from easydel.sharding import make_mesh, row_shards
+from easydel.sharding import length_shards, make_mesh, row_shards
 from easydel.weights.folder import replace_folder
 from easydel.weights.load import export_specs, export_tensors, shardings_of
 from easydel.weights.safetensors import write_files, write_json
@@ -112,11 +112,11 @@ class CausalLM:
             ConfigError: ids outside the vocabulary, or a mask of another shape.
         """
         tokens, mask = self._checked(input_ids, attention_mask)
-        batch = tokens.shape[0]
-        # Rows are split over devices: fill up with rows that are all padding, and drop them again.
-        filler = ((0, -batch % row_shards(self.decoder.mesh)), (0, 0))
+        (batch, length), mesh = tokens.shape, self.decoder.mesh
+        # Rows and their length are split over devices: fill up with padding, and drop it again.
+        filler = ((0, -batch % row_shards(mesh)), (0, -length % length_shards(mesh)))
         logits = _logits(self.decoder, self.params, np.pad(tokens, filler), np.pad(mask, filler))
-        return Output(logits[:batch])
+        return Output(logits[:batch, :length])
 
     def generate(
         self,

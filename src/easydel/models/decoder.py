@@ -23,7 +23,7 @@ from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import Angles, rotary, rotate
 from easydel.models.stack import run_stack
-from easydel.sharding import constrain
+from easydel.sharding import split_looked_up, split_tokens
 from easydel.softcap import soft_cap
 
 # A nested dict of arrays. What it holds for one configuration is said in `models/rows.py`.
@@ -117,8 +117,8 @@ class Decoder:
         """Returns the hidden states that meet the head, in `dtype`: after the final norm, over `logits_scaling`.
 
         Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
-        must be a multiple of `row_shards(mesh)`. Dropout, of attention and of adapters, happens only with a
-        `dropout_key`.
+        must be a multiple of `row_shards(mesh)`, their length of `length_shards(mesh)`. Dropout, of attention and of
+        adapters, happens only with a `dropout_key`.
         """
         return self.with_routing(params, tokens, segment, branch, position, dropout_key)[0]
 
@@ -234,7 +234,7 @@ class Decoder:
             return self._checkpointed(function)(x, layer)
 
         embedded = rows_at(params["embedding"], tokens, self.dtype) * config.embedding_scale
-        x = constrain(embedded, ("rows", "length", "residual"), self.mesh, name="tokens")
+        x = split_looked_up(embedded, self.mesh)
         with self._in_precision():
             x, kept = run_stack(step, x, params["layers"], (cache, keys), config.layers, unrolled=not self.scan_layers)
         weight = (params["norm"].astype(jnp.float32) + config.norm_offset) / config.logits_scaling
@@ -264,7 +264,7 @@ class Decoder:
         mixed, kept = attention(query, key, value, dropout)
         x, used = per_token(self._after_attention, after, None, (x, mixed))
         routed = None if used is None or counts is None else routing_sums(used, counts)
-        return constrain(x, ("rows", "length", "residual"), self.mesh), (kept, routed)
+        return split_tokens(x, self.mesh), (kept, routed)
 
     def _before_attention(
         self, layer: Params, turned: Angles | None, x: jax.Array

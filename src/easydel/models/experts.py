@@ -13,7 +13,7 @@ from easydel.models.grouped import grouped_product, make_groups
 from easydel.models.kinds import Experts
 from easydel.models.layers import activated, linear
 from easydel.models.quantize import dense
-from easydel.sharding import spec_for
+from easydel.sharding import spec_for, token_spec
 
 
 class Routes(NamedTuple):
@@ -56,7 +56,7 @@ def sparse_mlp(
     """Returns, for each token, the weighted sum of down(activation(gate(x)) * up(x)) over its experts.
 
     Only those are computed. On a mesh each device does its share of the experts (axis `ep`) and of their width (`tp`)
-    for the rows that it has, and the shares are added up.
+    for the tokens that it has, and the shares are added up.
     """
     platform = mesh.devices.flat[0].platform
     kernels = [dense(experts[name]["kernel"], x.dtype) for name in ("gate", "up", "down")]
@@ -68,7 +68,7 @@ def sparse_mlp(
         first = jax.lax.axis_index("ep") * kernels[0].shape[0]
         return jax.lax.psum(mix(x, expert - first, weight, *kernels), ("ep", "tp"))
 
-    rows = spec_for(("rows",), x.shape[:1], mesh, name="tokens")
+    tokens = token_spec(x, mesh)
     into, out = (
         spec_for(axes, kernel.shape, mesh, name="experts")  # whole along `embed`, which is split for storage only
         for axes, kernel in (
@@ -76,8 +76,8 @@ def sparse_mlp(
             (("experts", "expert_mlp", "residual"), kernels[2]),
         )
     )
-    specs = (rows, rows, rows, into, into, out)
-    shared = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False)
+    specs = (tokens, tokens, tokens, into, into, out)
+    shared = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=tokens, check_vma=False)
     return shared(x, chosen.expert, chosen.weight, *kernels)
 
 

@@ -31,6 +31,7 @@ from easydel.trainers.metrics import names
 from easydel.trainers.needs import check_memory
 from easydel.trainers.objective import make_objective
 from easydel.trainers.parts import Ending, Parts
+from easydel.trainers.placement import placement
 from easydel.trainers.reference import make_reference
 from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts
@@ -38,7 +39,6 @@ from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
     check_evaluation,
     check_models,
-    check_processes,
     check_run,
     check_tokenizer,
 )
@@ -93,7 +93,6 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
-        check_processes(arguments)
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
         self.model = model = policy_of(arguments, model)
@@ -255,6 +254,10 @@ class DPOTrainer:
                     memory=in_one_line(self._needs, available_bytes(list(mesh.devices.flat))),
                 )
             )
+            if mesh.size > 1:
+                held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
+                computed = {name: self._needs[name] for name in ("activations", "logits")}
+                log.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
             parts = Parts(
                 config=config,
                 model=self.model,
