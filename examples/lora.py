@@ -31,7 +31,7 @@ def main() -> None:
                 learning_rate=1e-3,
                 max_length=128,
                 max_training_steps=options.steps,
-                progress_bar=False,
+                progress_bar_type="none",
             )
             # The second run starts from the adapters of the first, and a copy of these is its reference.
             model = model or load(Path(folder) / "first" / "model", dtype="float32", quantization=options.quantization)

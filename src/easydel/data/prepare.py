@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -86,8 +86,10 @@ class Recipe(NamedTuple):
     cache_directory: str | None
     dataset_num_proc: int | None
 
-    def pairs(self, rows: Iterable[Row], tally: Tally) -> Generator[Pair, None, None]:
-        """Yields the pairs of the rows that are kept, in order, and counts every row in `tally`.
+    def pairs(
+        self, rows: Iterable[Row], tally: Tally, advance: Callable[[int], None] = lambda count: None
+    ) -> Generator[Pair, None, None]:
+        """Yields the pairs of the rows that are kept, in order; counts every row in `tally` and tells `advance` of it.
 
         Raises:
             DataError: a row that cannot be read, an id of `vocab_size` or more or, in the end, no row left.
@@ -101,6 +103,7 @@ class Recipe(NamedTuple):
                 _check_ids(row.joined, self.vocab_size, row.number)
                 cut = _cut(row, self.limits, known)
                 tally.add(row.joined, cut)
+                advance(1)
                 if cut.pair is not None:
                     yield cut.pair
         if not tally.rows:
@@ -173,10 +176,10 @@ def prepare(
     return prepare_with(recipe, rows)
 
 
-def prepare_with(recipe: Recipe, rows: Iterable[Row]) -> Prepared:
-    """Returns the pairs of a dataset and counts of what was cut, see `prepare`."""
+def prepare_with(recipe: Recipe, rows: Iterable[Row], advance: Callable[[int], None] = lambda count: None) -> Prepared:
+    """Returns the pairs of a dataset and counts of what was cut, see `prepare`; `advance` is told as rows are done."""
     tally = Tally()
-    pairs = list(recipe.pairs(rows, tally))
+    pairs = list(recipe.pairs(rows, tally, advance))
     warn_of_identical(tally, stacklevel=6)  # the caller of DPOTrainer
     return Prepared(pairs, tally.counts())
 
