@@ -166,7 +166,7 @@ def test_each_held_out_set_has_metrics_of_its_own(tmp_path, capsys):
     assert "eval_loss" not in result.metrics
     assert run.evaluate() == run.evaluate({"easy": easy, "hard": hard})
     shown = capsys.readouterr().out
-    for words in ("held out, hard: 2 of 2 rows kept", "step 1/1  eval_easy_loss", "step 1/1  eval_hard_loss"):
+    for words in ("rows, held out, hard  2 of 2 rows kept", "step 1/1  eval_easy_loss", "step 1/1  eval_hard_loss"):
         assert words in shown
     assert result.summary.split("\n")[0].split() == ["training", "easy", "hard"]
     assert list(read_json(tmp_path / "dpo" / "data.json")) == ["train", "eval_easy", "eval_hard"]

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from easydel.display.screens import SECONDS_UNSEEN
@@ -63,11 +64,15 @@ class RichScreen:
         progress = Progress(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}", style="bold", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[amount]}", markup=False),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="cyan", markup=False),
+            TextColumn(
+                "{task.fields[note]}",
+                style="cyan",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
+            ),
             console=self._console,
             refresh_per_second=4,
             redirect_stdout=self.shows_figures,

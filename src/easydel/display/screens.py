@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 60.0  # of one piece of work, in a log file
 SECONDS_BETWEEN_OBJECTS = 1.0  # of one piece of work, for a program
 SECONDS_UNSEEN = 0.5  # what is done sooner has no bar
-_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} {remaining} left{postfix}"
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {remaining}{postfix}"  # 80 columns hold it
 _COUNT = "{desc} {n_fmt} {unit} {elapsed}"  # of nobody knows how much
 _CLOCK = "{desc} {elapsed}"  # where there is nothing to count
 
@@ -97,11 +98,17 @@ class TqdmScreen:
                 miniters=0,
                 leave=work.stays,
                 delay=SECONDS_UNSEEN if work.total is not None and not work.stays else 0,
-                dynamic_ncols=True,
+                **_dimensions(),
                 bar_format=_BAR if work.total is not None else _COUNT if work.unit else _CLOCK,
                 file=sys.stderr,
             )
         )
+
+
+def _dimensions() -> dict[str, Any]:
+    """A terminal that does not know its size, as in a container, says 0; tqdm would hide every bar on it."""
+    columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    return {"dynamic_ncols": True} if columns and lines else {"ncols": columns or 80, "nrows": lines or 24}
 
 
 class _TqdmBar:
