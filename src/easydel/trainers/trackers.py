@@ -33,9 +33,9 @@ class Trackers:
     def __init__(self, names: Sequence[str], about: About, *, display: Display = SILENT) -> None:
         self._display = display
         about = about._replace(settings=without_secrets(about.settings))
-        self._lines = [_Line(name, about) for name in names if _is_installed(name)]
         # Some print how to look at them as they start, which would break a bar or a line of JSON.
         with contextlib.redirect_stdout(io.StringIO()):
+            self._lines = [_Line(name, about) for name in names if _is_installed(name)]
             wait([line.started for line in self._lines], timeout=SECONDS_TO_START)
         for line in self._lines:
             line.check()
