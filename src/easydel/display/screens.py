@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from easydel.display.work import Bar, Work, duration
+from easydel.display.words import duration
+from easydel.display.work import Bar, Work
 
 if TYPE_CHECKING:
     from tqdm import tqdm

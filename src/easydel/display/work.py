@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from easydel.display.words import size
+
 
 class Bar(Protocol):
     """What shows one piece of work: a bar on a terminal, a line now and then, an object for a program, or nothing."""
@@ -106,27 +108,3 @@ class Silent:
 
     def close(self, work: Work, *, failed: bool) -> None:
         """Shows nothing."""
-
-
-def size(count: float) -> str:
-    """Returns a number of bytes as people write it.
-
-    >>> size(900), size(3_500_000), size(16_060_000_000)
-    ('900 B', '3.5 MB', '16.1 GB')
-    """
-    if count < 1000:
-        return f"{count:.0f} B"
-    power = next((power for power in (1, 2, 3) if count < 1000 ** (power + 1)), 4)
-    return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
-
-
-def duration(seconds: float) -> str:
-    """Returns a time as people write it.
-
-    >>> duration(3.14), duration(192), duration(7384)
-    ('3.1 s', '3 min 12 s', '2 h 03 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

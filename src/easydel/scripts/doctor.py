@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import easydel
-from easydel.display.work import size
+from easydel.display.words import labelled, size
 from easydel.memory import machine_memory
-from easydel.trainers.summary import labelled
 
 LEAST_DISK, LEAST_MEMORY = 2_000_000_000, 1_000_000_000
 SECONDS_FOR_JAX = 120.0

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from easydel.display.display import SILENT, Display
-from easydel.display.work import duration
+from easydel.display.words import duration
 from easydel.trainers.trackers import Trackers
 
 Metrics = Mapping[str, float]

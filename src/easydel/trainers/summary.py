@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from easydel.data.prepare import Counts
-from easydel.display.work import duration
+from easydel.display.words import duration, labelled
 from easydel.trainers.best import Goal
 from easydel.trainers.log import read_metrics
 from easydel.trainers.parts import Ending
@@ -98,17 +98,6 @@ def summary(
     below: dict[str, Any] = {**facts, **{f"rows, {title(name)}": counts.summary() for name, counts in data.items()}}
     below |= {what: place for what, place in places.items() if place is not None}
     return "\n".join([*rows, "", labelled(below)])
-
-
-def labelled(facts: Mapping[str, Any]) -> str:
-    """Returns a line for each fact, its label before it, the facts below one another.
-
-    >>> print(labelled({"steps": 75, "rows, train": "all"}))
-    steps        75
-    rows, train  all
-    """
-    label = max(12, *(len(what) + 2 for what in facts))
-    return "\n".join(f"{what:<{label}}{text}" for what, text in facts.items())
 
 
 def _number(value: float | None) -> str:

@@ -49,7 +49,7 @@ class _Wandb:
     def __init__(self, about: About) -> None:
         import wandb  # pyright: ignore[reportMissingImports]  # an extra
 
-        self._wandb = wandb
+        self._wandb: Any = wandb
         kept = about.folder / "wandb" / "run_id"
         # Whoever is not logged in would be asked on the terminal, in the middle of the run.
         online = "WANDB_MODE" in os.environ or wandb.login(prompt=False, verify=False)
@@ -89,7 +89,7 @@ class _Trackio:
     def __init__(self, about: About) -> None:
         import trackio  # pyright: ignore[reportMissingImports]  # an extra
 
-        self._trackio = trackio
+        self._trackio: Any = trackio
         self._run = trackio.init(
             project=PROJECT,
             name=about.name,
