@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+import easydel
 from easydel.data.loader import Loader, Position
 from easydel.data.prepare import Counts
 from easydel.data.stream import StreamLoader
-from easydel.errors import ConfigError
+from easydel.errors import ConfigError, Interrupted
 from easydel.losses import Scalar
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import CHUNK, without_own_dropout
@@ -30,8 +31,8 @@ from easydel.trainers.metrics import names
 from easydel.trainers.objective import make_objective
 from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.reference import make_reference
-from easydel.trainers.report import write_report
-from easydel.trainers.run_folder import RunFolder, open_together, write_counts
+from easydel.trainers.report.page import write_report
+from easydel.trainers.run_folder import RunFolder, open_together, write_counts, write_json
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
     check_evaluation,
@@ -129,8 +130,8 @@ class DPOTrainer:
     def train(self) -> TrainResult:
         """Trains to the end of the last epoch, or `max_training_steps`, and returns the trained model.
 
-        Writes the run folder as it goes: `config.yaml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `report.html`,
-        `model/`.
+        Writes the run folder as it goes: `config.yaml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `run.json`,
+        `report.html`, `model/`.
 
         Raises:
             Interrupted: SIGTERM, SIGINT or the stop button of a notebook asked the run to end. It has finished its step
@@ -271,17 +272,18 @@ class DPOTrainer:
                 checkpointer=checkpointer,
                 log=log,
             )
-            return start, Loop(parts, saved).run()
+            try:
+                return start, Loop(parts, saved).run()
+            except (Interrupted, ConfigError):
+                self._report(folder, {})  # how far it came, and what it looked like where steps were skipped
+                raise
 
     def _finish(self, ending: Ending, folder: RunFolder, checkpoint: Path | None, start: int) -> TrainResult:
         """Writes the report and the model, and says what came out."""
         config, metrics = self.arguments, ending.metrics
         write_counts(folder.path, self.counts)  # again, as a stream was read only now
         facts = facts_of(ending, self._goal, folder.path, start=start, total_steps=self.total_steps)
-        places = {"checkpoint": checkpoint}
-        if is_first():
-            facts_shown = {"model": self.model.origin.name, **facts}
-            places = {"report": write_report(folder.path, config.model_name, config.to_dict(), facts_shown), **places}
+        places = {"report": self._report(folder, facts), "checkpoint": checkpoint}
         if config.do_last_save:
             places["model"] = folder.path / "model"
             self.save_pretrained(folder.path / "model")
@@ -291,6 +293,17 @@ class DPOTrainer:
         best = ending.best
         step, value = (None, None) if best is None or best.step is None else (best.step, best.value)
         return TrainResult(self.model, metrics, checkpoint, step, value, text, ending.step, ending.skipped)
+
+    def _report(self, folder: RunFolder, facts: Mapping[str, str]) -> Path | None:
+        """Writes `run.json`, what a run was made of and did, and `report.html`, whose path is returned."""
+        if not is_first():
+            return None
+        devices = self.model.decoder.mesh.devices
+        made = (
+            f"easydel-dpo {easydel.__version__}, jax {jax.__version__}, {devices.size} x {devices.flat[0].device_kind}"
+        )
+        write_json(folder.path / "run.json", {"model": self.model.origin.name, **facts, "made with": made})
+        return write_report(folder.path)
 
     def _trained_on(self) -> TrainSet:
         if self._train_set is None:

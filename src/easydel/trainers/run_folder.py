@@ -130,8 +130,12 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
-    """Writes `data.json`: what became of the rows of each dataset."""
-    write_json(folder / "data.json", {name: each._asdict() for name, each in counts.items()})
+    """Writes `data.json`: what became of the rows of each dataset, and how long its pairs are."""
+
+    def plain(counts: "Counts") -> dict[str, Any]:
+        return counts._asdict() | {"lengths": {part: bars._asdict() for part, bars in counts.lengths.items()}}
+
+    write_json(folder / "data.json", {name: plain(each) for name, each in counts.items()})
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:

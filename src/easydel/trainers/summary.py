@@ -14,6 +14,7 @@ from easydel.trainers.best import Goal
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
 from easydel.trainers.parts import Ending
+from easydel.trainers.report.run import title
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.split import split_of, trained_share
 from easydel.weights.table import Row
@@ -72,17 +73,6 @@ def _losses(config: DPOConfig) -> str:
     return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, (_, weight) in weighted) + (
         "" if config.rpo_alpha is None else f" + {config.rpo_alpha:g} sft"
     )
-
-
-def title(name: str) -> str:
-    """Returns what people read for `train`, `eval` or `eval_<name>`.
-
-    >>> title("train"), title("eval"), title("eval_hard")
-    ('train', 'held out', 'held out, hard')
-    """
-    if name == "train":
-        return name
-    return "held out" + (f", {name.removeprefix('eval_')}" if name != "eval" else "")
 
 
 def facts_of(ending: Ending, goal: Goal | None, folder: Path, *, start: int, total_steps: int) -> dict[str, str]:
