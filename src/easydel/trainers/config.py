@@ -62,6 +62,18 @@ class DPOConfig:
     do_last_save: bool = option(True, "write the trained model, a Hugging Face folder, at the end")
     log_steps: int = option(10, "log metrics every so many steps", at_least=1)
     log_logit_metrics: bool = option(True, "also log entropy, logits/chosen, logits/rejected and token accuracy")
+    profile_steps: int | None = option(
+        None,
+        "trace so many steps with jax.profiler, from the third on, into profile/ of the run folder; none traces none",
+        at_least=1,
+    )
+    push_to_hub: bool = option(
+        False, "upload the trained model and its card to the Hugging Face Hub at the end, by the token of hf auth login"
+    )
+    hub_model_id: str | None = option(
+        None, "where to on the hub, such as me/tuned; none is model_name, under your own account"
+    )
+    hub_private_repo: bool = option(False, "make a new repository on the hub private")
     progress_bar: bool = option(True, "show a progress bar")
     use_wandb: bool = option(False, "also log to Weights & Biases, when it is installed")
 
@@ -418,6 +430,9 @@ def _check_needed(config: DPOConfig) -> None:
         ("early_stopping_patience", "best_metric", "such as 'eval_loss'"),
         ("early_stopping_patience", "evaluation_steps", "the steps between two evaluations"),
         ("early_stopping_threshold", "early_stopping_patience", "the evaluations to wait"),
+        ("push_to_hub", "do_last_save", "which writes what is uploaded"),
+        ("hub_model_id", "push_to_hub", "True"),
+        ("hub_private_repo", "push_to_hub", "True"),
         ("generation_interval", "generation_prompts", "how many prompts to answer"),
         ("generation_max_new_tokens", "generation_prompts", "how many prompts to answer"),
         ("ref_model_sync_steps", "sync_ref_model", "True"),

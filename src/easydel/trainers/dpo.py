@@ -30,6 +30,7 @@ from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
 from easydel.trainers.objective import make_objective
 from easydel.trainers.parts import Ending, Parts
+from easydel.trainers.profile import Profile
 from easydel.trainers.reference import make_reference
 from easydel.trainers.report.page import write_report
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts, write_json
@@ -241,7 +242,9 @@ class DPOTrainer:
         place = Position(saved.progress.epoch, saved.progress.batch)
         steps, mesh = self.total_steps - start, self.model.decoder.mesh
         compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
-        with log, compiling(data.loader, place, steps, mesh) as ahead:
+        # One process of several is enough to see what a step does; two of one machine would write the same file.
+        profile = Profile(folder.path / "profile", config.profile_steps if is_first() else None, ahead=steps)
+        with log, profile, compiling(data.loader, place, steps, mesh) as ahead:
             log.say(
                 greeting(
                     config,
@@ -271,6 +274,7 @@ class DPOTrainer:
                 folder=folder.path,
                 checkpointer=checkpointer,
                 log=log,
+                profile=profile,
             )
             try:
                 return start, Loop(parts, saved).run()
