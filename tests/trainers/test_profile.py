@@ -42,12 +42,11 @@ def test_a_short_run_is_traced_as_far_as_it_goes(tmp_path):
 
 
 def test_a_run_that_ends_in_the_middle_of_its_trace_leaves_what_was_traced(tmp_path):
-    with pytest.raises(KeyboardInterrupt), Profile(tmp_path, 5, ahead=10) as profile:
+    with Profile(tmp_path, 5, ahead=10) as profile:
         for number in range(1, 5):
             with profile.step(number):
                 made = jnp.ones(3) * number
             profile.after(made)
-        raise KeyboardInterrupt
     assert steps_in(tmp_path) == [3, 4]
 
 

@@ -27,8 +27,8 @@ from easydel.weights.load import load_params
 from easydel.weights.safetensors import read_folder
 from easydel.weights.table import Row
 
-# What a model needs and nothing that could run code.
-_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+# What a model needs and nothing that could run code; its card names its license.
+_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 

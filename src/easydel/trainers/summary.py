@@ -119,7 +119,7 @@ def summary(
     metrics: Mapping[str, float],
     facts: Mapping[str, str],
     data: Mapping[str, Counts],
-    places: Mapping[str, Path | None],
+    places: Mapping[str, Path | str | None],
 ) -> str:
     """Returns the last metrics as a table, training beside each evaluation, then facts, rows, and where things are.
 

@@ -13,6 +13,7 @@ from easydel.trainers.report.lengths import lengths_of
 from easydel.trainers.report.run import Run, read_run, title
 from easydel.trainers.report.scale import share
 from easydel.trainers.report.tables import (
+    Table,
     accounting_of,
     answers_of,
     differing,
@@ -101,7 +102,7 @@ def environment() -> Environment:
     loaded.globals |= {
         "box": {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
     }
-    loaded.filters |= {"pointed_at": pointed_at, "share": share}
+    loaded.filters |= {"pointed_at": pointed_at, "share": share, "markdown": markdown}
     return loaded
 
 
@@ -111,3 +112,17 @@ def pointed_at(drawing: Drawing) -> list[dict[str, Any]]:
         {"label": each.label, "color": each.color, "at": each.at, "x": each.x, "y": each.y, "values": each.values}
         for each in drawing.shapes
     ]
+
+
+def markdown(table: Table) -> str:
+    """Returns a table as Markdown writes it.
+
+    >>> print(markdown(Table(["metric", "step 0"], [["loss", "a|b"]])))
+    | metric | step 0 |
+    |---|---|
+    | loss | a\\|b |
+    """
+    rows = [table.heads, ["---"] * len(table.heads), *table.rows]
+    lines = ["|".join(["", *(f" {cell} ".replace("|", "\\|") for cell in row), ""]) for row in rows]
+    lines[1] = lines[1].replace(" ", "")
+    return "\n".join(lines)

@@ -40,12 +40,6 @@ class Run(NamedTuple):
         points = self.points(metric)
         return points[-1][1] if points else None
 
-    @property
-    def changed(self) -> dict[str, Any]:
-        """The settings that are not the default."""
-        defaults = DPOConfig().to_dict()
-        return {name: value for name, value in self.settings.items() if value != defaults.get(name)}
-
 
 def read_run(folder: Path) -> Run:
     """Returns what the files in a run folder say.
@@ -69,6 +63,13 @@ def read_run(folder: Path) -> Run:
         facts=read_json(folder / "run.json"),
         best=read_json(folder / "best.json").get("step"),
     )
+
+
+def changed(config: DPOConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run that are not the default."""
+    settings = config.to_dict() if isinstance(config, DPOConfig) else config
+    defaults = DPOConfig().to_dict()
+    return {name: value for name, value in settings.items() if value != defaults.get(name)}
 
 
 def title(name: str) -> str:

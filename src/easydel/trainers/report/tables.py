@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from easydel.trainers.report.run import NAMES, Run, by_prompt, title, when
+from easydel.trainers.report.run import NAMES, Run, by_prompt, changed, title, when
 from easydel.trainers.report.scale import number, share
 
 # Metrics that are a part of one.
@@ -119,9 +119,9 @@ def answers_of(samples: Sequence[Mapping[str, Any]]) -> list[Answers]:
 
 def settings_of(run: Run) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Returns the settings that were changed, and those that are the default."""
-    changed = run.changed
-    rest = {name: value for name, value in run.settings.items() if name not in changed}
-    return _plain(changed), _plain(rest)
+    different = changed(run.settings)
+    rest = {name: value for name, value in run.settings.items() if name not in different}
+    return _plain(different), _plain(rest)
 
 
 def _plain(values: Mapping[str, Any]) -> list[tuple[str, str]]:
