@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError, HTTPError
 
 from easydel.errors import ConfigError
 
@@ -27,7 +27,7 @@ def open_repository(name: str, *, private: bool, token: str | None = None) -> st
         return HfApi(token=token).create_repo(name, private=private or None, exist_ok=True).repo_id
     except HFValidationError as error:
         raise ConfigError(f"hub_model_id = {name!r} is no name for a repository: {_first(error)}") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ConfigError(f"the hub does not let us write to {name!r}: {_first(error)} {_WAY_OUT}") from None
 
 
@@ -40,7 +40,7 @@ def upload(folder: Path, repository: str, *, token: str | None = None) -> str:
     api = HfApi(token=token)
     try:
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Model trained with easydel-dpo")
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise ConfigError(
             f"{folder} could not be uploaded to {repository}: {_first(error)} It is whole; try again with "
             f"`hf upload {repository} {folder}`."
