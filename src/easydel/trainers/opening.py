@@ -15,9 +15,9 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.quantize import quantization_of
 from easydel.models.rows import weight_rows
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.report.run import title
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.split import Split
-from easydel.trainers.summary import title
 from easydel.weights.table import Row
 
 # What trackers are told besides the settings.
