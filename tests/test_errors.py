@@ -1,0 +1,72 @@
+"""The error index: each message on the page is raised, and each message of the code is on the page."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oracles.errors.page import CASES, PAGE, entries, messages, place_in, shown
+
+SOURCE = Path(__file__).parents[1] / "src" / "easydel"
+KINDS = ("ConfigError", "DataError", "WeightsError", "FlagError")
+# Errors that a user does not meet, by module, and why.
+INNER = {
+    "attention.py": "a backend is chosen that can do what the model needs",
+    "data/pack.py": "shapes are chosen from the pairs",
+    "data/shapes.py": "shapes are chosen from the pairs",
+    "launch/ray.py": "needs a Ray cluster: tests/launch/test_ray.py",
+}
+
+
+@pytest.fixture(scope="module")
+def raised(tmp_path_factory) -> dict[str, list[str]]:
+    place = place_in(tmp_path_factory.mktemp("errors"))
+    return {
+        heading: messages(heading, place._replace(folder=place.folder / str(number)))
+        for number, heading in enumerate(CASES)
+    }
+
+
+def templates() -> Iterator[tuple[str, str]]:
+    """Yields the place of each error in the code, with a regular expression for its message."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = str(path.relative_to(SOURCE))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS and node.args:
+                yield f"{name}:{node.lineno}", pattern(node.args[0])
+
+
+def pattern(node: ast.expr) -> str:
+    """Returns a regular expression for the text that an expression gives, `.*` for what is not written out."""
+    if isinstance(node, ast.Constant):
+        return re.escape(" ".join(str(node.value).split(" ")))
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(pattern, node.values))
+    if isinstance(node, ast.BinOp):
+        return pattern(node.left) + pattern(node.right)
+    return ".*"
+
+
+def test_the_page_has_the_headings_of_the_cases():
+    assert list(entries()) == list(CASES)
+    assert re.findall(r"^### (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE) == list(CASES)
+
+
+@pytest.mark.parametrize("heading", CASES)
+def test_what_the_page_says_is_what_is_raised(heading, raised):
+    """`python -m oracles.errors` in `tests/` writes the page anew."""
+    assert entries()[heading] == [shown(said) for said in raised[heading]]
+
+
+def test_every_message_of_the_code_is_on_the_page(raised):
+    said = [each for group in raised.values() for each in group]
+    missing = [
+        f"{place} {expression}"
+        for place, expression in templates()
+        if place.rpartition(":")[0] not in INNER
+        and len(expression.replace(".*", "")) > 12  # else it hands on what another error said
+        and not any(re.fullmatch(expression, each) for each in said)
+    ]
+    assert missing == [], "\n".join(missing)
