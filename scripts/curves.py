@@ -1,7 +1,7 @@
 """Makes the plots of docs/curves.md: trains the quick start's model well and in three bad ways, and draws the logs.
 
-    python scripts/curves.py               trains, a few minutes, and draws
-    python scripts/curves.py --draw RUNS   draws the runs in a folder again
+python scripts/curves.py               trains, a few minutes, and draws
+python scripts/curves.py --draw RUNS   draws the runs in a folder again
 """
 
 import argparse

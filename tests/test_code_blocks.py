@@ -18,9 +18,7 @@ from easydel.trainers.config import DPOConfig
 from oracles.blocks import KINDS, PAGES, ROOT, Block, blocks_of, commands, flags_of
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
-RUN = [
-    block for block in BLOCKS if block.kind in ("python", "bash") and block.reason is None and not block.is_session
-]
+RUN = [block for block in BLOCKS if block.kind in ("python", "bash") and block.reason is None and not block.is_session]
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is most of the time
 
 

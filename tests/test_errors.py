@@ -11,13 +11,16 @@ from oracles.errors.page import CASES, PAGE, entries, messages, place_in, shown
 
 SOURCE = Path(__file__).parents[1] / "src" / "easydel"
 KINDS = ("ConfigError", "DataError", "WeightsError", "FlagError")
-# Errors that a user does not meet, by module, and why.
-INNER = {
-    "attention.py": "a backend is chosen that can do what the model needs",
-    "data/pack.py": "shapes are chosen from the pairs",
-    "data/shapes.py": "shapes are chosen from the pairs",
-    "launch/ray.py": "needs a Ray cluster: tests/launch/test_ray.py",
-}
+# Errors that are not on the page: the module, how they begin ("" for all of it), and why.
+LEFT_OUT = (
+    ("data/pack.py", "", "shapes are chosen from the pairs"),
+    ("data/shapes.py", "", "shapes are chosen from the pairs"),
+    ("weights/safetensors.py", "Writing ", "what is written is counted beforehand"),
+    ("launch/ray.py", "", "needs a cluster; tests/launch/test_ray.py raises it"),
+    ("data/read.py", "a process of dataset_num_proc", "a process must be killed; tests/data/test_read.py does"),
+    ("scripts/finetune/dpo.py", ".* of .* steps were skipped", "a whole run; tests/scripts/finetune raises it"),
+)
+HANDED_ON = 20  # letters of its own that a message has at least, which does more than name the place of another
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,10 @@ def pattern(node: ast.expr) -> str:
     return ".*"
 
 
+def plain(expression: str) -> str:
+    return expression.replace("\\", "")
+
+
 def test_the_page_has_the_headings_of_the_cases():
     assert list(entries()) == list(CASES)
     assert re.findall(r"^### (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE) == list(CASES)
@@ -65,8 +72,10 @@ def test_every_message_of_the_code_is_on_the_page(raised):
     missing = [
         f"{place} {expression}"
         for place, expression in templates()
-        if place.rpartition(":")[0] not in INNER
-        and len(expression.replace(".*", "")) > 12  # else it hands on what another error said
+        if len(expression.replace(".*", "")) > HANDED_ON
         and not any(re.fullmatch(expression, each) for each in said)
+        and not any(
+            place.startswith(f"{module}:") and plain(expression).startswith(words) for module, words, _ in LEFT_OUT
+        )
     ]
     assert missing == [], "\n".join(missing)

@@ -1,5 +1,6 @@
 """Errors in models: config.json, weights, adapters, what is asked of a loaded model."""
 
+import dataclasses
 import json
 import shutil
 import struct
@@ -22,6 +23,7 @@ from oracles.tiny import ONE_DEVICE, tiny_model
 
 SOURCE = MODELS["llama-gqa"]
 QWEN_MOE = {**SOURCE, "model_type": "mixtral", "num_local_experts": 2, "num_experts_per_tok": 1}
+WINDOWS = ["sliding_attention"] * MODELS["gemma2"]["num_hidden_layers"]
 PEFT = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
 
 
@@ -114,12 +116,16 @@ def other_adapters(place: Place) -> object:
     return model().load_adapter(write_adapters(place.folder / "peft", "lora"))
 
 
-def wide_adapters(place: Place) -> object:
-    made = model().apply_lora(rank=2, target_modules=["q_proj"])
-    made.save_pretrained(place.folder / "peft")
-    settings = json.loads((place.folder / "peft" / "adapter_config.json").read_text())
-    place.file("peft/adapter_config.json", json.dumps({**settings, "r": 3}))
-    return model().load_adapter(place.folder / "peft")
+def changed_adapters(**changes: Any) -> Case:
+    """Adapters of rank 2 on q_proj, with other settings than they were made with."""
+
+    def read(place: Place) -> object:
+        model().apply_lora(rank=2, target_modules=["q_proj"]).save_pretrained(place.folder / "peft")
+        settings = json.loads((place.folder / "peft" / "adapter_config.json").read_text())
+        place.file("peft/adapter_config.json", json.dumps({**settings, **changes}))
+        return model().load_adapter(place.folder / "peft")
+
+    return read
 
 
 def no_base(place: Place) -> object:
@@ -177,6 +183,8 @@ CASES: Cases = {
             {**MODELS["smollm3"], "no_rope_layers": [1]},
         ),
         lambda place: ModelConfig.from_hf({**QWEN_MOE, "num_experts_per_tok": 9}),
+        lambda place: ModelConfig.from_hf({**MODELS["gemma2"], "sliding_window": None, "layer_types": WINDOWS}),
+        lambda place: dataclasses.replace(ModelConfig.from_hf(SOURCE), vocab_size=65).to_hf(),
     ],
     "Positions": [
         rope(rope_type="spiral"),
@@ -226,6 +234,7 @@ CASES: Cases = {
     "Options of loading": [
         loaded(dtype="int8"),
         loaded(precision="exact"),
+        loaded(precision=3),
         loaded(attn_mechanism="vanila"),
         loaded(gradient_checkpointing="nothing_savable"),
         loaded(config_kwargs={"dtyp": "float32"}),
@@ -260,7 +269,8 @@ CASES: Cases = {
         adapters(modules_to_save=["lm_head"]),
         adapters(),
         other_adapters,
-        wide_adapters,
+        changed_adapters(r=3),
+        changed_adapters(target_modules=["q_proj", "k_proj"]),
         no_base,
     ],
     "Generation": [

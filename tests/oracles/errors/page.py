@@ -12,7 +12,9 @@ from oracles.tokenizers import tiny_tokenizer
 
 PAGE = Path(__file__).parents[3] / "docs" / "errors.md"
 CASES: Cases = {**settings.CASES, **rows.CASES, **models.CASES, **runs.CASES}
-_ENTRY = re.compile(r"^### (?P<heading>.+)\n(?P<words>(?:(?!^#).*\n)*?)```text\n(?P<messages>(?:.*\n)*?)```$", re.MULTILINE)
+_ENTRY = re.compile(
+    r"^### (?P<heading>.+)\n(?P<words>(?:(?!^#).*\n)*?)```text\n(?P<messages>(?:.*\n)*?)```$", re.MULTILINE
+)
 
 
 def place_in(folder: Path) -> Place:

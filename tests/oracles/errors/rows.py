@@ -1,14 +1,17 @@
 """Errors in data: rows, their files, and where they are looked for."""
 
 import gzip
+import warnings
 from typing import Any
 
 from easydel.data.cache import open_cache
+from easydel.data.format import to_preference
 from easydel.data.loader import START, Position
 from easydel.data.mix import mix
 from easydel.data.pair import Limits
 from easydel.data.prepare import prepare
 from easydel.data.source import load_rows, stream_rows
+from easydel.scripts.finetune import dpo
 from easydel.scripts.loading import load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import named_sets
@@ -70,6 +73,20 @@ class NoEnd:
         return 3
 
 
+class Unsendable(NoEnd):
+    """A tokenizer that cannot be sent to another process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("it holds an open file")
+
+
+def trained_on(place: Place) -> object:
+    """The command line, with a row that has no answer."""
+    files = ["--repo_id", str(place.model), "--dataset_name", str(place.file("pairs.jsonl", '{"prompt": "sky"}'))]
+    settings = ["--sharding_axis", "1,1,1,1,1", "--no_compilation_cache", "--save_directory", str(place.folder)]
+    return dpo.train(*dpo.parse([*files, *settings]))
+
+
 CASES: Cases = {
     "A column is missing": [
         row(prompt="a", chosen="b"),
@@ -78,6 +95,7 @@ CASES: Cases = {
         rows([{"prompt_ids": [1], "chosen_ids": [2]}]),
         row(PLAIN, chosen=[*ASKED, BLUE], rejected=[{"role": "user", "content": "sea"}, RED]),
     ],
+    "Which row, of which file": [trained_on],
     "A value that is no answer": [
         row(**{**GOOD, "prompt": ""}),
         row(**{**GOOD, "rejected": None}),
@@ -106,6 +124,7 @@ CASES: Cases = {
         row(PLAIN, **CHAT, chat_template_kwargs={"tokenize": True}),
         row("{{ raise_exception('roles must alternate') }}", **CHAT),
         row(**CHAT),
+        lambda place: to_preference(CHAT, 0),
     ],
     "What was given in place of rows": [
         rows("pairs.jsonl"),
@@ -164,6 +183,7 @@ CASES: Cases = {
         lambda place: load_tokenizer(str(place.file("empty/a.txt").parent), None),
         lambda place: load_tokenizer(str(place.file("broken/tokenizer.json", "{}").parent), None),
         rows([GOOD], NoEnd()),
+        rows([GOOD], Unsendable(), dataset_num_proc=2),
     ],
     "Folders of the cache": [
         lambda place: open_cache(str(place.file("taken")), "tokens"),
@@ -178,5 +198,6 @@ def _used(place: Place, *, again: bool = True) -> Any:
     config = DPOConfig(max_training_steps=9, total_batch_size=1, shuffle_train_dataset=False, cache_directory=None)
     loader = training_set(config, iter([IDS] * 3), None, tiny_model()).loader
     if again:
-        list(loader.batches(START, epochs=None))
+        with warnings.catch_warnings(action="ignore"):  # it ends before max_training_steps
+            list(loader.batches(START, epochs=None))
     return loader

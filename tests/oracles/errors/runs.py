@@ -1,5 +1,9 @@
 """Errors of a run: its folder, what it is given, what it continues, its processes."""
 
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from easydel import processes
@@ -25,6 +29,8 @@ def trainer(place: Place, model: CausalLM | None = None, **settings: Any) -> DPO
             "max_length": 32,
             "cache_directory": None,
             "log_steps": 1,
+            "log_logit_metrics": False,
+            "progress_bar": False,
             **settings,
         }
     )
@@ -51,23 +57,31 @@ def little_memory(place: Place) -> object:
         setup.available_bytes = usual
 
 
-SAVED = {"save_steps": 1, "do_last_save": False, "progress_bar": False}
+FROZEN = {"frozen_parameters": "embed_tokens", "reference_model": tiny_model()}
+SAVED = {"save_steps": 1, "do_last_save": False, "num_train_epochs": 2}
 
 
-def continued(change: dict[str, Any], *, before: dict[str, Any] | None = None) -> Case:
-    """A run of one step an epoch, continued with something else."""
+@cache
+def trained(frozen: bool) -> Path:
+    """Returns the folder of a run of two epochs of one step; it is made once, and copied."""
+    folder = Path(tempfile.mkdtemp(prefix="easydel-errors-"))
+    trainer(Place(folder, folder), **SAVED, **(FROZEN if frozen else {})).train()
+    return folder / "runs"
+
+
+def continued(change: dict[str, Any]) -> Case:
+    """That run, continued with something else."""
 
     def run(place: Place) -> object:
-        trainer(place, **{**SAVED, **(before or {})}).train()
+        shutil.copytree(trained("reference_model" in change), place.folder / "runs")
         return trainer(place, **{**SAVED, "resume": "auto", **change}).train()
 
     return run
 
 
 def damaged(place: Place) -> object:
-    run = trainer(place, **SAVED)
-    run.train()
-    for file in (run.arguments.run_folder / "checkpoints" / "1" / "state").glob("ocdbt*/d/*"):
+    shutil.copytree(trained(False), place.folder / "runs")
+    for file in (place.folder / "runs" / "dpo" / "checkpoints" / "2" / "state").glob("ocdbt*/d/*"):
         file.write_bytes(b"")
     return trainer(place, **SAVED, resume="auto").train()
 
@@ -82,7 +96,7 @@ def taken(place: Place) -> object:
 
 
 def later(place: Place) -> object:
-    run = trainer(place, precompute_ref_log_probs=True, do_last_save=False, progress_bar=False)
+    run = trainer(place, precompute_ref_log_probs=True, do_last_save=False)
     run.train()
     return run.evaluate(id_rows(3, seed=5))
 
@@ -117,8 +131,9 @@ CASES: Cases = {
         continued({"train_dataset": id_rows(4, seed=3)}),
         continued({"model": tiny_model(seed=5)}),
         continued({"frozen_parameters": "embed_tokens"}),
+        continued({"model": tiny_model(seed=5), **FROZEN}),
         continued({"model": other(intermediate_size=48)}),
-        continued({"num_train_epochs": 1}, before={"num_train_epochs": 2}),
+        continued({"num_train_epochs": 1}),
         damaged,
     ],
     "Processes": [

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from easydel.data.loader import make_loader
+from easydel.data.loader import Position, make_loader
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import make_objective
 from oracles.errors import Case, Cases, Place
+from oracles.tiny import tiny_pairs
 
 
 def config(**values: Any) -> Case:
@@ -86,7 +87,7 @@ CASES: Cases = {
         config(loss_weights=[1.0, 2.0]),
         config(loss_type=["sigmoid", "sft"], loss_weights=[0.0, 0.0]),
         config(loss_type="exo_pair"),
-        config(loss_type="bco_pair", f_divergence_type="forward_kl"),
+        config(loss_type=["sigmoid", "bco_pair"], f_divergence_type="forward_kl"),
         flags("--loss_type simpo --repo_id m --dataset_name d --refrence_model_repo_id r"),
         flags("--repo_id m --dataset_name d --streaming"),
         flags("--repo_id m"),
@@ -99,6 +100,7 @@ CASES: Cases = {
         config(learning_rate_end=1e-7),
         config(load_best_at_end=True),
         config(loss_type="hinge", label_smoothing=0.1),
+        config(loss_type="bco_pair", f_divergence_type="forward_kl"),
         config(f_alpha_divergence_coef=0.3),
         objective(plain, label_smoothing=0.1),
         objective("sigmoid", router_aux_loss_coef=0.1),
@@ -115,5 +117,6 @@ CASES: Cases = {
         lambda place: make_loader([], total_batch_size=5, gradient_accumulation_steps=2),
         lambda place: make_loader([], total_batch_size=4, seed=-1),
         lambda place: make_loader([], total_batch_size=4),
+        lambda place: next(make_loader(tiny_pairs(4), total_batch_size=4).batches(Position(0, 9), epochs=1)),
     ],
 }
