@@ -58,7 +58,7 @@ def test_every_example_trains(tmp_path):
 
 def test_the_example_of_packed_bases_trains_and_merges(tmp_path):
     said = python(str(EXAMPLES / "qlora.py"), "--steps", "1", "--rank", "2", folder=tmp_path)
-    assert re.search(r"first: margin .* after 1 steps\nsecond: margin .* after 1 steps", said)
+    assert re.search(r"first: loss 0\.69.*\nsecond: loss 0\.69", said)
     assert (tmp_path / "merged" / "model.safetensors").is_file()
 
 

@@ -1,7 +1,7 @@
 """The blocks of code in README.md and docs, what marks them, and a process that runs them.
 
-`python -m oracles.blocks FOLDER PAGE ...` runs the blocks of those pages in a scratch folder, where names on the hub are
-folders of the quick start's model and of some of its pairs.
+`python -m oracles.blocks FOLDER PAGE ...` runs the blocks of those pages in a scratch folder, where names on the hub
+are folders of the quick start's model and of some of its pairs.
 """
 
 import os

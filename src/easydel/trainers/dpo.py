@@ -14,6 +14,7 @@ from easydel.data.prepare import Counts
 from easydel.data.stream import StreamLoader
 from easydel.errors import ConfigError
 from easydel.losses import Scalar
+from easydel.memory import available_bytes, in_one_line
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import CHUNK, without_own_dropout
 from easydel.processes import agreed, is_first
@@ -27,17 +28,17 @@ from easydel.trainers.interrupt import listen
 from easydel.trainers.log import MetricsLog, rewind
 from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
+from easydel.trainers.needs import check_memory
 from easydel.trainers.objective import make_objective
 from easydel.trainers.parts import Ending, Parts
+from easydel.trainers.placement import placement
 from easydel.trainers.reference import make_reference
 from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
     check_evaluation,
-    check_memory,
     check_models,
-    check_processes,
     check_run,
     check_tokenizer,
 )
@@ -92,7 +93,6 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
-        check_processes(arguments)
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
         self.model = model = policy_of(arguments, model)
@@ -104,6 +104,7 @@ class DPOTrainer:
         self._objective = make_objective(arguments, model.config.experts)
         self._goal = goal_of(arguments)
         self._train_set: TrainSet | None = None
+        self._needs: dict[str, int] = {}  # bytes of training by purpose
         self._evaluation_sets: dict[str, PairSet] = {}
         if eval_dataset is not None:
             auxiliary = self._objective.balance is not None
@@ -115,7 +116,7 @@ class DPOTrainer:
         if train_dataset is not None:
             self._train_set = training_set(arguments, train_dataset, processing_class, model)
             check_run(arguments, model, self._train_set.loader, self.total_steps)
-            check_memory(
+            self._needs = check_memory(
                 arguments,
                 model,
                 self._train_set.loader.plan,
@@ -250,8 +251,13 @@ class DPOTrainer:
                     streamed=isinstance(data.loader, StreamLoader),
                     done=start,
                     total_steps=self.total_steps,
+                    memory=in_one_line(self._needs, available_bytes(list(mesh.devices.flat))),
                 )
             )
+            if mesh.size > 1:
+                held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
+                computed = {name: self._needs[name] for name in ("activations", "logits")}
+                log.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
             parts = Parts(
                 config=config,
                 model=self.model,

@@ -28,6 +28,7 @@ from easydel.logprobs import sum_per_side
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import Decoder
 from easydel.models.lora import adds_nothing, without_adapters
+from easydel.processes import is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.precompute import Precompute, Precomputed
 from easydel.trainers.setup import cast, weights_fingerprint, whole_on_mesh
@@ -166,7 +167,7 @@ def make_reference(
             cache=open_cache(config.cache_directory, "reference"),
             mesh=model.decoder.mesh,
             batch_size=config.precompute_ref_batch_size,
-            show=config.progress_bar,
+            show=config.progress_bar and is_first(),
         )
     return Reference(
         source.decoder,

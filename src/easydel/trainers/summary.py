@@ -31,8 +31,13 @@ def greeting(
     streamed: bool,
     done: int,
     total_steps: int,
+    memory: str,
 ) -> str:
-    """Returns what is about to happen: the data as it was read, the steps, where the results will be."""
+    """Returns what is about to happen: the data as it was read, the steps, where the results will be.
+
+    Args:
+        memory: what training needs, see `memory.in_one_line`.
+    """
     lines = [f"{config.model_name}: {_model(config, model)}, {_losses(config)}"]
     for name, counts in data.items():
         first = "the first rows of a stream: " if name == "train" and streamed else ""
@@ -47,6 +52,7 @@ def greeting(
     if not streamed and asked is not None and total_steps < asked:
         epochs = f"{config.num_train_epochs} epoch" + ("s" if config.num_train_epochs > 1 else "")
         lines.append(f"max_training_steps = {asked} is not reached: {epochs} (num_train_epochs) end before.")
+    lines.append(f"memory: {memory}")
     start = f"continuing after step {done} of" if done else "training for"
     lines.append(f"{start} {total_steps} steps of {config.total_batch_size} pairs, in {folder.path}")
     return "\n".join(lines)

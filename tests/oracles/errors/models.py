@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from easydel.attention import resolve_mechanism
 from easydel.models import auto
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
@@ -203,6 +204,10 @@ CASES: Cases = {
     "A model that is not supported": [
         config(model_type="gpt_bigcode"),
         config(hidden_act="sine"),
+        config(model_type="llama4"),
+        lambda place: ModelConfig.from_hf({**MODELS["gemma3"], "use_bidirectional_attention": True}),
+        lambda place: resolve_mechanism("sdpa", platform="gpu", dropout_rate=0.1, score_cap=None),
+        lambda place: resolve_mechanism("sdpa", platform="gpu", dropout_rate=0.0, score_cap=50.0),
         config(quantization_config={"quant_method": "gptq"}),
         folder("config.json", json.dumps({**SOURCE, "quantization_config": {"quant_method": "gptq"}})),
     ],
