@@ -73,6 +73,21 @@ def in_words(needs: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {size / _GIB:.1f}" for name, size in needs.items())
 
 
+def in_one_line(needs: Mapping[str, int], available: int | None) -> str:
+    """Returns what is needed together and for what, and of how much; in MiB where it is less than a GiB.
+
+    >>> in_one_line({"weights": 3 * 1024**3, "optimizer": 6 * 1024**3}, 16 * 1024**3)
+    'at least 9.0 of 16.0 GiB (weights 3.0, optimizer 6.0)'
+    >>> in_one_line({"weights": 3 * 1024**2}, None)
+    'at least 3.0 MiB (weights 3.0)'
+    """
+    total = sum(needs.values())
+    unit, size = ("GiB", _GIB) if total >= _GIB else ("MiB", 1024**2)
+    known = "" if available is None else f" of {available / size:,.1f}"
+    parts = ", ".join(f"{name} {part / size:,.1f}" for name, part in needs.items())
+    return f"at least {total / size:,.1f}{known} {unit} ({parts})"
+
+
 # Limit and use of a container's memory, for both versions of control groups.
 _CONTAINER_FILES = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),

@@ -1,6 +1,5 @@
 """Loads a model from a folder or a Hub id, without torch."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,23 +13,20 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from easydel.display.display import Display, make_display
-from easydel.errors import ConfigError, WeightsError, nearest
+from easydel.errors import ConfigError, nearest
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM, Origin
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import PRECISIONS, Decoder
-from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
+from easydel.models.folders import find_folder, is_adapter_folder, read_config, read_json, read_tensors
 from easydel.models.peft import base_of, read_adapter_config
 from easydel.models.quantize import check_quantization, is_packable, load_packed, packed_bytes
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
 from easydel.processes import is_first
 from easydel.sharding import make_mesh, sharding_for
 from easydel.weights.load import array_bytes, load_params
-from easydel.weights.safetensors import read_folder
 from easydel.weights.table import Row
 
-# What a model needs and nothing that could run code.
-_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -102,12 +98,12 @@ class AutoEasyDeLModelForCausalLM:
         )
         options = _merged(given, config_kwargs)
         display = make_display(progress_bar_type if is_first() else "none")
-        folder = _find_folder(repo_or_folder, revision, token)
+        folder = find_folder(repo_or_folder, revision, token)
         if not is_adapter_folder(folder):
             return _load(folder, str(repo_or_folder), options, display)
         adapters = read_adapter_config(folder)
         base = base_of(adapters, folder)
-        return _load(_find_folder(base, adapters.get("revision"), token), base, options, display).load_adapter(folder)
+        return _load(find_folder(base, adapters.get("revision"), token), base, options, display).load_adapter(folder)
 
 
 def _load(folder: Path, name: str, options: _Options, display: Display) -> CausalLM:
@@ -126,7 +122,7 @@ def _load(folder: Path, name: str, options: _Options, display: Display) -> Causa
     kind = options.quantization
     if kind is not None:
         check_quantization(kind)
-    stored = read_folder(folder)
+    stored = read_tensors(folder, config)
     require(
         {f"weights of {name} in {kind or param_dtype}": _weight_bytes(config, mesh, param_dtype, kind)},
         available_bytes(list(mesh.devices.flat)),
@@ -145,7 +141,7 @@ def _load(folder: Path, name: str, options: _Options, display: Display) -> Causa
             advance=work.advance,
         )
     generation = folder / "generation_config.json"
-    return CausalLM(decoder, params, Origin(name, source, _read_json(generation) if generation.is_file() else None))
+    return CausalLM(decoder, params, Origin(name, source, read_json(generation) if generation.is_file() else None))
 
 
 def _weight_bytes(config: ModelConfig, mesh: jax.sharding.Mesh, dtype: np.dtype, kind: str | None) -> int:
@@ -172,98 +168,6 @@ def _merged(given: _Options, config_kwargs: Mapping[str, Any] | None) -> _Option
             )
         values[name] = value
     return _Options(**values)
-
-
-def _find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:
-    """Returns the local folder, after downloading it when the name is a Hub id."""
-    folder = local_folder(repo_or_folder)
-    if folder is not None:
-        return folder
-    name = str(repo_or_folder)
-    import huggingface_hub  # imported here: a local folder needs no network library
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(name, revision=revision, token=token, allow_patterns=list(_HUB_PATTERNS))
-        )
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise WeightsError(
-            f"{name!r} is neither a folder here nor a model that the Hugging Face Hub gave us: {error}"
-        ) from error
-
-
-def local_folder(repo_or_folder: str | Path) -> Path | None:
-    """Returns the folder of that name, or None where the name can be a Hub id.
-
-    Raises:
-        WeightsError: it can only be a path, and no folder is there.
-    """
-    folder, name = Path(repo_or_folder).expanduser(), str(repo_or_folder)
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise WeightsError(f"{folder} is a file; a model or tokenizer is a folder, or a Hugging Face Hub id.")
-    is_path = isinstance(repo_or_folder, Path) or name.startswith(("/", ".", "~")) or name.endswith("/")
-    if is_path or name.count("/") > 1:
-        raise WeightsError(f"There is no folder {folder}. A Hugging Face Hub id looks like 'owner/name'.")
-    return None
-
-
-def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
-    """Returns the config.json of a model folder, as it is written and as we understand it.
-
-    Raises:
-        WeightsError: there is none, it is not JSON, or its weights are packed in a way that we do not read.
-        ConfigError: it describes a model that we cannot build.
-    """
-    file = folder / "config.json"
-    if not file.is_file():
-        raise WeightsError(f"{folder} is not a model folder: it has no config.json.")
-    source = _read_json(file)
-    _check_not_packed(source, file)
-    try:
-        return source, ModelConfig.from_hf(source)
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
-
-
-def is_adapter_folder(folder: Path) -> bool:
-    """Returns whether a folder holds adapters and no model of its own."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
-
-
-def check_folder(folder: Path) -> None:
-    """Raises ConfigError or WeightsError for a folder that holds neither a model that we can build nor adapters of one.
-
-    The model that adapters are for is looked at too where it is a folder here.
-    """
-    if not is_adapter_folder(folder):
-        read_config(folder)
-        return
-    base = local_folder(base_of(read_adapter_config(folder), folder))
-    if base is not None:
-        read_config(base)
-
-
-def _check_not_packed(source: Mapping[str, Any], file: Path) -> None:
-    packed = source.get("quantization_config")
-    if packed:
-        method = packed.get("quant_method") if isinstance(packed, Mapping) else packed
-        raise WeightsError(
-            f"{file}: the weights are quantised already (quantization_config: quant_method {method!r}), in a format "
-            "that is not read. Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path} holds {type(value).__name__}; it must hold a JSON object.")
-    return value
 
 
 def _dtype(field: str, value: DTypeLike) -> np.dtype:

@@ -20,12 +20,12 @@ from easydel.models.adapters import loaded_adapters, new_adapters, rows_and_size
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.models.generate import Sampling, generate_tokens
-from easydel.models.lora import Lora, merged_kernel, without_adapters
+from easydel.models.lora import Lora, merged_kernel, with_shared, without_adapters
 from easydel.models.peft import write_adapters
 from easydel.models.quantize import check_quantization, dense, packed_params
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.processes import is_first
-from easydel.sharding import make_mesh, row_shards
+from easydel.sharding import length_shards, make_mesh, row_shards
 from easydel.weights.folder import replace_folder
 from easydel.weights.load import export_specs, export_tensors, shardings_of
 from easydel.weights.safetensors import write_files, write_json
@@ -113,11 +113,11 @@ class CausalLM:
             ConfigError: ids outside the vocabulary, or a mask of another shape.
         """
         tokens, mask = self._checked(input_ids, attention_mask)
-        batch = tokens.shape[0]
-        # Rows are split over devices: fill up with rows that are all padding, and drop them again.
-        filler = ((0, -batch % row_shards(self.decoder.mesh)), (0, 0))
+        (batch, length), mesh = tokens.shape, self.decoder.mesh
+        # Rows and their length are split over devices: fill up with padding, and drop it again.
+        filler = ((0, -batch % row_shards(mesh)), (0, -length % length_shards(mesh)))
         logits = _logits(self.decoder, self.params, np.pad(tokens, filler), np.pad(mask, filler))
-        return Output(logits[:batch])
+        return Output(logits[:batch, :length])
 
     def generate(
         self,
@@ -344,9 +344,10 @@ def _counted(
 def _exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
     """Returns an array of the base in `dtype` (None: its own), unpacked and with its adapters added."""
     weights = get(params, row.path)
-    of_projection = get(params, row.path[:-1])
-    if row.path[-1] == "kernel" and "lora_a" in of_projection:
-        return merged_kernel(of_projection).astype(dtype or weights.dtype)
+    if row.path[-1] == "kernel" and row.path[:-2] == ("layers",):
+        of_projection = with_shared(params["layers"])[row.path[-2]]
+        if "lora_a" in of_projection:
+            return merged_kernel(of_projection).astype(dtype or weights.dtype)
     return dense(weights, dtype or weights.dtype)
 
 

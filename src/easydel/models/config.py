@@ -10,7 +10,7 @@ from easydel.models.kinds import Experts, Layer, Rope
 from easydel.models.source import unsupported
 from easydel.models.value_types import check_types
 
-_WITH_IMAGES = ("gemma3", "llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_WITH_IMAGES = ("llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
@@ -103,8 +103,9 @@ class ModelConfig:
         model_type = str(source.get("model_type"))
         _check_type(model_type)
         _check_unquantised(source)
-        architecture, read = FAMILIES[model_type]
-        return cls(model_type=model_type, architecture=architecture, source=dict(source), **read(source))
+        family = FAMILIES[model_type]
+        fields = family.read({**family.absent, **source})
+        return cls(model_type=model_type, architecture=family.architecture, source=dict(source), **fields)
 
     def to_hf(self) -> dict[str, Any]:
         """Returns the `config.json` that this was read from.
@@ -126,7 +127,7 @@ def _check_type(model_type: str) -> None:
     if model_type in _WITH_IMAGES:
         raise ConfigError(
             f"model_type {model_type!r} is a model of text and images, which is not supported. Take a model of text "
-            "alone, such as one of model_type 'gemma3_text'."
+            "alone, such as one of model_type 'gemma3_text'; of Gemma 3 with images the text is read."
         )
     if model_type not in FAMILIES:
         raise unsupported("model_type", model_type, FAMILIES)

@@ -23,10 +23,10 @@ TRACKERS = ("wandb", "trackio", "tensorboard")
 
 # What an optimizer does not have in its definition.
 UNUSED_BY_OPTIMIZER = {
-    "adafactor": ("adam_beta1", "adam_beta2", "adam_epsilon"),
-    "lion": ("adam_epsilon",),
+    "adafactor": ("adam_beta1", "adam_beta2", "adam_epsilon", "mu_dtype", "nu_dtype"),
+    "lion": ("adam_epsilon", "nu_dtype"),
     "muon": ("adam_epsilon",),
-    "rmsprop": ("adam_beta1",),
+    "rmsprop": ("adam_beta1", "mu_dtype"),
 }
 
 # Settings of adapters that are made for the run.
@@ -191,6 +191,12 @@ class DPOConfig:
     )
     adam_epsilon: float | None = option(
         None, "added to the denominator of the update; none is the optimizer's own", above=0
+    )
+    mu_dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "dtype that the first moment of each weight is kept in; bfloat16 saves 2 bytes a weight"
+    )
+    nu_dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "dtype that the second moment is kept in; bfloat16 is rounded at random, right on average"
     )
     param_dtype: Literal["float32", "bfloat16", "float16"] | None = option(
         None, "dtype of the trained weights; none keeps the model's"
@@ -408,7 +414,7 @@ def _check_sizes(config: DPOConfig) -> None:
 
 def _check_optimizer(config: DPOConfig) -> None:
     for name in UNUSED_BY_OPTIMIZER.get(config.optimizer, ()):
-        if getattr(config, name) is not None:
+        if getattr(config, name) != getattr(DPOConfig, name):
             raise ConfigError(
                 f"{name} = {getattr(config, name)} has no meaning for optimizer {config.optimizer!r}: "
                 "drop it, or take 'adamw'."

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Generator, Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
+from easydel import processes
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
+from easydel.data.share import Share
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
 from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
-from easydel.sharding import row_shards
+from easydel.sharding import length_shards, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.reference import refuse_stream
 
@@ -124,8 +126,9 @@ def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, wo
     recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
     total = len(rows) if isinstance(rows, Sized) else None
     try:
+        share = Share(processes.number(), processes.count(), processes.gathered)
         with display.work(f"tokenise {words}", unit="rows", total=total) as work:
-            return prepare_with(recipe, rows, work.advance)
+            return prepare_with(recipe, rows, work.advance, share)
     except DataError as error:
         raise DataError(f"{words}: {error}") from error
 
@@ -153,6 +156,7 @@ def _loader(
         seed=config.seed,
         shuffle=shuffle,
         shards=row_shards(model.decoder.mesh),
+        parts=length_shards(model.decoder.mesh),
         length_cost=_length_cost(model),
         chunk=model.decoder.chunk,
         most_steps=config.max_training_steps,
@@ -175,6 +179,7 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
             buffer_size=config.shuffle_buffer_size,
             seed=config.seed,
             shards=row_shards(model.decoder.mesh),
+            parts=length_shards(model.decoder.mesh),
             length_cost=_length_cost(model),
             chunk=model.decoder.chunk,
         )

@@ -29,18 +29,18 @@ from easydel.trainers.interrupt import listen
 from easydel.trainers.log import MetricsLog, rewind
 from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
+from easydel.trainers.needs import check_memory
 from easydel.trainers.objective import make_objective
 from easydel.trainers.opening import TRACKED_FACTS, Opening
 from easydel.trainers.parts import Ending, Parts
+from easydel.trainers.placement import placement
 from easydel.trainers.reference import make_reference
 from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
     check_evaluation,
-    check_memory,
     check_models,
-    check_processes,
     check_run,
     check_tokenizer,
 )
@@ -97,7 +97,6 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
-        check_processes(arguments)
         self._display = make_display(arguments.progress_bar_type) if is_first() else SILENT
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
@@ -110,6 +109,7 @@ class DPOTrainer:
         self._objective = make_objective(arguments, model.config.experts)
         self._goal = goal_of(arguments)
         self._train_set: TrainSet | None = None
+        self._needs: dict[str, int] = {}  # bytes of training by purpose
         self._evaluation_sets: dict[str, PairSet] = {}
         if eval_dataset is not None:
             auxiliary = self._objective.balance is not None
@@ -122,7 +122,7 @@ class DPOTrainer:
             self._train_set = training_set(arguments, train_dataset, processing_class, model, self._display)
             check_run(arguments, model, self._train_set.loader, self.total_steps)
             self._available_memory = available_bytes(list(model.decoder.mesh.devices.flat))
-            self._needed_memory = check_memory(
+            self._needs = check_memory(
                 arguments,
                 model,
                 self._train_set.loader.plan,
@@ -248,6 +248,10 @@ class DPOTrainer:
         compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
         opening = self._opening(data, folder, start)
         self._display.event("start", opening.values(), opening.text())
+        if mesh.size > 1:
+            held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
+            computed = {name: self._needs[name] for name in ("activations", "logits")}
+            self._display.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
         with compiling(data.loader, place, steps, mesh, self._display) as ahead, self._log(folder, opening) as log:
             parts = Parts(
                 config=config,
@@ -280,7 +284,7 @@ class DPOTrainer:
             streamed=isinstance(data.loader, StreamLoader),
             done=start,
             total_steps=self.total_steps,
-            needed_memory=self._needed_memory,
+            needed_memory=self._needs,
             available_memory=self._available_memory,
         )
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from easydel.data.prepare import Counts
-from easydel.display.words import labelled, size
+from easydel.display.words import labelled
+from easydel.memory import in_one_line
 from easydel.models.causal_lm import CausalLM
 from easydel.models.quantize import quantization_of
 from easydel.models.rows import weight_rows
@@ -65,7 +66,7 @@ class Opening:
         facts = {"run": f"{self.config.model_name}, in {self.folder.path}", "model": self._model()}
         facts |= {"trained": self._trained_words(), "loss": _losses(self.config), "devices": self._devices()}
         if self.needed_memory:
-            facts["memory"] = self._memory()
+            facts["memory"] = in_one_line(self.needed_memory, self.available_memory)
         for name, counts in self.data.items():
             first = "the first rows of a stream: " if name == "train" and self.streamed else ""
             facts[f"rows, {title(name)}"] = first + counts.summary()
@@ -103,11 +104,6 @@ class Opening:
         split = ", ".join(f"{axis} {length}" for axis, length in mesh.shape.items() if length > 1)
         kind = mesh.devices.flat[0].device_kind
         return f"{mesh.size} {kind}" + (f", split by {split}" if split else "")
-
-    def _memory(self) -> str:
-        parts = ", ".join(f"{name} {size(count)}" for name, count in self.needed_memory.items() if count)
-        there = "" if self.available_memory is None else f" of {size(self.available_memory)}"
-        return f"at least {size(sum(self.needed_memory.values()))}{there}: {parts}"
 
     def _notes(self) -> list[str]:
         """What is not as it may have been meant."""

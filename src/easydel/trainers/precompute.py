@@ -20,6 +20,7 @@ from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError
 from easydel.logprobs import completion_statistics
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder
+from easydel.processes import agreed, from_first, is_first, on_host
 from easydel.sharding import RULES
 from easydel.trainers.interrupt import wait_for
 from easydel.trainers.reference_cache import (
@@ -29,9 +30,11 @@ from easydel.trainers.reference_cache import (
     pair_key,
     read_shards,
     taken_apart,
+    to_arrays,
+    to_sides,
     write_shard,
 )
-from easydel.trainers.setup import on_mesh
+from easydel.trainers.setup import on_mesh, placed
 
 # Raise it when decoder or head come to compute other numbers: what was cached before is then not found.
 NUMBERS_VERSION = 1
@@ -56,7 +59,9 @@ class Precomputed:
         self._decoder = decoder
         self._how = how
         self._per_token = make_token_step(decoder, chunk=chunk)
-        self._folder: Path | None = None  # known with the first weights
+        self._keeps = agreed(how.cache is not None)
+        self._origin: str | None = None  # known with the first weights
+        self._folder: Path | None = None  # of the first of several processes only, which reads and writes for all
         self._known: dict[str, Sides] = {}  # by `pair_key`
         self._sets: dict[str, Mapping[int, Sides]] = {}  # by name, then by `Pair.index`
 
@@ -64,11 +69,14 @@ class Precomputed:
         """Computes what is not known yet of a set of pairs, see `Reference.prepare`; `params` None can only look up."""
         order = loader.order(0)[: None if most_batches is None else most_batches * loader.total_batch_size].tolist()
         keys = [pair_key(loader.pairs[at]) for at in order]
-        if self._folder is None and self._how.cache is not None and params is not None:
-            self._folder = open_folder(self._how.cache, origin(self._decoder, params))
+        if self._keeps and self._origin is None and params is not None:
+            self._origin = origin(self._decoder, params)
+            if is_first() and self._how.cache is not None:
+                self._folder = open_folder(self._how.cache, self._origin)
         unknown = set(keys) - self._known.keys()
-        if unknown and self._folder is not None:
-            self._known |= read_shards(self._folder, unknown)
+        if unknown and self._origin is not None:
+            here = {} if self._folder is None else read_shards(self._folder, unknown)
+            self._known |= to_sides(from_first(to_arrays(here)))
         found = len(unknown & self._known.keys())
         if found:
             self._how.display.say(f"reference log-probabilities of {name}: {found:,} pairs were in the cache")
@@ -86,7 +94,7 @@ class Precomputed:
     def per_token(self, name: str, batch: Batch) -> PerToken:
         """Returns the log-probabilities of a batch of a prepared set, in the batch's slots on the devices."""
         by_slot = NamedSharding(self._how.mesh, PartitionSpec(None, RULES["rows"]))
-        return jax.device_put(laid_out(self._sets[name], batch), by_slot)
+        return placed([laid_out(self._sets[name], batch)], [by_slot])[0]
 
     def _compute(self, name: str, loader: Loader, missing: Mapping[str, int], params: PyTree) -> None:
         """Computes pairs in order and writes each shard when it is complete.
@@ -107,7 +115,7 @@ class Precomputed:
             ]:
                 shard: dict[str, Sides] = {}
                 for batch, per_token in computed:  # fetched here only, so that the device never waits for the host
-                    shard |= {keys[at]: sides for at, sides in taken_apart(np.asarray(per_token), batch).items()}
+                    shard |= {keys[at]: sides for at, sides in taken_apart(on_host(per_token), batch).items()}
                 self._keep(shard)
                 work.advance(len(shard))
         self._how.display.say(f"reference log-probabilities of {name}: {work.amount} computed")
@@ -125,7 +133,6 @@ class Precomputed:
                 stacklevel=2,
             )
             self._folder = None
-            self._how = self._how._replace(cache=None)
 
 
 def make_token_step(decoder: Decoder, *, chunk: int) -> Callable[[PyTree, Batch], PerToken]:
@@ -162,7 +169,7 @@ def origin(decoder: Decoder, params: PyTree) -> str:
     }
     parts = [f"{name} {value}".encode() for name, value in facts.items()]
     for path, leaf in jax.tree.leaves_with_path(params):
-        values = np.ascontiguousarray(leaf)
+        values = np.ascontiguousarray(on_host(leaf))
         parts.append(f"{jax.tree_util.keystr(path)} {values.dtype}{list(values.shape)}".encode())
         parts.append(hashlib.sha256(values.reshape(-1).view(np.uint8).data).digest())
     return content_key(parts)
@@ -176,6 +183,8 @@ def _batches_of(loader: Loader, members: Sequence[int], batch_size: int | None) 
     pairs = [loader.pairs[at]._replace(index=place) for place, at in enumerate(members)]
     if batch_size is not None:
         all_pairs = [loader.pairs[at] for at in loader.order(0).tolist()]
-        plan = make_loader(all_pairs, total_batch_size=batch_size, shuffle=False, shards=loader.shards).plan
+        plan = make_loader(
+            all_pairs, total_batch_size=batch_size, shuffle=False, shards=loader.shards, parts=loader.parts
+        ).plan
         loader = replace(loader, total_batch_size=batch_size, gradient_accumulation_steps=1, plan=plan)
     return replace(loader, pairs=pairs, measured=loader.measured[list(members)], seed=None)

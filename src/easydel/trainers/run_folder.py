@@ -140,8 +140,10 @@ def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
     """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer.
 
-    `weights` is the step that the weights are of where that is another one.
+    `weights` is the step that the weights are of where that is another one. Of several processes the first one writes.
     """
+    if not is_first():
+        return
     with (folder / "samples.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
 
