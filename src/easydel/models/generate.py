@@ -1,5 +1,6 @@
 """Text generation with a key-value cache: one compiled prefill and loop per bucket of shapes."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from easydel.attention import attend
 from easydel.errors import ConfigError
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, KeepingAttention, Params
-from easydel.sharding import row_shards
+from easydel.processes import on_host
+from easydel.sharding import length_shards, row_shards
 
 
 class Sampling(NamedTuple):
@@ -70,17 +72,19 @@ def generate_tokens(
         steps = _steps(decoder, [len(text) for text in texts], left)
         how = _How(_bucket(steps), sampling.temperature > 0, sampling.repetition_penalty != 1)
         settings = sampling._replace(max_new_tokens=steps)
-        end = _generate(decoder, how, params, *_left_padded(texts), np.asarray(eos, np.int32), settings, finished, key)
-        new, finished, key = np.asarray(end.out)[:, : int(end.step)], np.asarray(end.finished), end.key
+        prompt, real = _left_padded(texts, length_shards(decoder.mesh))
+        end = _generate(decoder, how, params, prompt, real, np.asarray(eos, np.int32), settings, finished, key)
+        new, finished, key = on_host(end.out)[:, : int(end.step)], on_host(end.finished), end.key
         texts = [np.concatenate(both) for both in zip(texts, new, strict=True)]
         parts.append(new[:batch])
         left -= steps
     return np.concatenate(parts, axis=1)
 
 
-def _left_padded(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _left_padded(texts: Sequence[np.ndarray], multiple: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns (tokens, 1 where they are real) of rows that end at the same place, in the width of a bucket."""
-    prompt, real = np.zeros((2, len(texts), _bucket(max(map(len, texts)))), np.int32)
+    width = math.ceil(_bucket(max(map(len, texts))) / multiple) * multiple
+    prompt, real = np.zeros((2, len(texts), width), np.int32)
     for row, text in enumerate(texts):
         prompt[row, len(prompt[row]) - len(text) :] = text
         real[row, len(prompt[row]) - len(text) :] = 1

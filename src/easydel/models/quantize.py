@@ -21,8 +21,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from easydel.errors import ConfigError, nearest
-from easydel.sharding import RULES, sharding_for
-from easydel.weights.load import check_tensors, load_row
+from easydel.sharding import parts_of, sharding_for
+from easydel.weights.load import Advance, check_tensors, load_row, unseen
 from easydel.weights.safetensors import Stored
 from easydel.weights.table import Row, Sizes, get, nest, unnest
 
@@ -135,7 +135,7 @@ def packed_shardings(row: Row, sizes: Sizes, mesh: Mesh, kind: str, dtype: np.dt
     out, into = row.sides[0]
     lead = row.axes[: -len(row.sides[1])]
     form = _packed_form(row, sizes, kind, dtype)
-    parts = int(np.prod([mesh.shape[axis] for axis in RULES.get(into[0], ())]))
+    parts = parts_of(into[0], mesh)
     whole_blocks = int(np.prod(form.inputs)) % (BLOCK * parts) == 0
 
     def place(array: jax.ShapeDtypeStruct) -> Any:
@@ -166,12 +166,13 @@ def load_packed(
     dtype: np.dtype,
     kind: str,
     duplicates: Mapping[str, str] | None = None,
+    advance: Advance = unseen,
 ) -> dict[str, Any]:
     """Returns what `load_params` does, packed as it is read: no more than one matrix is there unpacked."""
     check_tensors(rows, stored, sizes, duplicates or {})
 
     def load(row: Row) -> Any:
-        read = partial(load_row, row, stored, sizes, mesh=mesh, dtype=dtype)
+        read = partial(load_row, row, stored, sizes, mesh=mesh, dtype=dtype, advance=advance)
         if not is_packable(row):
             return read()
         if not row.stacked:
