@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs survive oracle bench format lock clean
+.PHONY: demo test docs survive oracle trackers bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -16,7 +16,7 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -m "not oracle" --numprocesses auto --maxprocesses 4
+	$(BIN)/pytest -m "not oracle and not trackers" --numprocesses auto --maxprocesses 4
 
 # Builds the pages of docs/ into build/docs; a warning is an error.
 docs: $(VENV)/.docs
@@ -29,6 +29,10 @@ survive: $(VENV)/.ready
 # Compares with torch, transformers and peft.
 oracle: $(VENV)/.oracle
 	$(BIN)/pytest -m oracle
+
+# Logs runs with the real packages of wandb, trackio and tensorboard, without a network.
+trackers: $(VENV)/.trackers
+	$(BIN)/pytest -m trackers
 
 # Trains the same pairs with TRL and EasyDeL beside us. DATA names other pairs, BENCH holds options: see benchmarks/.
 bench: $(VENV)/.ready
@@ -52,6 +56,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 $(VENV)/.docs: $(VENV)/.ready requirements-docs.lock
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-docs.lock
+	touch $@
+
+$(VENV)/.trackers: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock wandb==0.31.0 trackio==0.43.0 tensorboardX==2.6.5
 	touch $@
 
 $(VENV)/.oracle: $(VENV)/.ready

@@ -66,7 +66,7 @@ def test_the_shares_of_several_processes_are_the_pairs_of_one(count, monkeypatch
     monkeypatch.setattr(read, "read_tokens", counted)
 
     def work(share: Share) -> Prepared:
-        return prepare_with(make_recipe(tiny_tokenizer(), max_length=20), ROWS, share)
+        return prepare_with(make_recipe(tiny_tokenizer(), max_length=20), ROWS, share=share)
 
     assert together(count, work) == [expected] * count
     assert sorted(rows_read) == list(range(len(ROWS)))  # each row once, by one of them
@@ -75,6 +75,6 @@ def test_the_shares_of_several_processes_are_the_pairs_of_one(count, monkeypatch
 def test_what_is_wrong_with_the_rows_of_one_process_ends_all_of_them():
     rows = [*ROWS[:7], {"prompt": 3, "chosen": "a", "rejected": "b"}, *ROWS]
     recipe = make_recipe(tiny_tokenizer())
-    found = together(3, lambda share: prepare_with(recipe, rows, share))
+    found = together(3, lambda share: prepare_with(recipe, rows, share=share))
     assert len(set(found)) == 1
     assert str(found[0]).startswith("row 7: 'prompt'")

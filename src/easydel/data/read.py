@@ -67,7 +67,7 @@ def read_rows(
     cache = TokenCache.open(cache_directory, tokenizer, [row for chunk in first_chunks for row in chunk.rows])
     with _workers(tokenizer, dataset_num_proc) as start:
         ahead = 0 if dataset_num_proc in (None, 1) else 2 * dataset_num_proc
-        together = _tokenized if share.count == 1 else partial(_tokenized_together, share)
+        together = _tokenized if share.processes == 1 else partial(_tokenized_together, share)
         with closing(together(chain(first_chunks, chunks), cache, start, ahead)) as tokenized:
             for chunk, found in tokenized:
                 for number, (row, joined) in enumerate(zip(chunk.rows, found, strict=True), chunk.first):

@@ -21,17 +21,17 @@ class Share(NamedTuple):
 
     Attributes:
         number: which of the processes this is, from 0.
-        count: how many there are.
+        processes: how many there are.
         exchange: gives the arrays of every process, in order, once all have come with theirs.
     """
 
     number: int = 0
-    count: int = 1
+    processes: int = 1
     exchange: Callable[[Arrays], Sequence[Arrays]] = lambda arrays: [arrays]
 
     def of(self, items: Iterable[T]) -> Iterator[T]:
-        """Yields every `count`-th item, this process's; all are taken from `items`."""
-        return (item for at, item in enumerate(items) if at % self.count == self.number)
+        """Yields every `processes`-th item, this process's; all are taken from `items`."""
+        return (item for at, item in enumerate(items) if at % self.processes == self.number)
 
     def joined(self, work: Callable[[], Sequence[Sequence[Joined]]]) -> Iterator[Sequence[Joined]]:
         """Returns what the processes made of all items, in the order of the items; each does its own `work`.
@@ -52,7 +52,7 @@ class Share(NamedTuple):
                 name, text = each["error"].tolist()
                 raise _ERRORS[name](text)
         parts = [_items(**each) for each in theirs]
-        return (next(parts[at % self.count]) for at in range(sum(len(each["items"]) for each in theirs)))
+        return (next(parts[at % self.processes]) for at in range(sum(len(each["items"]) for each in theirs)))
 
 
 ALONE = Share()

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from easydel.display.display import Display, make_display
 from easydel.errors import ConfigError, nearest
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM, Origin
@@ -21,8 +22,9 @@ from easydel.models.folders import find_folder, is_adapter_folder, read_config, 
 from easydel.models.peft import base_of, read_adapter_config
 from easydel.models.quantize import check_quantization, is_packable, load_packed, packed_bytes
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
+from easydel.processes import is_first
 from easydel.sharding import make_mesh, sharding_for
-from easydel.weights.load import load_params
+from easydel.weights.load import array_bytes, load_params
 from easydel.weights.table import Row
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -59,6 +61,7 @@ class AutoEasyDeLModelForCausalLM:
         quantization: str | None = None,
         revision: str | None = None,
         token: str | None = None,
+        progress_bar_type: str = "tqdm",
         config_kwargs: Mapping[str, Any] | None = None,
     ) -> CausalLM:
         """Returns the model of a local folder or of a Hugging Face Hub id.
@@ -76,6 +79,7 @@ class AutoEasyDeLModelForCausalLM:
             quantization: 'nf4' or 'int8' packs matrices and embeddings as they are read, for a base that is not
                 trained itself (see `CausalLM.apply_lora`); None packs nothing.
             revision, token: for the Hub only.
+            progress_bar_type: how it is shown how far reading is, see `DPOConfig`; what is read at once is not.
             config_kwargs: the same settings (dtype ... quantization) by name; they win over the keywords.
 
         Raises:
@@ -93,15 +97,16 @@ class AutoEasyDeLModelForCausalLM:
             quantization,
         )
         options = _merged(given, config_kwargs)
+        display = make_display(progress_bar_type if is_first() else "none")
         folder = find_folder(repo_or_folder, revision, token)
         if not is_adapter_folder(folder):
-            return _load(folder, str(repo_or_folder), options)
+            return _load(folder, str(repo_or_folder), options, display)
         adapters = read_adapter_config(folder)
         base = base_of(adapters, folder)
-        return _load(find_folder(base, adapters.get("revision"), token), base, options).load_adapter(folder)
+        return _load(find_folder(base, adapters.get("revision"), token), base, options, display).load_adapter(folder)
 
 
-def _load(folder: Path, name: str, options: _Options) -> CausalLM:
+def _load(folder: Path, name: str, options: _Options, display: Display) -> CausalLM:
     source, config = read_config(folder)
     mesh = make_mesh(options.sharding_axis_dims)
     decoder = Decoder(
@@ -124,14 +129,17 @@ def _load(folder: Path, name: str, options: _Options) -> CausalLM:
         way_out="Take a smaller model or param_dtype 'bfloat16', or spread it over more devices (sharding_axis_dims).",
     )
     load = load_params if kind is None else partial(load_packed, kind=kind)
-    params = load(
-        weight_rows(config),
-        stored,
-        axis_sizes(config),
-        mesh=mesh,
-        dtype=param_dtype,
-        duplicates=TIED_HEAD if config.tie_word_embeddings else {},
-    )
+    rows, sizes = weight_rows(config), axis_sizes(config)
+    with display.work("load", unit="B", total=array_bytes(rows, sizes, param_dtype)) as work:
+        params = load(
+            rows,
+            stored,
+            sizes,
+            mesh=mesh,
+            dtype=param_dtype,
+            duplicates=TIED_HEAD if config.tie_word_embeddings else {},
+            advance=work.advance,
+        )
     generation = folder / "generation_config.json"
     return CausalLM(decoder, params, Origin(name, source, read_json(generation) if generation.is_file() else None))
 

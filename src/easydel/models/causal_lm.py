@@ -1,7 +1,7 @@
 """A causal language model as a value: a decoder, its parameters, and where they came from."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
+from easydel.display.display import make_display
 from easydel.errors import ConfigError
 from easydel.models.adapters import loaded_adapters, new_adapters, rows_and_sizes
 from easydel.models.config import ModelConfig
@@ -246,6 +247,7 @@ class CausalLM:
         max_shard_size: int = 5_000_000_000,
         merge: bool = False,
         also: Callable[[Path], None] | None = None,
+        progress_bar_type: str = "tqdm",
     ) -> None:
         """Writes a folder that `transformers` loads: config.json, weights, generation_config.json if there was one.
 
@@ -260,6 +262,7 @@ class CausalLM:
             merge: add the adapters to the weights, and write the whole model.
             also: writes more files, such as those of the tokenizer, into the folder that it is given; they appear
                 together with the model.
+            progress_bar_type: how it is shown how far writing is, see `DPOConfig`.
         """
         base, sizes = weight_rows(self.config), self.sizes
         written = None if dtype is None else np.dtype(dtype)
@@ -276,7 +279,9 @@ class CausalLM:
                 write_json(target / "generation_config.json", self.origin.generation)
             specs = export_specs(base, self.params, sizes, written)
             tensors = export_tensors(base, self.params, sizes, written, partial(_exported, dtype=written))
-            write_files(target, specs, tensors, max_shard_size=max_shard_size)
+            total = sum(spec.nbytes for spec in specs.values())
+            with make_display(progress_bar_type).work("save", unit="B", total=total) as work:
+                write_files(target, specs, _counted(tensors, work.advance), max_shard_size=max_shard_size)
 
         if merge and self.lora is None:
             raise ConfigError("merge = True adds adapters to the weights, and this model has none: leave it out.")
@@ -326,6 +331,14 @@ def init_params(config: ModelConfig, key: Key[Array, ""], *, dtype: DTypeLike, m
         return nest({row.path: make(row, row_key) for row, row_key in zip(rows, keys, strict=True)})
 
     return jax.jit(make_all, out_shardings=shardings_of(rows, sizes, mesh))(key)
+
+
+def _counted(
+    tensors: Iterable[tuple[str, np.ndarray]], advance: Callable[[int], None]
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name, tensor in tensors:
+        yield name, tensor
+        advance(tensor.nbytes)
 
 
 def _exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:

@@ -296,7 +296,8 @@ class Decoder:
         if experts is None:
             return gated_mlp(x, layer, activation=activation), None
         if "experts" not in layer:
-            return gated_mlp(x, layer, activation=activation), jnp.zeros((*x.shape[:-1], 2, experts.number), jnp.float32)
+            unused = jnp.zeros((*x.shape[:-1], 2, experts.number), jnp.float32)
+            return gated_mlp(x, layer, activation=activation), unused
         chosen = routes(x, layer["router"], experts)
         out = sparse_mlp(x, chosen, layer["experts"], activation=activation, mesh=self.mesh, precision=self.precision)
         return out, usage(chosen)

@@ -14,7 +14,7 @@ from easydel.models.peft import base_of, read_adapter_config
 from easydel.weights.safetensors import Stored, read_folder
 
 # What a model needs and nothing that could run code.
-_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")  # its card names its license
 
 
 def find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Int, PyTree
 
-# (weights, what has no gradient, what has one) -> values; leaves but those of weights have tokens on their first axis, or
-# on their first two.
+# (weights, what has no gradient, what has one) -> values; leaves but those of weights have tokens on their first axis
+# or their first two.
 TokenFunction = Callable[[Any, Any, Any], Any]
 
 

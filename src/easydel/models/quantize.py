@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from easydel.errors import ConfigError, nearest
 from easydel.sharding import parts_of, sharding_for
-from easydel.weights.load import check_tensors, load_row
+from easydel.weights.load import Advance, check_tensors, load_row, unseen
 from easydel.weights.safetensors import Stored
 from easydel.weights.table import Row, Sizes, get, nest, unnest
 
@@ -166,12 +166,13 @@ def load_packed(
     dtype: np.dtype,
     kind: str,
     duplicates: Mapping[str, str] | None = None,
+    advance: Advance = unseen,
 ) -> dict[str, Any]:
     """Returns what `load_params` does, packed as it is read: no more than one matrix is there unpacked."""
     check_tensors(rows, stored, sizes, duplicates or {})
 
     def load(row: Row) -> Any:
-        read = partial(load_row, row, stored, sizes, mesh=mesh, dtype=dtype)
+        read = partial(load_row, row, stored, sizes, mesh=mesh, dtype=dtype, advance=advance)
         if not is_packable(row):
             return read()
         if not row.stacked:

@@ -1,7 +1,6 @@
 """Reference log-probabilities of single tokens, computed once for a set of pairs and looked up in every batch after."""
 
 import hashlib
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +12,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
-from tqdm import tqdm
 
 from easydel.data.cache import content_key
 from easydel.data.loader import Loader, make_loader, prefetch
 from easydel.data.pack import Batch
+from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError
 from easydel.logprobs import completion_statistics
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder
@@ -39,7 +38,6 @@ from easydel.trainers.setup import on_mesh, placed
 
 # Raise it when decoder or head come to compute other numbers: what was cached before is then not found.
 NUMBERS_VERSION = 1
-SECONDS_BETWEEN_LINES = 60.0  # in a log file, which has no progress bar
 
 PerToken = Float[Array, "micro shards slots"]
 
@@ -51,7 +49,7 @@ class Precompute(NamedTuple):
     mesh: Mesh  # where batches are put
     batch_size: int | None = None  # pairs at a time; None takes the batches of the loader
     shard_pairs: int = 256  # to a file, rounded up to whole batches; a killed run repeats at most so many
-    show: bool = False  # on the terminal, how far it is
+    display: Display = SILENT  # shows how far it is
 
 
 class Precomputed:
@@ -80,8 +78,8 @@ class Precomputed:
             here = {} if self._folder is None else read_shards(self._folder, unknown)
             self._known |= to_sides(from_first(to_arrays(here)))
         found = len(unknown & self._known.keys())
-        if self._how.show and found:
-            tqdm.write(f"reference log-probabilities of {name}: {found:,} pairs were in the cache")
+        if found:
+            self._how.display.say(f"reference log-probabilities of {name}: {found:,} pairs were in the cache")
         missing = {key: at for key, at in zip(keys, order, strict=True) if key not in self._known}
         if missing and params is None:
             raise ConfigError(
@@ -104,12 +102,12 @@ class Precomputed:
         What a killed process has left to do are whole shards of the same pairs, whose batches are the same: it ends
         with the same files as a process that was never killed.
         """
-        work = _batches_of(loader, list(missing.values()), self._how.batch_size)
+        left = _batches_of(loader, list(missing.values()), self._how.batch_size)
         keys = list(missing)
-        per_shard = -(-self._how.shard_pairs // work.total_batch_size)
+        per_shard = -(-self._how.shard_pairs // left.total_batch_size)
         with (
-            prefetch(work.batches(), wait_for=wait_for) as ahead,
-            _Progress(name, len(keys), show=self._how.show) as progress,
+            prefetch(left.batches(), wait_for=wait_for) as ahead,
+            self._how.display.work(f"reference of {name}", unit="pairs", total=len(keys)) as work,
         ):
             while computed := [
                 (batch, self._per_token(params, on_mesh(batch, self._how.mesh)))
@@ -119,7 +117,8 @@ class Precomputed:
                 for batch, per_token in computed:  # fetched here only, so that the device never waits for the host
                     shard |= {keys[at]: sides for at, sides in taken_apart(on_host(per_token), batch).items()}
                 self._keep(shard)
-                progress.advance(len(shard))
+                work.advance(len(shard))
+        self._how.display.say(f"reference log-probabilities of {name}: {work.amount} computed")
 
     def _keep(self, shard: Mapping[str, Sides]) -> None:
         self._known |= shard
@@ -134,30 +133,6 @@ class Precomputed:
                 stacklevel=2,
             )
             self._folder = None
-
-
-class _Progress:
-    """A progress bar on a terminal, and a line now and then in a log file."""
-
-    def __init__(self, name: str, total: int, *, show: bool) -> None:
-        self._bar = tqdm(total=total, desc=f"reference of {name}", unit="pair", disable=None if show else True)
-        self._lines = show and self._bar.disable
-        self._text, self._done, self._total = f"reference log-probabilities of {name}", 0, total
-        self._said = time.monotonic()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def advance(self, pairs: int) -> None:
-        """Moves on by so many pairs."""
-        self._bar.update(pairs)
-        self._done += pairs
-        if self._lines and (self._done == self._total or time.monotonic() - self._said > SECONDS_BETWEEN_LINES):
-            tqdm.write(f"{self._text}: {self._done:,} of {self._total:,} pairs computed")
-            self._said = time.monotonic()
 
 
 def make_token_step(decoder: Decoder, *, chunk: int) -> Callable[[PyTree, Batch], PerToken]:

@@ -185,5 +185,8 @@ def whole_on_mesh(mesh: Mesh) -> NamedSharding:
 def _batch_shardings(mesh: Mesh) -> list[NamedSharding]:
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
     by_token = NamedSharding(mesh, PartitionSpec(None, RULES["rows"], RULES["length"]))
-    places = dict.fromkeys(PER_PAIR, whole_on_mesh(mesh)) | dict.fromkeys(PER_TOKEN, by_token)
+    places: dict[str, NamedSharding] = {
+        **dict.fromkeys(PER_PAIR, whole_on_mesh(mesh)),
+        **dict.fromkeys(PER_TOKEN, by_token),
+    }
     return [places.get(name, by_row) for name in Batch._fields]

@@ -1,5 +1,6 @@
 """Loads the tensors of a folder into sharded arrays, and gives them back for export, by one weight table."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,13 @@ from easydel.weights.table import Row, Sizes, get, nest
 # Buffers that old checkpoints carry and that follow from the configuration.
 HARMLESS_SUFFIXES = (".rotary_emb.inv_freq",)
 
+Advance = Callable[[int], None]
+"""Is told how many bytes more are there."""
+
+
+def unseen(count: int) -> None:
+    """An `Advance` that shows nobody how far it is."""
+
 
 def load_params(
     rows: Sequence[Row],
@@ -25,6 +33,7 @@ def load_params(
     mesh: Mesh,
     dtype: np.dtype,
     duplicates: Mapping[str, str] | None = None,
+    advance: Advance = unseen,
 ) -> dict[str, Any]:
     """Returns the nested dict of arrays that the table describes, split over the mesh.
 
@@ -34,6 +43,7 @@ def load_params(
     Args:
         duplicates: names that a file may hold a second time, such as a tied LM head: {name: the name it
             repeats}.
+        advance: is told as bytes of the arrays are read, `array_bytes` of them in all.
 
     Raises:
         WeightsError: missing, unexpected or misshapen tensors, integers for weights, or a duplicate that
@@ -41,7 +51,12 @@ def load_params(
         ConfigError: an axis that does not divide over the mesh.
     """
     check_tensors(rows, stored, sizes, duplicates or {})
-    return nest({row.path: load_row(row, stored, sizes, mesh=mesh, dtype=dtype) for row in rows})
+    return nest({row.path: load_row(row, stored, sizes, mesh=mesh, dtype=dtype, advance=advance) for row in rows})
+
+
+def array_bytes(rows: Sequence[Row], sizes: Sizes, dtype: np.dtype) -> int:
+    """Returns the bytes of the arrays of a table, before they are packed and however often they lie on devices."""
+    return sum(math.prod(row.shape(sizes)) for row in rows) * dtype.itemsize
 
 
 def check_tensors(
@@ -97,13 +112,26 @@ def export_tensors(
 
 
 def load_row(
-    row: Row, stored: Mapping[str, Stored], sizes: Sizes, *, mesh: Mesh, dtype: np.dtype, layer: int | None = None
+    row: Row,
+    stored: Mapping[str, Stored],
+    sizes: Sizes,
+    *,
+    mesh: Mesh,
+    dtype: np.dtype,
+    layer: int | None = None,
+    advance: Advance = unseen,
 ) -> jax.Array:
     """Returns the array of one row, split over the mesh; with `layer`, that one of the stack alone."""
     shape, stack = row.shape(sizes), row.stack(sizes)
     names = np.array(row.names(sizes), object).reshape(stack)
     if layer is not None:
         names, shape = names[layer : layer + 1], (1, *shape[1:])
+    left = math.prod(shape) * dtype.itemsize  # to be told of; what lies on several devices is read for each
+
+    def tell(count: int) -> None:
+        nonlocal left
+        advance(min(count, left))
+        left -= min(count, left)
 
     def local_part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None  # None is for arrays without axes, and weights have some
@@ -112,10 +140,13 @@ def load_row(
         out = np.empty((len(parts), *parts[0].shape), dtype)
         for place, part in enumerate(parts):
             out[place] = part
+            tell(out[place].nbytes)
         return out.reshape(*wanted.shape, *parts[0].shape)
 
     sharding = sharding_for(row.axes, shape, mesh, name=row.name)
-    return jax.make_array_from_callback(shape, sharding, local_part)
+    array = jax.make_array_from_callback(shape, sharding, local_part)
+    advance(left)
+    return array
 
 
 def _check_names(

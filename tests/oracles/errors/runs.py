@@ -30,7 +30,7 @@ def trainer(place: Place, model: CausalLM | None = None, **settings: Any) -> DPO
             "cache_directory": None,
             "log_steps": 1,
             "log_logit_metrics": False,
-            "progress_bar": False,
+            "progress_bar_type": "none",
             **settings,
         }
     )
