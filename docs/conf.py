@@ -12,12 +12,14 @@ author = "the authors of easydel-dpo"
 copyright = "the authors of easydel-dpo, Apache-2.0"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "settings_tables"]
-exclude_patterns = ["_extensions"]
+exclude_patterns = ["_extensions", "_static"]
 nitpicky = False
 default_role = "code"  # docstrings are written with single backticks, as Markdown is
 
 html_theme = "furo"
 html_title = "easydel-dpo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sphinx = False
 

@@ -40,7 +40,7 @@ def main() -> None:
                 max_length=options.max_length,
                 max_training_steps=options.steps,
                 log_steps=1,
-                progress_bar=False,
+                progress_bar_type="none",
             )
             # The second run starts from the adapters of the first, and a copy of these is its reference.
             model = model or load(Path(folder) / "first" / "model", dtype="float32", quantization=options.quantization)

@@ -275,6 +275,7 @@ CASES: Cases = {
         adapters(),
         other_adapters,
         changed_adapters(r=3),
+        changed_adapters(rank_pattern={"layers.0.self_attn.q_proj": 3}),
         changed_adapters(target_modules=["q_proj", "k_proj"]),
         no_base,
     ],

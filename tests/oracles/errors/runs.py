@@ -9,7 +9,7 @@ from typing import Any
 from easydel import processes
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import make_mesh
-from easydel.trainers import setup
+from easydel.trainers import needs
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
 from easydel.trainers.run_folder import check_writable
@@ -30,7 +30,7 @@ def trainer(place: Place, model: CausalLM | None = None, **settings: Any) -> DPO
             "cache_directory": None,
             "log_steps": 1,
             "log_logit_metrics": False,
-            "progress_bar": False,
+            "progress_bar_type": "none",
             **settings,
         }
     )
@@ -49,12 +49,12 @@ def other(**changes: Any) -> CausalLM:
 
 
 def little_memory(place: Place) -> object:
-    usual = setup.available_bytes
-    setup.available_bytes = lambda devices: 1000
+    usual = needs.available_bytes
+    needs.available_bytes = lambda devices: 1000
     try:
         return trainer(place)
     finally:
-        setup.available_bytes = usual
+        needs.available_bytes = usual
 
 
 FROZEN = {"frozen_parameters": "embed_tokens", "reference_model": tiny_model()}
@@ -81,8 +81,7 @@ def continued(change: dict[str, Any]) -> Case:
 
 def damaged(place: Place) -> object:
     shutil.copytree(trained(False), place.folder / "runs")
-    for file in (place.folder / "runs" / "dpo" / "checkpoints" / "2" / "state").glob("ocdbt*/d/*"):
-        file.write_bytes(b"")
+    (place.folder / "runs" / "dpo" / "checkpoints" / "2" / "state" / "manifest.ocdbt").write_bytes(b"")
     return trainer(place, **SAVED, resume="auto").train()
 
 
