@@ -26,12 +26,12 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
 from easydel.trainers.evaluation import evaluate
 from easydel.trainers.interrupt import listen
-from easydel.trainers.log import MetricsLog, rewind
+from easydel.trainers.log import rewind
 from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
 from easydel.trainers.needs import check_memory
 from easydel.trainers.objective import make_objective
-from easydel.trainers.opening import TRACKED_FACTS, Opening
+from easydel.trainers.opening import Opening, make_log
 from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.placement import placement
 from easydel.trainers.reference import make_reference
@@ -49,8 +49,6 @@ from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import make_evaluation_step, make_logprobs, make_train_step
 from easydel.trainers.summary import closing_values, facts_of, summary
-from easydel.trainers.tracker_kinds import About
-from easydel.trainers.trackers import Trackers
 
 
 class TrainResult(NamedTuple):
@@ -252,7 +250,10 @@ class DPOTrainer:
             held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
             computed = {name: self._needs[name] for name in ("activations", "logits")}
             self._display.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
-        with compiling(data.loader, place, steps, mesh, self._display) as ahead, self._log(folder, opening) as log:
+        with (
+            compiling(data.loader, place, steps, mesh, self._display) as ahead,
+            make_log(opening, self._display) as log,
+        ):
             parts = Parts(
                 config=config,
                 model=self.model,
@@ -286,30 +287,6 @@ class DPOTrainer:
             total_steps=self.total_steps,
             needed_memory=self._needs,
             available_memory=self._available_memory,
-        )
-
-    def _log(self, folder: RunFolder, opening: Opening) -> MetricsLog:
-        """Returns where metrics go; the trackers start while programs are compiled in the background."""
-        config, trackers = self.arguments, None
-        if config.trackers and is_first():
-            facts = {name: value for name, value in opening.values().items() if name in TRACKED_FACTS}
-            about = About(
-                folder.path,
-                config.model_name,
-                config.to_dict() | facts,
-                step=opening.done,
-                wandb_name=config.wandb_name,
-                wandb_entity=config.wandb_entity,
-            )
-            trackers = Trackers(config.trackers, about, display=self._display)
-        return MetricsLog(
-            folder.path,
-            config.model_name,
-            total=opening.total_steps,
-            done=opening.done,
-            display=self._display,
-            trackers=trackers,
-            writes=is_first(),
         )
 
     def _finish(self, ending: Ending, folder: RunFolder, checkpoint: Path | None, start: int) -> TrainResult:
