@@ -145,7 +145,7 @@ def _generate(
 def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Array, room: int) -> tuple[jax.Array, Any]:
     """Returns the hidden states of the prompts, and keys and values [layers rows length+room kv_heads head_dim]."""
     position = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
-    mixes = decoder.row_attention(real, jnp.zeros_like(real), position)
+    mixes = decoder.row_attention(real, jnp.zeros_like(real), position, sequences=real.shape[0])
 
     def attention(window: int | None, _: Any) -> KeepingAttention:
         return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), (key, value))
