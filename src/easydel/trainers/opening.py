@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from easydel.data.prepare import Counts
+from easydel.display.display import Display
 from easydel.display.words import labelled
 from easydel.memory import in_one_line
 from easydel.models.causal_lm import CausalLM
