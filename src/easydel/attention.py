@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from easydel.blockwise import MASKED, Blocks, Scores, blockwise_attention, query_blocks
 from easydel.errors import ConfigError, nearest
-from easydel.sharding import row_shards, spec_for
+from easydel.sharding import RULES, constrain, length_shards, row_shards, spec_for
 from easydel.softcap import soft_cap
 from easydel.unshared import Sequences, buckets, take_apart, unshared_attention
 
@@ -43,6 +43,7 @@ class Needs(NamedTuple):
     Attributes:
         platform: of jax: cpu, gpu, tpu.
         capability: the compute capability of an NVIDIA GPU, such as (9, 0) for H100; None elsewhere.
+        length_shards: over how many devices rows are split along their length.
     """
 
     platform: str
@@ -51,6 +52,7 @@ class Needs(NamedTuple):
     dropout_rate: float = 0.0
     score_cap: float | None = None
     capability: tuple[int, ...] | None = None
+    length_shards: int = 1
 
 
 def needs_on(mesh: Mesh, *, head_dim: int, dtype: Any, dropout_rate: float, score_cap: float | None) -> Needs:
@@ -59,7 +61,7 @@ def needs_on(mesh: Mesh, *, head_dim: int, dtype: Any, dropout_rate: float, scor
     capability = None
     if device.platform == "gpu" and device.device_kind.startswith("NVIDIA"):
         capability = tuple(map(int, device.compute_capability.split(".")))
-    return Needs(device.platform, head_dim, dtype, dropout_rate, score_cap, capability)
+    return Needs(device.platform, head_dim, dtype, dropout_rate, score_cap, capability, length_shards(mesh))
 
 
 def visible(
@@ -146,9 +148,11 @@ def packed_attention(
         return _cudnn(layout, mesh, scale=scale, window=window, sequences=sequences)
     if mechanism == "splash":
         return _splash(layout, mesh, scale=scale, window=window, score_cap=score_cap)
-    mask = visible(segment, branch, position, window)
+    mask = constrain(visible(segment, branch, position, window), ("rows", "length", "keys"), mesh, name="tokens")
 
     def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
+        # Where rows are split along their length, each device has its own queries and needs the keys of all.
+        key, value = (constrain(x, ("rows", "keys", "kv_heads", "head_dim"), mesh, name="keys") for x in (key, value))
         return attend(query, key, value, mask, scale=scale, mechanism=mechanism, score_cap=score_cap, dropout=dropout)
 
     return attention
@@ -182,6 +186,8 @@ def _refusal(name: str, needs: Needs) -> str | None:
         return f"has no dropout and attention_dropout is {needs.dropout_rate} (0 in config.json turns it off)"
     if name not in WITH_SCORE_CAP and needs.score_cap is not None:
         return f"has no cap of scores and attn_logit_softcapping is {needs.score_cap}"
+    if name in RUNS_ON and needs.length_shards > 1:
+        return f"takes whole rows, and sharding_axis_dims splits them over {needs.length_shards} devices (sp)"
     dtype = jnp.dtype(needs.dtype)
     if name in RUNS_ON and dtype != jnp.bfloat16 and (name, dtype) != ("cudnn", jnp.float16):
         return f"computes in bfloat16, and dtype is {dtype.name}"
@@ -224,10 +230,17 @@ Layout = tuple[jax.Array, jax.Array, jax.Array]  # segment, branch, position
 
 
 def _blockwise(layout: Layout, how: Scores, mesh: Mesh) -> LayerAttention:
+    """Where rows are split along their length, a device has a part of the queries and gets the keys of whole rows."""
+    parts = length_shards(mesh)
+
+    def blocks(segment: jax.Array, branch: jax.Array, _: jax.Array) -> Blocks:
+        part = jax.lax.axis_index(RULES["length"]) if parts > 1 else 0
+        return query_blocks(segment, branch, part=part, parts=parts)
+
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks) -> jax.Array:
         return blockwise_attention(query, key, value, blocks, how)
 
-    return _on_each_device(layout, mesh, lambda segment, branch, _: query_blocks(segment, branch), mix)
+    return _on_each_device(layout, mesh, blocks, mix)
 
 
 def _cudnn(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sequences: int | None) -> LayerAttention:
@@ -236,8 +249,7 @@ def _cudnn(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sequ
     room = buckets(mine, length, mine * length if sequences is None else min(sequences, mine * length))
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, apart: Sequences) -> jax.Array:
-        how = {"scale": scale, "window": window, "implementation": "cudnn"}
-        return unshared_attention(query, key, value, apart, room, **how)
+        return unshared_attention(query, key, value, apart, room, scale=scale, window=window, implementation="cudnn")
 
     return _on_each_device(layout, mesh, lambda segment, branch, _: take_apart(segment, branch, room), mix)
 
@@ -253,8 +265,8 @@ def _splash(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sco
         return visible(*(jnp.pad(x, filler) for x in layout), window)
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
-        padded = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
-        out = splash_attention(*padded, mask, scale=scale, score_cap=score_cap, interpret=interpret)
+        query_, key_, value_ = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
+        out = splash_attention(query_, key_, value_, mask, scale=scale, score_cap=score_cap, interpret=interpret)
         return out[:, : query.shape[1]]
 
     return _on_each_device(layout, mesh, mask, mix)
@@ -263,30 +275,31 @@ def _splash(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sco
 def _on_each_device(
     layout: Layout, mesh: Mesh, prepare: Callable[..., Any], mix: Callable[..., jax.Array]
 ) -> LayerAttention:
-    """Returns the attention `mix(query, key, value, prepare(*layout))` of each device's own rows and heads.
+    """Returns the attention `mix(query, key, value, prepare(*layout))` of each device's own queries and heads.
 
-    What is prepared depends on the layout of these rows, and a kernel does not know how to be split.
+    What is prepared depends on the layout of its rows, and a kernel does not know how to be split.
     """
-    rows = spec_for(("rows",), layout[0].shape[:1], mesh, name="tokens")
+    rows = spec_for(("rows", "keys"), layout[0].shape, mesh, name="tokens")
+    each = PartitionSpec((*RULES["rows"], *RULES["length"]))
     local = partial(jax.shard_map, mesh=mesh, check_vma=False) if mesh.size > 1 else _unsharded
 
     def prepared(*layout: jax.Array) -> Any:
         return jax.tree.map(lambda x: x[None], prepare(*layout))
 
-    ready = local(prepared, in_specs=(rows,) * 3, out_specs=rows)(*layout)
+    ready = local(prepared, in_specs=(rows,) * 3, out_specs=each)(*layout)
 
     def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
         if dropout is not None:
             raise ConfigError("only attn_mechanism 'vanilla' has dropout.")
         of_query, of_key = (
-            spec_for(("rows", "length", axis, "head_dim"), x.shape, mesh, name=axis)
-            for axis, x in (("heads", query), ("kv_heads", key))
+            spec_for(("rows", *axes, "head_dim"), x.shape, mesh, name="tokens")
+            for axes, x in ((("length", "heads"), query), (("keys", "kv_heads"), key))
         )
 
         def mine(query: jax.Array, key: jax.Array, value: jax.Array, ready: Any) -> jax.Array:
             return mix(query, key, value, jax.tree.map(lambda x: x[0], ready))
 
-        return local(mine, in_specs=(of_query, of_key, of_key, rows), out_specs=of_query)(query, key, value, ready)
+        return local(mine, in_specs=(of_query, of_key, of_key, each), out_specs=of_query)(query, key, value, ready)
 
     return attention
 

@@ -18,9 +18,7 @@ def available_bytes(devices: Sequence[Any]) -> int | None:
     CPU devices share the memory of the machine: what the kernel says is available, within the limit of the container.
     """
     if devices[0].platform == "cpu":
-        limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
-        known = [limit for limit in limits if limit is not None]
-        return min(known) if known else None
+        return machine_memory()
     here = processes.local(devices)
     stats = [device.memory_stats() for device in here]
     known = [s for s in stats if s and "bytes_limit" in s]  # which numbers there are depends on the allocator
@@ -28,6 +26,13 @@ def available_bytes(devices: Sequence[Any]) -> int | None:
         return None
     # The devices of other processes are taken to be as these are.
     return sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in known) * len(devices) // len(here)
+
+
+def machine_memory() -> int | None:
+    """Returns the bytes of the machine's memory that are available, within the limit of the container, or None."""
+    limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None
 
 
 def require(needs: Mapping[str, int], available: int | None, *, way_out: str) -> None:

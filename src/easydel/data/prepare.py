@@ -2,14 +2,17 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from easydel.data.columns import Row
+from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.read import Read, read_rows
+from easydel.data.share import ALONE, Share
 from easydel.data.tokenize import Joined, Tokenizer
 from easydel.errors import DataError
 
@@ -23,6 +26,7 @@ class Counts(NamedTuple):
     dropped: dict[str, int]  # by cause
     merged: int  # rows where the prompt, tokenised alone, is not how the whole text begins
     identical: int  # kept rows whose chosen and rejected completions are the same tokens
+    lengths: Mapping[str, Histogram] = MappingProxyType({})  # of prompt, chosen and rejected, as cut
 
     def summary(self) -> str:
         """Returns the counts as a short paragraph.
@@ -59,6 +63,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     identical: int = 0
     first_identical: int = -1  # number of the row
+    lengths: dict[str, Counter[int]] = field(default_factory=lambda: {part: Counter() for part in PARTS})
 
     def add(self, joined: Joined, cut: Cut) -> None:
         """Counts one more row."""
@@ -67,6 +72,7 @@ class Tally:
         (self.dropped if cut.pair is None else self.truncated).update(cut.causes)
         if cut.pair is not None:
             self.kept += 1
+            add_lengths(self.lengths, cut.pair)
             if _identical(cut.pair):
                 self.first_identical = self.first_identical if self.identical else cut.pair.index
                 self.identical += 1
@@ -74,7 +80,9 @@ class Tally:
     def counts(self) -> Counts:
         """Returns the counts as they are now."""
         truncated, dropped = dict(self.truncated), dict(self.dropped)
-        return Counts(self.rows, self.kept, truncated, dropped, self.merged, self.identical)
+        # Copies: the pairs of a stream are counted in another thread.
+        lengths = histograms({part: seen.copy() for part, seen in self.lengths.items()})
+        return Counts(self.rows, self.kept, truncated, dropped, self.merged, self.identical, lengths)
 
 
 class Recipe(NamedTuple):
@@ -86,21 +94,34 @@ class Recipe(NamedTuple):
     cache_directory: str | None
     dataset_num_proc: int | None
 
-    def pairs(self, rows: Iterable[Row], tally: Tally) -> Generator[Pair, None, None]:
-        """Yields the pairs of the rows that are kept, in order, and counts every row in `tally`.
+    def pairs(
+        self,
+        rows: Iterable[Row],
+        tally: Tally,
+        advance: Callable[[int], None] = lambda count: None,
+        share: Share = ALONE,
+    ) -> Generator[Pair, None, None]:
+        """Yields the pairs of the rows that are kept, in order; counts every row in `tally` and tells `advance` of it.
+
+        Of several processes that come here with the same rows, each tokenises its `share`.
 
         Raises:
             DataError: a row that cannot be read, an id of `vocab_size` or more or, in the end, no row left.
         """
         known: dict[int, int] = {}
         read = read_rows(
-            rows, self.tokenizer, cache_directory=self.cache_directory, dataset_num_proc=self.dataset_num_proc
+            rows,
+            self.tokenizer,
+            cache_directory=self.cache_directory,
+            dataset_num_proc=self.dataset_num_proc,
+            share=share,
         )
         with closing(read):
             for row in read:
                 _check_ids(row.joined, self.vocab_size, row.number)
                 cut = _cut(row, self.limits, known)
                 tally.add(row.joined, cut)
+                advance(1)
                 if cut.pair is not None:
                     yield cut.pair
         if not tally.rows:
@@ -173,10 +194,15 @@ def prepare(
     return prepare_with(recipe, rows)
 
 
-def prepare_with(recipe: Recipe, rows: Iterable[Row]) -> Prepared:
-    """Returns the pairs of a dataset and counts of what was cut, see `prepare`."""
+def prepare_with(
+    recipe: Recipe, rows: Iterable[Row], advance: Callable[[int], None] = lambda count: None, share: Share = ALONE
+) -> Prepared:
+    """Returns the pairs of a dataset and counts of what was cut, see `prepare`; `advance` is told as rows are done.
+
+    `share` as in `Recipe.pairs`.
+    """
     tally = Tally()
-    pairs = list(recipe.pairs(rows, tally))
+    pairs = list(recipe.pairs(rows, tally, advance, share))
     warn_of_identical(tally, stacklevel=6)  # the caller of DPOTrainer
     return Prepared(pairs, tally.counts())
 

@@ -12,7 +12,7 @@ from easydel.models.kinds import Layer
 # (kind, x, the layer's weights, its slice of the inputs) -> (x, what it keeps)
 Step = Callable[[Layer, jax.Array, Mapping[str, Any], Any], tuple[jax.Array, Any]]
 # Layers have one of the two; all other weights are in every layer.
-_DENSE, _SPARSE = ("gate", "up", "down"), ("router", "experts")
+_DENSE, _SPARSE = ("gate_up", "gate", "up", "down"), ("router", "experts")
 
 
 def run_stack(

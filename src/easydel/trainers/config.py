@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from easydel.display.display import KINDS
 from easydel.errors import ConfigError
 from easydel.trainers.fields import check_fields, option, read_yaml, reject_unknown
 from easydel.trainers.loss_settings import (
@@ -17,6 +18,8 @@ from easydel.trainers.loss_settings import (
     check_losses,
     weighted_losses,
 )
+
+TRACKERS = ("wandb", "trackio", "tensorboard")
 
 # What an optimizer does not have in its definition.
 UNUSED_BY_OPTIMIZER = {
@@ -62,8 +65,30 @@ class DPOConfig:
     do_last_save: bool = option(True, "write the trained model, a Hugging Face folder, at the end")
     log_steps: int = option(10, "log metrics every so many steps", at_least=1)
     log_logit_metrics: bool = option(True, "also log entropy, logits/chosen, logits/rejected and token accuracy")
-    progress_bar: bool = option(True, "show a progress bar")
-    use_wandb: bool = option(False, "also log to Weights & Biases, when it is installed")
+    progress_bar_type: str = option(
+        "tqdm",
+        "what the terminal shows: bars of tqdm or rich, one JSON object a line for a program, or nothing; in a pipe or "
+        "file, lines take the place of bars",
+        choices=KINDS,
+    )
+    report_to: list[str] | None = option(
+        None, "trackers to log to besides the run folder; none is none of them", choices=TRACKERS
+    )
+    use_wandb: bool = option(False, "the same as report_to wandb: log to Weights & Biases, when it is installed")
+    wandb_entity: str | None = option(None, "user or team whose project the run goes to; none is wandb's own default")
+    wandb_name: str | None = option(None, "name of the run at wandb; none is model_name")
+    profile_steps: int | None = option(
+        None,
+        "trace so many steps with jax.profiler, from the third on, into profile/ of the run folder; none traces none",
+        at_least=1,
+    )
+    push_to_hub: bool = option(
+        False, "upload the trained model and its card to the Hugging Face Hub at the end, by the token of hf auth login"
+    )
+    hub_model_id: str | None = option(
+        None, "where to on the hub, such as me/tuned; none is model_name, under your own account"
+    )
+    hub_private_repo: bool = option(False, "make a new repository on the hub private")
 
     # Loss
     loss_type: str | list[str] | Callable[..., Any] = option(
@@ -273,6 +298,12 @@ class DPOConfig:
         return Path(self.save_directory) / self.model_name
 
     @property
+    def trackers(self) -> tuple[str, ...]:
+        """The trackers of the run, each once."""
+        asked = [*(self.report_to or []), *(["wandb"] if self.use_wandb else [])]
+        return tuple(name for name in TRACKERS if name in asked)
+
+    @property
     def losses(self) -> list[tuple[Loss, float]]:
         """Each loss of the run with its weight."""
         return weighted_losses(self)
@@ -418,12 +449,21 @@ def _check_frozen(config: DPOConfig) -> None:
 
 def _check_needed(config: DPOConfig) -> None:
     """Refuses what would be ignored for want of another setting."""
+    for name in ("wandb_entity", "wandb_name"):
+        if getattr(config, name) is not None and "wandb" not in config.trackers:
+            raise ConfigError(
+                f"{name} = {getattr(config, name)!r} has no meaning without wandb: set report_to = 'wandb', or leave "
+                f"{name} out."
+            )
     for name, needed, example in (
         ("best_metric_greater", "best_metric", "such as 'eval_loss'"),
         ("load_best_at_end", "best_metric", "such as 'eval_loss'"),
         ("early_stopping_patience", "best_metric", "such as 'eval_loss'"),
         ("early_stopping_patience", "evaluation_steps", "the steps between two evaluations"),
         ("early_stopping_threshold", "early_stopping_patience", "the evaluations to wait"),
+        ("push_to_hub", "do_last_save", "which writes what is uploaded"),
+        ("hub_model_id", "push_to_hub", "True"),
+        ("hub_private_repo", "push_to_hub", "True"),
         ("generation_interval", "generation_prompts", "how many prompts to answer"),
         ("generation_max_new_tokens", "generation_prompts", "how many prompts to answer"),
         ("ref_model_sync_steps", "sync_ref_model", "True"),

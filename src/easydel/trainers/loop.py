@@ -138,7 +138,9 @@ class Loop:
         on_device = on_mesh(batch, parts.model.decoder.mesh)
         parts.compiling.wait(form_of_batch(batch))
         reference = parts.reference.logprobs(parts.data.name, batch, on_device)
-        self._state, sums = parts.train_step(self._state, on_device, reference, parts.frozen)
+        with parts.profile.step(self._step + 1):
+            self._state, sums = parts.train_step(self._state, on_device, reference, parts.frozen)
+        parts.profile.after(sums)
         self._step += 1
         parts.reference.after_step(self._step, self._state.params)
         with_reference = parts.config.needs_reference and not parts.config.precompute_ref_log_probs
@@ -214,8 +216,8 @@ class Loop:
         if of not in (None, self._step):
             answers = [{**answer, "weights": of} for answer in answers]
         append_samples(parts.folder, answers)
-        if self._step > 0:
-            parts.log.say(side_by_side(read_samples(parts.folder) if self._is_over() else answers))
+        shown = side_by_side(read_samples(parts.folder) if self._is_over() else answers) if self._step > 0 else ""
+        parts.log.samples(self._step, answers, shown)
         self._window.resume()
 
     def _save(self) -> None:

@@ -27,8 +27,15 @@ FREE_ON_RESUME = frozenset(
         "do_last_save",
         "merge_lora_before_save",
         "log_steps",
-        "progress_bar",
+        "progress_bar_type",
+        "report_to",
+        "profile_steps",
+        "push_to_hub",
+        "hub_model_id",
+        "hub_private_repo",
         "use_wandb",
+        "wandb_entity",
+        "wandb_name",
         "eval_batch_size",
         "evaluation_steps",
         "max_evaluation_steps",
@@ -130,15 +137,21 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
-    """Writes `data.json`: what became of the rows of each dataset."""
-    write_json(folder / "data.json", {name: each._asdict() for name, each in counts.items()})
+    """Writes `data.json`: what became of the rows of each dataset, and how long its pairs are."""
+
+    def plain(counts: "Counts") -> dict[str, Any]:
+        return counts._asdict() | {"lengths": {part: bars._asdict() for part, bars in counts.lengths.items()}}
+
+    write_json(folder / "data.json", {name: plain(each) for name, each in counts.items()})
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
     """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer.
 
-    `weights` is the step that the weights are of where that is another one.
+    `weights` is the step that the weights are of where that is another one. Of several processes the first one writes.
     """
+    if not is_first():
+        return
     with (folder / "samples.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
 

@@ -27,6 +27,8 @@ from easydel.trainers.loss_settings import WITH_MARGIN
 
 # The fields of a batch that have one value per pair and not per row or slot.
 PER_PAIR = ("lengths", "index", "weight", "margin")
+# Those that have one value per token of a row.
+PER_TOKEN = ("tokens", "segment", "branch", "position")
 
 
 def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None) -> None:
@@ -72,16 +74,6 @@ def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
             f"the tokenizer has {len(tokenizer)} ids, but the model's embedding has {model.vocab_size} rows. "
             "Take the tokenizer that belongs to the model."
         )
-
-
-def check_processes(config: DPOConfig) -> None:
-    """Raises ConfigError for what several processes cannot do together yet."""
-    for name in ("precompute_ref_log_probs", "generation_prompts"):
-        if getattr(config, name) and processes.count() > 1:
-            raise ConfigError(
-                f"{name} = {getattr(config, name)} does not work with several processes yet, and these are "
-                f"{processes.count()}: leave it out, or run one process."
-            )
 
 
 def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) -> None:
@@ -166,22 +158,23 @@ def weights_fingerprint(params: PyTree) -> str:
 
 def on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
-    shardings = _batch_shardings(mesh)
+    return jax.tree.unflatten(jax.tree.structure(batch), placed(list(batch), _batch_shardings(mesh)))
+
+
+def placed(arrays: Sequence[np.ndarray], shardings: Sequence[NamedSharding]) -> list[jax.Array]:
+    """Returns arrays on the devices; each process has them whole, and puts its part of them on its own devices."""
     if processes.count() == 1:
-        placed = jax.device_put(list(batch), shardings)
-    else:  # each process has the batch, and puts its rows of it on its own devices
-        placed = [
-            jax.make_array_from_callback(x.shape, place, x.__getitem__)
-            for x, place in zip(batch, shardings, strict=True)
-        ]
-    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+        return jax.device_put(list(arrays), list(shardings))
+    return [
+        jax.make_array_from_callback(x.shape, place, x.__getitem__) for x, place in zip(arrays, shardings, strict=True)
+    ]
 
 
 def form_on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns shape, dtype and place of each array of `on_mesh(batch, mesh)`."""
     forms = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in batch]
-    placed = [form.update(sharding=place) for form, place in zip(forms, _batch_shardings(mesh), strict=True)]
-    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+    with_place = [form.update(sharding=place) for form, place in zip(forms, _batch_shardings(mesh), strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(batch), with_place)
 
 
 def whole_on_mesh(mesh: Mesh) -> NamedSharding:
@@ -191,4 +184,9 @@ def whole_on_mesh(mesh: Mesh) -> NamedSharding:
 
 def _batch_shardings(mesh: Mesh) -> list[NamedSharding]:
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
-    return [whole_on_mesh(mesh) if name in PER_PAIR else by_row for name in Batch._fields]
+    by_token = NamedSharding(mesh, PartitionSpec(None, RULES["rows"], RULES["length"]))
+    places: dict[str, NamedSharding] = {
+        **dict.fromkeys(PER_PAIR, whole_on_mesh(mesh)),
+        **dict.fromkeys(PER_TOKEN, by_token),
+    }
+    return [places.get(name, by_row) for name in Batch._fields]
