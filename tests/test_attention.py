@@ -134,6 +134,7 @@ def test_dropout_keeps_the_mean_and_drops_the_given_share():
         (H100._replace(capability=(7, 5)), "sdpa"),
         (H100._replace(capability=None), "sdpa"),  # no GPU of NVIDIA
         (H100._replace(head_dim=20), "sdpa"),
+        (H100._replace(length_shards=2), "sdpa"),
         (H100._replace(dtype="float32"), "sdpa"),
         (H100._replace(score_cap=50.0), "vanilla"),
         (H100._replace(dropout_rate=0.1), "vanilla"),

@@ -43,7 +43,7 @@ class Needs(NamedTuple):
     Attributes:
         platform: of jax: cpu, gpu, tpu.
         capability: the compute capability of an NVIDIA GPU, such as (9, 0) for H100; None elsewhere.
-        length_shards: devices that rows are split over along their length.
+        length_shards: over how many devices rows are split along their length.
     """
 
     platform: str
@@ -187,7 +187,7 @@ def _refusal(name: str, needs: Needs) -> str | None:
     if name not in WITH_SCORE_CAP and needs.score_cap is not None:
         return f"has no cap of scores and attn_logit_softcapping is {needs.score_cap}"
     if name in RUNS_ON and needs.length_shards > 1:
-        return f"takes whole rows, and they are split over {needs.length_shards} devices (sp)"
+        return f"takes whole rows, and sharding_axis_dims splits them over {needs.length_shards} devices (sp)"
     dtype = jnp.dtype(needs.dtype)
     if name in RUNS_ON and dtype != jnp.bfloat16 and (name, dtype) != ("cudnn", jnp.float16):
         return f"computes in bfloat16, and dtype is {dtype.name}"
@@ -230,14 +230,15 @@ Layout = tuple[jax.Array, jax.Array, jax.Array]  # segment, branch, position
 
 
 def _blockwise(layout: Layout, how: Scores, mesh: Mesh) -> LayerAttention:
-    def mix(query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks) -> jax.Array:
-        return blockwise_attention(query, key, value, blocks, how)
-
+    """Where rows are split along their length, a device has a part of the queries and gets the keys of whole rows."""
     parts = length_shards(mesh)
 
     def blocks(segment: jax.Array, branch: jax.Array, _: jax.Array) -> Blocks:
         part = jax.lax.axis_index(RULES["length"]) if parts > 1 else 0
         return query_blocks(segment, branch, part=part, parts=parts)
+
+    def mix(query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks) -> jax.Array:
+        return blockwise_attention(query, key, value, blocks, how)
 
     return _on_each_device(layout, mesh, blocks, mix)
 
@@ -248,8 +249,7 @@ def _cudnn(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sequ
     room = buckets(mine, length, mine * length if sequences is None else min(sequences, mine * length))
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, apart: Sequences) -> jax.Array:
-        how = {"scale": scale, "window": window, "implementation": "cudnn"}
-        return unshared_attention(query, key, value, apart, room, **how)
+        return unshared_attention(query, key, value, apart, room, scale=scale, window=window, implementation="cudnn")
 
     return _on_each_device(layout, mesh, lambda segment, branch, _: take_apart(segment, branch, room), mix)
 
@@ -265,8 +265,8 @@ def _splash(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sco
         return visible(*(jnp.pad(x, filler) for x in layout), window)
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
-        padded = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
-        out = splash_attention(*padded, mask, scale=scale, score_cap=score_cap, interpret=interpret)
+        query_, key_, value_ = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
+        out = splash_attention(query_, key_, value_, mask, scale=scale, score_cap=score_cap, interpret=interpret)
         return out[:, : query.shape[1]]
 
     return _on_each_device(layout, mesh, mask, mix)
@@ -275,10 +275,9 @@ def _splash(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sco
 def _on_each_device(
     layout: Layout, mesh: Mesh, prepare: Callable[..., Any], mix: Callable[..., jax.Array]
 ) -> LayerAttention:
-    """Returns the attention `mix(query, key, value, prepare(*layout))` of each device's own rows and heads.
+    """Returns the attention `mix(query, key, value, prepare(*layout))` of each device's own queries and heads.
 
-    What is prepared depends on the layout of these rows, and a kernel does not know how to be split. Where rows are
-    split along their length, a device has a part of the queries and gets the layout and the keys of whole rows.
+    What is prepared depends on the layout of its rows, and a kernel does not know how to be split.
     """
     rows = spec_for(("rows", "keys"), layout[0].shape, mesh, name="tokens")
     each = PartitionSpec((*RULES["rows"], *RULES["length"]))
@@ -300,8 +299,7 @@ def _on_each_device(
         def mine(query: jax.Array, key: jax.Array, value: jax.Array, ready: Any) -> jax.Array:
             return mix(query, key, value, jax.tree.map(lambda x: x[0], ready))
 
-        specs = (of_query, of_key, of_key, each)
-        return local(mine, in_specs=specs, out_specs=of_query)(query, key, value, ready)
+        return local(mine, in_specs=(of_query, of_key, of_key, each), out_specs=of_query)(query, key, value, ready)
 
     return attention
 

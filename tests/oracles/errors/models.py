@@ -208,6 +208,8 @@ CASES: Cases = {
         lambda place: ModelConfig.from_hf({**MODELS["gemma3"], "use_bidirectional_attention": True}),
         lambda place: resolve_mechanism("sdpa", Needs("gpu", 64, "bfloat16", dropout_rate=0.1)),
         lambda place: resolve_mechanism("sdpa", Needs("gpu", 64, "bfloat16", score_cap=50.0)),
+        lambda place: resolve_mechanism("cudnn", Needs("cpu", 64, "bfloat16")),
+        lambda place: resolve_mechanism("splash", Needs("tpu", 64, "float32")),
         config(quantization_config={"quant_method": "gptq"}),
         folder("config.json", json.dumps({**SOURCE, "quantization_config": {"quant_method": "gptq"}})),
     ],
