@@ -40,7 +40,7 @@ def test_buckets_have_room_for_every_sequence_of_packed_rows(seed):
     room = buckets(*batch.tokens.shape, 2 * len(pairs))
     sides = ((len(pair.prompt) + len(side)) for pair in pairs for side in (pair.chosen, pair.rejected))
     longest = sorted(sides, reverse=True)
-    space = [bucket.length for bucket in room for _ in range(bucket.count)]
+    space = [bucket.length for bucket in room for _ in range(bucket.number)]
     assert len(space) == len(longest)
     assert all(length <= space[rank] for rank, length in enumerate(longest))
 

@@ -262,7 +262,8 @@ def _splash(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sco
     interpret = mesh.devices.flat[0].platform != "tpu"  # in tests: elsewhere `resolve_mechanism` refuses it
 
     def mask(*layout: jax.Array) -> jax.Array:
-        return visible(*(jnp.pad(x, filler) for x in layout), window)
+        segment, branch, position = (jnp.pad(x, filler) for x in layout)
+        return visible(segment, branch, position, window)
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
         query_, key_, value_ = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))

@@ -103,11 +103,9 @@ def completion_logprobs(
         routing: return what the routers of a model with experts did, with its gradient.
         dropout_key: turns the model's dropout on.
     """
-    rows, answers = map(jnp.asarray, batch[:4]), batch.lengths.size
-    if routing:
-        hidden, routed = decoder.with_routing(params, *rows, dropout_key, answers)
-    else:
-        hidden, routed = decoder(params, *rows, dropout_key, answers), None
+    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
+    rows = params, tokens, segment, branch, position, dropout_key, batch.lengths.size
+    hidden, routed = decoder.with_routing(*rows) if routing else (decoder(*rows), None)
     statistics = _at_completions(decoder, params, batch, hidden, chunk, logit_metrics, collision)
     full, entropy, mean_logit, correct, collisions = (sum_per_side(x, batch) for x in statistics)
     logps = full if ld_alpha is None else sum_per_side(statistics.logp, batch, ld_alpha=ld_alpha)

@@ -19,7 +19,7 @@ MULTIPLE = 64  # tokens; kernels refuse odd lengths
 class Bucket(NamedTuple):
     """So many sequences, each with room for so many tokens. Static."""
 
-    count: int
+    number: int
     length: int
 
 
@@ -73,15 +73,15 @@ def take_apart(
     begins = new_run & (segment > 0) & ((branch > 0) | alone)
     of_prompt = jnp.where(branch > 0, after_prompt - prompt, 0)
     total = jnp.where(begins, of_prompt + end - place, 0)
-    longest = jnp.argsort(-total, stable=True)[: sum(bucket.count for bucket in room)]
+    longest = jnp.argsort(-total, stable=True)[: sum(bucket.number for bucket in room)]
     lengths = total[longest]
     source, at = [], 0
     for bucket in room:
-        own = longest[at : at + bucket.count, None]
+        own = longest[at : at + bucket.number, None]
         slot, shared = jnp.arange(bucket.length), of_prompt[own]
         token = jnp.where(slot < shared, prompt[own] + slot, own + slot - shared)
         source.append(jnp.where(slot < total[own], token, place.size).reshape(-1))
-        at += bucket.count
+        at += bucket.number
     source = jnp.concatenate(source)
     slots = jnp.arange(source.size)
     last = jnp.full(place.size, -1).at[source].max(slots, mode="drop")
