@@ -67,7 +67,11 @@ def test_a_size_that_does_not_divide_is_refused_with_both_numbers():
 @pytest.mark.parametrize(
     ("changes", "dims", "message"),
     [
-        ({"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 4}, (1, 1, 1, 2, 1), "'heads' of size 3 .* 2 devices .*tp"),
+        (
+            {"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 4},
+            (1, 1, 1, 2, 1),
+            "'heads' of size 3 .* 2 devices .*tp",
+        ),
         ({"num_key_value_heads": 1}, (1, 1, 1, 2, 1), "'kv_heads' of size 1 .* 2 devices .*tp"),
         ({"intermediate_size": 25}, (1, 1, 1, 2, 1), "'mlp' of size 25 .* 2 devices .*tp"),
         ({"vocab_size": 33}, (1, 1, 1, 2, 1), "'vocab' of size 33 .* 2 devices .*tp"),
