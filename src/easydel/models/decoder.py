@@ -23,7 +23,7 @@ from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import Angles, rotary, rotate
 from easydel.models.stack import run_stack
-from easydel.sharding import split_looked_up, split_tokens
+from easydel.sharding import looked_up, split_tokens
 from easydel.softcap import soft_cap
 
 # A nested dict of arrays. What it holds for one configuration is said in `models/rows.py`.
@@ -243,8 +243,8 @@ class Decoder:
             )
             return self._checkpointed(function)(x, layer)
 
-        embedded = rows_at(params["embedding"], tokens, self.dtype) * config.embedding_scale
-        x = split_looked_up(embedded, self.mesh)
+        x = looked_up(lambda ids: rows_at(params["embedding"], ids, self.dtype), tokens, self.mesh)
+        x = x * config.embedding_scale
         with self._in_precision():
             x, kept = run_stack(step, x, params["layers"], (cache, keys), config.layers, unrolled=not self.scan_layers)
         weight = (params["norm"].astype(jnp.float32) + config.norm_offset) / config.logits_scaling
