@@ -54,12 +54,12 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.docs: $(VENV)/.ready requirements-docs.lock
-	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-docs.lock
-	touch $@
-
 $(VENV)/.trackers: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock wandb==0.31.0 trackio==0.43.0 tensorboardX==2.6.5
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.ready requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-docs.lock
 	touch $@
 
 $(VENV)/.oracle: $(VENV)/.ready
