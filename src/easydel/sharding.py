@@ -1,7 +1,7 @@
 """The device mesh, and the rules that map the logical axes of an array to the axes of the mesh."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -96,13 +96,15 @@ def split_tokens(x: jax.Array, mesh: Mesh) -> jax.Array:
     return x if mesh.size == 1 else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, token_spec(x, mesh)))
 
 
-def split_looked_up(x: jax.Array, mesh: Mesh) -> jax.Array:
-    """Returns embeddings [rows length embed] that were looked up in a table split along `embed`, split as tokens are.
+def looked_up(look_up: Callable[[jax.Array], jax.Array], tokens: jax.Array, mesh: Mesh) -> jax.Array:
+    """Returns `look_up(tokens)`, [rows length embed] from a table split along `embed`, split as tokens are.
 
-    One mesh axis after another: XLA knows no other way from channels to rows and their length but through all of it.
+    Each device looks up its channels of all tokens, and these then go to where the tokens are, one mesh axis after
+    another: left to itself, XLA goes through an array that is whole on every device.
     """
     if mesh.size == 1:
-        return x
+        return look_up(tokens)
+    x = look_up(jax.lax.with_sharding_constraint(tokens, NamedSharding(mesh, PartitionSpec("dp", None))))
     for spec in (PartitionSpec("dp", None, ("fsdp", "sp")), PartitionSpec(("dp", "fsdp"), None, "sp")):
         x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
     return split_tokens(x, mesh)
