@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from easydel.scripts.completion import SHELLS
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
 from oracles.blocks import KINDS, PAGES, ROOT, Block, blocks_of, commands, flags_of
@@ -65,7 +66,9 @@ def test_a_command_is_one_that_there_is(block, monkeypatch):
         flags = flags_of(words)
         if flags is None:
             check_command(words)
-        elif "dpo_runs/dpo/config.yaml" not in flags:  # which the command before it writes
+        elif flags[0] == "--print-completion":
+            assert flags[1] in SHELLS
+        elif flags != ["doctor"] and "dpo_runs/dpo/config.yaml" not in flags:  # which the command before it writes
             dpo.parse(flags)
 
 

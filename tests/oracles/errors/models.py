@@ -164,12 +164,14 @@ CASES: Cases = {
         lambda place: load("owner/nowhere"),
         lambda place: read_folder(place.file("empty/a.txt").parent),
         lambda place: read_folder(place.file("pickled/pytorch_model.bin").parent),
+        lambda place: read_folder(place.file("gguf/model.gguf").parent),
     ],
     "A config.json that cannot be read": [
         folder("config.json", "{"),
         folder("config.json", "[]"),
         folder("config.json", json.dumps({**SOURCE, "vocab_size": 0})),
         without("hidden_size"),
+        without("model_type"),
         config(vocab_size="many"),
         config(vocab_size=0),
         config(hidden_size=33),
@@ -190,6 +192,7 @@ CASES: Cases = {
     "Positions": [
         rope(rope_type="spiral"),
         rope(rope_type="linear"),
+        rope(factor=2.0),
         rope(rope_type="linear", factor=2.0, colour=1),
         config(partial_rotary_factor=0.5),
         config(max_position_embeddings=0),
@@ -258,6 +261,8 @@ CASES: Cases = {
     "Memory": [little_memory],
     "Adapters": [
         lora(rank=0),
+        lora(rank=2.5),
+        lora(target_modules=[]),
         lora(rank=99),
         lora(alpha=0.0),
         lora(dropout=1.0),

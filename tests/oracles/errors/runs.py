@@ -9,9 +9,11 @@ from typing import Any
 from easydel import processes
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import make_mesh
-from easydel.trainers import needs
+from easydel.trainers import hub, needs
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
+from easydel.trainers.hub import open_repository, upload
+from easydel.trainers.report.run import read_run
 from easydel.trainers.run_folder import check_writable
 from oracles.disk import full_disk
 from oracles.errors import Case, Cases, Place
@@ -100,6 +102,15 @@ def later(place: Place) -> object:
     return run.evaluate(id_rows(3, seed=5))
 
 
+def logged_out(place: Place) -> object:
+    usual = hub.get_token
+    hub.get_token = lambda: None
+    try:
+        return hub.open_repository("owner/name", private=False)
+    finally:
+        hub.get_token = usual
+
+
 CASES: Cases = {
     "What a trainer is given": [
         made(train_dataset=None),
@@ -135,6 +146,13 @@ CASES: Cases = {
         continued({"num_train_epochs": 1}),
         damaged,
     ],
+    "The hub": [
+        logged_out,
+        lambda place: open_repository("owner/name/more", private=False, token="none"),
+        lambda place: open_repository("owner/name", private=False, token="none"),
+        lambda place: upload(place.file("model/config.json", "{}").parent, "owner/name", token="none"),
+    ],
+    "Reports": [lambda place: read_run(place.file("other/a.txt").parent)],
     "Processes": [
         lambda place: processes.start("host:1", None, None),
         lambda place: processes.start("host", 2, 0),

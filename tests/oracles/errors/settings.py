@@ -3,6 +3,7 @@
 from typing import Any
 
 from easydel.data.loader import Position, make_loader
+from easydel.display.display import make_display
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import make_objective
@@ -60,6 +61,8 @@ CASES: Cases = {
         config(loss_type="sigmiod"),
         config(beta=0),
         config(loss_type="my.losses:wpo"),
+        lambda place: make_display("bar"),
+        flags("--print-completion nushell"),
         flags("--sharding_axis 1,2"),
         flags("--dataset_name --repo_id x"),
         config(frozen_parameters="("),
@@ -98,6 +101,7 @@ CASES: Cases = {
         config(precompute_ref_batch_size=8),
         config(optimizer="lion", adam_epsilon=1e-6),
         config(learning_rate_end=1e-7),
+        config(wandb_name="mine"),
         config(load_best_at_end=True),
         config(loss_type="hinge", label_smoothing=0.1),
         config(loss_type="bco_pair", f_divergence_type="forward_kl"),
