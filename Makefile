@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN = $(VENV)/bin
 
-.PHONY: demo test survive oracle trackers bench format lock clean
+.PHONY: demo test docs survive oracle trackers bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -17,6 +17,10 @@ test: $(VENV)/.ready
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/pytest -m "not oracle and not trackers" --numprocesses auto --maxprocesses 4
+
+# Builds the pages of docs/ into build/docs; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
 
 # Kills a run twenty times, and mutates rows, settings and files ten thousand times; `make test` does less of both.
 survive: $(VENV)/.ready
@@ -42,7 +46,7 @@ lock:
 	$(PYTHON) scripts/lock.py $(PYTHONS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist benchmarks/.env benchmarks/.build
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis dist benchmarks/.env benchmarks/.build
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
@@ -52,6 +56,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 $(VENV)/.trackers: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock wandb==0.31.0 trackio==0.43.0 tensorboardX==2.6.5
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.ready requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-docs.lock
 	touch $@
 
 $(VENV)/.oracle: $(VENV)/.ready

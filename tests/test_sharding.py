@@ -9,9 +9,12 @@ from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
+from easydel.models.rows import axis_sizes, weight_rows
 from easydel.sharding import length_shards, make_mesh, row_shards, spec_for
+from easydel.weights.load import shardings_of
 from oracles.cases import CASES, SMALL, TOKENS
 from oracles.folders import write_model
+from oracles.tiny import tiny_config
 
 
 def test_minus_one_takes_the_devices_that_are_left():
@@ -59,6 +62,28 @@ def test_a_size_that_does_not_divide_is_refused_with_both_numbers():
         ConfigError, match=r"w_q: axis 'embed' of size 30 does not divide over 8 devices \(mesh axis fsdp\)"
     ):
         spec_for(("embed",), (30,), make_mesh((1, 8, 1, 1, 1)), name="w_q")
+
+
+@pytest.mark.parametrize(
+    ("changes", "dims", "message"),
+    [
+        (
+            {"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 4},
+            (1, 1, 1, 2, 1),
+            "'heads' of size 3 .* 2 devices .*tp",
+        ),
+        ({"num_key_value_heads": 1}, (1, 1, 1, 2, 1), "'kv_heads' of size 1 .* 2 devices .*tp"),
+        ({"intermediate_size": 25}, (1, 1, 1, 2, 1), "'mlp' of size 25 .* 2 devices .*tp"),
+        ({"vocab_size": 33}, (1, 1, 1, 2, 1), "'vocab' of size 33 .* 2 devices .*tp"),
+        ({"hidden_size": 12, "head_dim": 4}, (1, 2, 1, 1, 4), "'embed' of size 12 .* 8 devices .*fsdp x sp"),
+        ({"model_type": "mixtral", "num_local_experts": 3}, (1, 1, 2, 1, 1), "'experts' of size 3 .* 2 devices .*ep"),
+    ],
+    ids=lambda value: "-".join(map(str, value.items())) if isinstance(value, dict) else "",
+)
+def test_no_odd_size_is_silently_whole_on_every_device(changes, dims, message):
+    config = tiny_config(**changes)
+    with pytest.raises(ConfigError, match=rf"model\..*: axis {message}.* Choose sharding_axis_dims so that it does"):
+        shardings_of(weight_rows(config), axis_sizes(config), make_mesh(dims))
 
 
 def test_a_model_whose_heads_do_not_divide_over_tp_is_refused_by_tensor(tmp_path):

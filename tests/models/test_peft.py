@@ -88,7 +88,7 @@ def test_a_rank_is_that_of_all_layers_of_a_module_and_fits_it(base, tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             base.load_adapter(write_adapters(tmp_path / name, "lora", rank_pattern=pattern))
-    with pytest.raises(ConfigError, match=r"alpha \(-1.0\) must be above 0"):
+    with pytest.raises(ConfigError, match=r"alpha \(-1.0\) must be a number above 0"):
         base.load_adapter(write_adapters(tmp_path / "alpha", "lora", alpha_pattern={"v_proj": -1}))
 
 
@@ -118,6 +118,8 @@ def test_adapters_of_another_base_are_refused(base, tmp_path):
     deep = {each.replace("layers.1", "layers.2"): tensor for each, tensor in tensors_of("lora").items()}
     with pytest.raises(WeightsError, match=r"4 missing .*layers\.1.*4 unexpected .*layers\.2.* another base"):
         base.load_adapter(write_adapters(tmp_path / "deep", "lora", deep))
+    with pytest.raises(ConfigError, match=r"adapter_config\.json: .*'qkv_proj' is no module .* made for another base"):
+        base.load_adapter(write_adapters(tmp_path / "fused", "fused"))
     with pytest.warns(UserWarning, match="were made for 'org/other' and are put on .*llama-gqa'"):
         base.load_adapter(write_adapters(tmp_path / "named", "lora", base_model_name_or_path="org/other"))
 

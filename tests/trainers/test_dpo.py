@@ -106,7 +106,7 @@ def test_a_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
     result = trainer(tmp_path, save_steps=2, save_total_limit=1).train()
     run = tmp_path / "dpo"
     assert {path.name for path in run.iterdir()} == {
-        *("config.yaml", "data.json", "metrics.jsonl", "report.html", "checkpoints", "model")
+        *("config.yaml", "data.json", "metrics.jsonl", "run.json", "report.html", "checkpoints", "model")
     }
     assert ed.DPOConfig.from_yaml(run / "config.yaml") == config(tmp_path, save_steps=2, save_total_limit=1)
     assert [entry["step"] for entry in read_metrics(run)] == [1, 2, 3]

@@ -2,12 +2,14 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from easydel.data.columns import Row
+from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.read import Read, read_rows
 from easydel.data.share import ALONE, Share
@@ -24,6 +26,7 @@ class Counts(NamedTuple):
     dropped: dict[str, int]  # by cause
     merged: int  # rows where the prompt, tokenised alone, is not how the whole text begins
     identical: int  # kept rows whose chosen and rejected completions are the same tokens
+    lengths: Mapping[str, Histogram] = MappingProxyType({})  # of prompt, chosen and rejected, as cut
 
     def summary(self) -> str:
         """Returns the counts as a short paragraph.
@@ -60,6 +63,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     identical: int = 0
     first_identical: int = -1  # number of the row
+    lengths: dict[str, Counter[int]] = field(default_factory=lambda: {part: Counter() for part in PARTS})
 
     def add(self, joined: Joined, cut: Cut) -> None:
         """Counts one more row."""
@@ -68,6 +72,7 @@ class Tally:
         (self.dropped if cut.pair is None else self.truncated).update(cut.causes)
         if cut.pair is not None:
             self.kept += 1
+            add_lengths(self.lengths, cut.pair)
             if _identical(cut.pair):
                 self.first_identical = self.first_identical if self.identical else cut.pair.index
                 self.identical += 1
@@ -75,7 +80,9 @@ class Tally:
     def counts(self) -> Counts:
         """Returns the counts as they are now."""
         truncated, dropped = dict(self.truncated), dict(self.dropped)
-        return Counts(self.rows, self.kept, truncated, dropped, self.merged, self.identical)
+        # Copies: the pairs of a stream are counted in another thread.
+        lengths = histograms({part: seen.copy() for part, seen in self.lengths.items()})
+        return Counts(self.rows, self.kept, truncated, dropped, self.merged, self.identical, lengths)
 
 
 class Recipe(NamedTuple):

@@ -12,6 +12,8 @@ _FUSED_NAMES = {parts: name for name, parts in FUSED.items()}
 
 def check_lora(lora: Lora, chosen: Modules, sizes: Sizes) -> None:
     """Raises ConfigError for a rank, alpha or dropout that cannot be."""
+    if isinstance(lora.rank, bool) or not isinstance(lora.rank, int):
+        raise ConfigError(f"the rank of the adapters ({lora.rank!r}) must be a whole number.")
     for module, rows in chosen.items():
         out, into = rows[0].file_shape(sizes)
         rank = _rank(lora, module, rows, sizes)
@@ -23,8 +25,8 @@ def check_lora(lora: Lora, chosen: Modules, sizes: Sizes) -> None:
                 f"most {min(out, into)}, or leave this module out of target_modules."
             )
     for alpha in (lora.alpha, *(alpha for _, alpha in lora.alpha_pattern)):
-        if not alpha > 0:
-            raise ConfigError(f"alpha ({alpha}) must be above 0: it multiplies what the adapters add.")
+        if not isinstance(alpha, int | float) or not alpha > 0:
+            raise ConfigError(f"alpha ({alpha!r}) must be a number above 0: it multiplies what the adapters add.")
     if not 0 <= lora.dropout < 1:
         raise ConfigError(f"the dropout of the adapters ({lora.dropout}) must be in [0, 1).")
 

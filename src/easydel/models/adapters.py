@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from easydel.errors import ConfigError
 from easydel.models.adapter_rows import adapter_rows, check_lora, rank_sizes
 from easydel.models.config import ModelConfig
 from easydel.models.lora import Lora
@@ -73,6 +74,10 @@ def loaded_adapters(config: ModelConfig, params: Params, mesh: Mesh, folder: Pat
     """
     written = read_adapter_config(folder)
     wanted = lora_of(written, folder / CONFIG_NAME)
+    try:
+        _chosen(config, wanted)
+    except ConfigError as error:
+        raise ConfigError(f"{folder / CONFIG_NAME}: {error} Was it made for another base than {base}?") from None
     lora = _resolved(config, wanted, wanted.target_modules)
     rows, sizes = rows_and_sizes(config, lora)
     stored = read_adapters(folder, rows, sizes, base=base)

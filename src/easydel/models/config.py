@@ -10,7 +10,7 @@ from easydel.models.kinds import Experts, Layer, Rope
 from easydel.models.source import unsupported
 from easydel.models.value_types import check_types
 
-_WITH_IMAGES = ("llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+_WITH_IMAGES = ("gemma3", "llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
@@ -100,7 +100,9 @@ class ModelConfig:
                 or sizes that do not fit together.
         """
         check_types(source)
-        model_type = str(source.get("model_type"))
+        model_type = source.get("model_type")
+        if model_type is None:
+            raise ConfigError(f"there is no model_type, which says how a model computes. Supported: {_supported()}.")
         _check_type(model_type)
         _check_unquantised(source)
         family = FAMILIES[model_type]
@@ -123,11 +125,15 @@ class ModelConfig:
         return tuple(dict.fromkeys(layer.rope for layer in self.layers if layer.rope is not None))
 
 
+def _supported() -> str:
+    return ", ".join(sorted(FAMILIES))
+
+
 def _check_type(model_type: str) -> None:
     if model_type in _WITH_IMAGES:
         raise ConfigError(
             f"model_type {model_type!r} is a model of text and images, which is not supported. Take a model of text "
-            "alone, such as one of model_type 'gemma3_text'; of Gemma 3 with images the text is read."
+            "alone, such as one of model_type 'gemma3_text'; of 'gemma3' the text_config is read."
         )
     if model_type not in FAMILIES:
         raise unsupported("model_type", model_type, FAMILIES)

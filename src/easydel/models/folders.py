@@ -14,7 +14,7 @@ from easydel.models.peft import base_of, read_adapter_config
 from easydel.weights.safetensors import Stored, read_folder
 
 # What a model needs and nothing that could run code.
-_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")  # its card names its license
 
 
 def find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:
@@ -111,10 +111,11 @@ def check_folder(folder: Path) -> None:
 def _check_not_packed(source: Mapping[str, Any], file: Path) -> None:
     packed = source.get("quantization_config")
     if packed:
-        method = packed.get("quant_method") if isinstance(packed, Mapping) else packed
+        method = packed.get("quant_method") if isinstance(packed, Mapping) else None
+        said = f"{packed!r:.80}" if method is None else f"quant_method {method!r}"
         raise WeightsError(
-            f"{file}: the weights are quantised already (quantization_config: quant_method {method!r}), in a format "
-            "that is not read. Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
+            f"{file}: the weights are quantised already (quantization_config: {said}), in a format that "
+            "is not read. Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
         )
 
 

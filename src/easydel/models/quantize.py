@@ -8,6 +8,7 @@ weight in all.
 A matrix is unpacked where it is used, one at a time, and once more in the backward pass: nothing of it is kept.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -129,6 +130,8 @@ def rows_at(table: Weights, index: Int[Array, "..."], dtype: DTypeLike) -> Float
 def packed_shardings(row: Row, sizes: Sizes, mesh: Mesh, kind: str, dtype: np.dtype) -> Packed:
     """Returns where the arrays of a packed row lie: as the row itself would, where blocks are not cut.
 
+    Where they would be, the inputs are whole on each device, and a warning says so.
+
     Raises:
         ConfigError: an axis that does not divide over the mesh.
     """
@@ -136,7 +139,14 @@ def packed_shardings(row: Row, sizes: Sizes, mesh: Mesh, kind: str, dtype: np.dt
     lead = row.axes[: -len(row.sides[1])]
     form = _packed_form(row, sizes, kind, dtype)
     parts = parts_of(into[0], mesh)
-    whole_blocks = int(np.prod(form.inputs)) % (BLOCK * parts) == 0
+    inputs = int(np.prod(form.inputs))
+    whole_blocks = inputs % (BLOCK * parts) == 0
+    if parts > 1 and not whole_blocks:
+        warnings.warn(
+            f"{row.name}: {inputs} inputs packed in blocks of {BLOCK} do not divide over {parts} devices, so that each "
+            "holds all of them. Choose sharding_axis_dims so that they do if memory is short.",
+            stacklevel=2,
+        )
 
     def place(array: jax.ShapeDtypeStruct) -> Any:
         last = into[0] if whole_blocks and array.shape[-1] % parts == 0 else "packed"

@@ -133,8 +133,14 @@ def rope(
         ConfigError: a kind we do not know, settings it lacks, or some that we do not know.
     """
     given = dict(given)
-    kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
+    kind = given.pop("rope_type", None) or given.pop("type", None)
     given.pop("type", None)
+    if kind is None and given.get("factor") is not None:
+        raise ConfigError(
+            f"The rope scaling of config.json has a factor ({given['factor']}) and no rope_type, which says what the "
+            f"factor is of. Supported: {', '.join(sorted(ROPE_TYPES))}."
+        )
+    kind = kind or "default"
     kind = (aliases or {}).get(kind, kind)
     if kind not in ROPE_TYPES:
         raise unsupported("rope_type", str(kind), ROPE_TYPES)

@@ -43,7 +43,11 @@ def chosen_modules(target_modules: str | Sequence[str] | None, rows: Sequence[Ro
         ConfigError: a name that means no module, or modules that are meant in some layers only.
     """
     modules = linear_modules(rows)
-    names = [target_modules] if isinstance(target_modules, str) else list(target_modules or [ALL_LINEAR])
+    if target_modules is None:
+        target_modules = ALL_LINEAR
+    names = [target_modules] if isinstance(target_modules, str) else list(target_modules)
+    if not names:
+        raise ConfigError(f"target_modules is empty: name modules, or leave it out for {ALL_LINEAR!r}.")
     if names == [ALL_LINEAR]:
         return {module: parts for module, parts in modules.items() if "router" not in parts[0].path}
     every = [name for parts in modules.values() for name in full_names(parts[0], layers)]

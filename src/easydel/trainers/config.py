@@ -77,6 +77,18 @@ class DPOConfig:
     use_wandb: bool = option(False, "the same as report_to wandb: log to Weights & Biases, when it is installed")
     wandb_entity: str | None = option(None, "user or team whose project the run goes to; none is wandb's own default")
     wandb_name: str | None = option(None, "name of the run at wandb; none is model_name")
+    profile_steps: int | None = option(
+        None,
+        "trace so many steps with jax.profiler, from the third on, into profile/ of the run folder; none traces none",
+        at_least=1,
+    )
+    push_to_hub: bool = option(
+        False, "upload the trained model and its card to the Hugging Face Hub at the end, by the token of hf auth login"
+    )
+    hub_model_id: str | None = option(
+        None, "where to on the hub, such as me/tuned; none is model_name, under your own account"
+    )
+    hub_private_repo: bool = option(False, "make a new repository on the hub private")
 
     # Loss
     loss_type: str | list[str] | Callable[..., Any] = option(
@@ -449,6 +461,9 @@ def _check_needed(config: DPOConfig) -> None:
         ("early_stopping_patience", "best_metric", "such as 'eval_loss'"),
         ("early_stopping_patience", "evaluation_steps", "the steps between two evaluations"),
         ("early_stopping_threshold", "early_stopping_patience", "the evaluations to wait"),
+        ("push_to_hub", "do_last_save", "which writes what is uploaded"),
+        ("hub_model_id", "push_to_hub", "True"),
+        ("hub_private_repo", "push_to_hub", "True"),
         ("generation_interval", "generation_prompts", "how many prompts to answer"),
         ("generation_max_new_tokens", "generation_prompts", "how many prompts to answer"),
         ("ref_model_sync_steps", "sync_ref_model", "True"),

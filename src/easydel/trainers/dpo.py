@@ -1,7 +1,7 @@
 """`DPOTrainer`: the part with a lifetime. It checks and prepares everything, then hands over to the loop."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from easydel.data.loader import Loader, Position
 from easydel.data.prepare import Counts
 from easydel.data.stream import StreamLoader
 from easydel.display.display import SILENT, make_display
-from easydel.errors import ConfigError
+from easydel.errors import ConfigError, Interrupted
 from easydel.losses import Scalar
 from easydel.memory import available_bytes
 from easydel.models.causal_lm import CausalLM
@@ -25,6 +25,8 @@ from easydel.trainers.compile_ahead import compile_training
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
 from easydel.trainers.evaluation import evaluate
+from easydel.trainers.export import export, report, repository_of
+from easydel.trainers.hub import open_repository, upload
 from easydel.trainers.interrupt import listen
 from easydel.trainers.log import rewind
 from easydel.trainers.loop import Loop
@@ -34,8 +36,8 @@ from easydel.trainers.objective import make_objective
 from easydel.trainers.opening import Opening, make_log
 from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.placement import placement
+from easydel.trainers.profile import Profile
 from easydel.trainers.reference import make_reference
-from easydel.trainers.report import write_report
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
@@ -78,6 +80,7 @@ class DPOTrainer:
             read as training goes where it has no length.
         eval_dataset: held-out rows of the same form, or a dict of several such sets by name, whose metrics are then
             named `eval_<name>_*`.
+        dataset_names: of the training data on the hub, for the model card.
 
     Raises:
         ConfigError: settings that cannot work with this model.
@@ -92,6 +95,8 @@ class DPOTrainer:
         processing_class: Any = None,
         train_dataset: Rows | None = None,
         eval_dataset: Rows | Mapping[str, Rows] | None = None,
+        *,
+        dataset_names: Sequence[str] = (),
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
@@ -100,6 +105,8 @@ class DPOTrainer:
         self.arguments = arguments
         self.model = model = policy_of(arguments, model)
         self.processing_class = processing_class
+        self._dataset_names = dataset_names
+        self._run: Path | None = None  # the folder of the run, once there is one
         check_models(arguments, model, reference_model)
         self._split = split_of(arguments, model)
         self._frozen = self._split.frozen_part(model.params)
@@ -134,15 +141,17 @@ class DPOTrainer:
     def train(self) -> TrainResult:
         """Trains to the end of the last epoch, or `max_training_steps`, and returns the trained model.
 
-        Writes the run folder as it goes: `config.yaml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `report.html`,
-        `model/`.
+        Writes the run folder as it goes: `config.yaml`, `data.json`, `metrics.jsonl`, `checkpoints/`, `run.json`,
+        `report.html`, `model/`.
 
         Raises:
             Interrupted: SIGTERM, SIGINT or the stop button of a notebook asked the run to end. It has finished its step
                 and saved a checkpoint, with which `resume = "auto"` continues; a second signal does not wait for that.
         """
         data = self._trained_on()
-        config, folder = self.arguments, open_together(self.arguments)
+        config, repository = self.arguments, repository_of(self.arguments)
+        folder = open_together(config)
+        self._run = folder.path
         write_counts(folder.path, self.counts)
         with listen(), Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
             if isinstance(data.loader, Loader):  # a stream whose rows would have to be known was refused
@@ -156,7 +165,7 @@ class DPOTrainer:
             path = None if newest is None else checkpointer.path(newest)
         self.model = dataclasses.replace(self.model, params=self._joined(ending.state.params))
         self._reward_shift = ending.state.rewards.mean if config.bco_running_mean else 0.0
-        return self._finish(ending, folder, path, start)
+        return self._finish(ending, folder, path, start, repository)
 
     def evaluate(self, dataset: Rows | Mapping[str, Rows] | None = None) -> dict[str, float]:
         """Returns the `eval_*` metrics of the current model, each a mean over all pairs (or tokens), not over batches.
@@ -173,18 +182,31 @@ class DPOTrainer:
         return self._evaluate(sets, self.model.params, self._reward_shift)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the current model and the tokenizer as a Hugging Face folder, which appears when it is complete.
+        """Writes the current model, the tokenizer and a model card as a Hugging Face folder, once it is complete.
 
         Adapters are written alone, as PEFT does, or added to the weights with `merge_lora_before_save`.
         """
-        tokenizer = self.processing_class
-        also = None if tokenizer is None else lambda target: tokenizer.save_pretrained(str(target))
-        self.model.save_pretrained(
-            folder,
-            also=also,
-            merge=self.arguments.merge_lora_before_save,
-            progress_bar_type=self.arguments.progress_bar_type,
-        )
+        self._export(Path(folder))
+
+    def push_to_hub(self, name: str | None = None, *, private: bool | None = None, token: str | None = None) -> str:
+        """Uploads the current model, the tokenizer and a model card, and returns the address of the repository.
+
+        They are written to `model/` of the run folder first.
+
+        Args:
+            name: of the repository, such as `me/tuned`; None takes `hub_model_id`, or `model_name`.
+            private: of a new repository; None takes `hub_private_repo`.
+            token: None takes that of `hf auth login` or HF_TOKEN.
+
+        Raises:
+            ConfigError: the hub refused, or cannot be reached.
+        """
+        config, folder = self.arguments, self.arguments.run_folder / "model"
+        given = name or config.hub_model_id or config.model_name
+        private = config.hub_private_repo if private is None else private
+        repository = open_repository(given, private=private, token=token)
+        self._export(folder, place=repository)
+        return upload(folder, repository, token=token)
 
     @property
     def total_steps(self) -> int:
@@ -243,14 +265,17 @@ class DPOTrainer:
         )
         place = Position(saved.progress.epoch, saved.progress.batch)
         steps, mesh = self.total_steps - start, self.model.decoder.mesh
-        compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
         opening = self._opening(data, folder, start)
         self._display.event("start", opening.values(), opening.text())
         if mesh.size > 1:
             held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
             computed = {name: self._needs[name] for name in ("activations", "logits")}
             self._display.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
+        # One process of several is enough to see what a step does; two of one machine would write the same file.
+        profile = Profile(folder.path / "profile", config.profile_steps if is_first() else None, ahead=steps)
+        compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
         with (
+            profile,
             compiling(data.loader, place, steps, mesh, self._display) as ahead,
             make_log(opening, self._display) as log,
         ):
@@ -272,8 +297,13 @@ class DPOTrainer:
                 folder=folder.path,
                 checkpointer=checkpointer,
                 log=log,
+                profile=profile,
             )
-            return start, Loop(parts, saved).run()
+            try:
+                return start, Loop(parts, saved).run()
+            except (Interrupted, ConfigError):
+                report(folder.path, self.model, {})  # how far it came, and what it looked like where steps were skipped
+                raise
 
     def _opening(self, data: TrainSet, folder: RunFolder, start: int) -> Opening:
         return Opening(
@@ -289,24 +319,32 @@ class DPOTrainer:
             available_memory=self._available_memory,
         )
 
-    def _finish(self, ending: Ending, folder: RunFolder, checkpoint: Path | None, start: int) -> TrainResult:
-        """Writes the report and the model, and says what came out."""
+    def _finish(
+        self, ending: Ending, folder: RunFolder, checkpoint: Path | None, start: int, repository: str | None
+    ) -> TrainResult:
+        """Writes the report and the model, uploads it where it is to go, and says what came out."""
         config, metrics = self.arguments, ending.metrics
         write_counts(folder.path, self.counts)  # again, as a stream was read only now
         facts = facts_of(ending, self._goal, folder.path, start=start, total_steps=self.total_steps)
-        places = {"checkpoint": checkpoint}
-        if is_first():
-            facts_shown = {"model": self.model.origin.name, **facts}
-            places = {"report": write_report(folder.path, config.model_name, config.to_dict(), facts_shown), **places}
+        places: dict[str, Path | str | None] = {
+            "report": report(folder.path, self.model, facts),
+            "checkpoint": checkpoint,
+        }
         if config.do_last_save:
             places["model"] = folder.path / "model"
-            self.save_pretrained(folder.path / "model")
+            self._export(folder.path / "model", place=repository or "")
+        if repository is not None:
+            places["hub"] = upload(folder.path / "model", repository)
         text = summary(metrics, facts, self.counts, places)
         values = closing_values(ending, self.counts, places, total_steps=self.total_steps)
         self._display.event("end", values, f"\n{text}")
         best = ending.best
         step, value = (None, None) if best is None or best.step is None else (best.step, best.value)
         return TrainResult(self.model, metrics, checkpoint, step, value, text, ending.step, ending.skipped)
+
+    def _export(self, folder: Path, *, place: str = "") -> None:
+        names, run = self._dataset_names, self._run
+        export(self.model, self.processing_class, self.arguments, folder, run=run, dataset_names=names, place=place)
 
     def _trained_on(self) -> TrainSet:
         if self._train_set is None:

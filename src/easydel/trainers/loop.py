@@ -138,7 +138,9 @@ class Loop:
         on_device = on_mesh(batch, parts.model.decoder.mesh)
         parts.compiling.wait(form_of_batch(batch))
         reference = parts.reference.logprobs(parts.data.name, batch, on_device)
-        self._state, sums = parts.train_step(self._state, on_device, reference, parts.frozen)
+        with parts.profile.step(self._step + 1):
+            self._state, sums = parts.train_step(self._state, on_device, reference, parts.frozen)
+        parts.profile.after(sums)
         self._step += 1
         parts.reference.after_step(self._step, self._state.params)
         with_reference = parts.config.needs_reference and not parts.config.precompute_ref_log_probs

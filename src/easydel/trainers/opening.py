@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from easydel.data.prepare import Counts
+from easydel.display.display import Display
 from easydel.display.words import labelled
 from easydel.memory import in_one_line
 from easydel.models.causal_lm import CausalLM
@@ -17,9 +18,9 @@ from easydel.models.rows import weight_rows
 from easydel.processes import is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import MetricsLog
+from easydel.trainers.report.run import title
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.split import Split
-from easydel.trainers.summary import title
 from easydel.trainers.tracker_kinds import About
 from easydel.trainers.trackers import Trackers
 from easydel.weights.table import Row

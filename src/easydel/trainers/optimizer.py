@@ -154,8 +154,9 @@ def _narrowed(state: optax.OptState, kept: Mapping[str, jnp.dtype[Any]], key: Ke
         name = next((field for field in fields if field in kept), None)
         if name is None or kept[name] == leaf.dtype:
             return leaf
-        nearest = name == "mu" or key is None
-        return leaf.astype(kept[name]) if nearest else _at_random(leaf, jax.random.fold_in(key, place))
+        if name == "mu" or key is None:
+            return leaf.astype(kept[name])
+        return _at_random(leaf, jax.random.fold_in(key, place))
 
     return jax.tree.unflatten(structure, [narrow(at, path, leaf) for at, (path, leaf) in enumerate(leaves)])
 

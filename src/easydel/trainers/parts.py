@@ -15,6 +15,7 @@ from easydel.trainers.compile_ahead import CompileAhead
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import TrainSet
 from easydel.trainers.log import MetricsLog
+from easydel.trainers.profile import Profile
 from easydel.trainers.reference import Reference
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import TrainStep
@@ -41,6 +42,7 @@ class Parts:
     folder: Path
     checkpointer: Checkpointer
     log: MetricsLog
+    profile: Profile
 
 
 class Ending(NamedTuple):

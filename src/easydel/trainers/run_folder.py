@@ -29,6 +29,10 @@ FREE_ON_RESUME = frozenset(
         "log_steps",
         "progress_bar_type",
         "report_to",
+        "profile_steps",
+        "push_to_hub",
+        "hub_model_id",
+        "hub_private_repo",
         "use_wandb",
         "wandb_entity",
         "wandb_name",
@@ -133,8 +137,12 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
-    """Writes `data.json`: what became of the rows of each dataset."""
-    write_json(folder / "data.json", {name: each._asdict() for name, each in counts.items()})
+    """Writes `data.json`: what became of the rows of each dataset, and how long its pairs are."""
+
+    def plain(counts: "Counts") -> dict[str, Any]:
+        return counts._asdict() | {"lengths": {part: bars._asdict() for part, bars in counts.lengths.items()}}
+
+    write_json(folder / "data.json", {name: plain(each) for name, each in counts.items()})
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from easydel.data.pair import Pair
 from easydel.models.causal_lm import CausalLM
+from easydel.trainers.report.run import by_prompt, when
 
 _SHOWN = 100  # characters of a prompt or an answer on the terminal
 
@@ -66,23 +67,6 @@ def side_by_side(samples: Sequence[Mapping[str, Any]]) -> str:
         shown = answers[:1] if len(answers) == 1 else [answers[0], answers[-1]]
         lines += [f"  {when(sample)}: {shorten(sample['answer'], _SHOWN, placeholder=' ...')}" for sample in shown]
     return "\n".join(lines)
-
-
-def when(sample: Mapping[str, Any]) -> str:
-    """Returns in words at which step a sample was made, and of which step the weights were if they were not its own.
-
-    >>> when({"step": 9}), when({"step": 9, "weights": 6})
-    ('step 9', 'step 9, best weights, of step 6')
-    """
-    return f"step {sample['step']}" + (f", best weights, of step {sample['weights']}" if "weights" in sample else "")
-
-
-def by_prompt(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Returns the samples of each prompt, in the order in which they were made."""
-    grouped: dict[str, list[Mapping[str, Any]]] = {}
-    for sample in samples:
-        grouped.setdefault(sample["prompt"], []).append(sample)
-    return grouped
 
 
 def _end(prompt: str) -> str:

@@ -10,20 +10,10 @@ from easydel.display.words import duration, labelled
 from easydel.trainers.best import Goal
 from easydel.trainers.log import read_metrics
 from easydel.trainers.parts import Ending
+from easydel.trainers.report.run import title
 
 SHOWN = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies")
 """The metrics of the closing table."""
-
-
-def title(name: str) -> str:
-    """Returns what people read for `train`, `eval` or `eval_<name>`.
-
-    >>> title("train"), title("eval"), title("eval_hard")
-    ('train', 'held out', 'held out, hard')
-    """
-    if name == "train":
-        return name
-    return "held out" + (f", {name.removeprefix('eval_')}" if name != "eval" else "")
 
 
 def facts_of(ending: Ending, goal: Goal | None, folder: Path, *, start: int, total_steps: int) -> dict[str, str]:
@@ -55,7 +45,7 @@ def facts_of(ending: Ending, goal: Goal | None, folder: Path, *, start: int, tot
 
 
 def closing_values(
-    ending: Ending, data: Mapping[str, Counts], places: Mapping[str, Path | None], *, total_steps: int
+    ending: Ending, data: Mapping[str, Counts], places: Mapping[str, Path | str | None], *, total_steps: int
 ) -> dict[str, Any]:
     """Returns what a program is told at the end, see docs/terminal.md."""
     best = ending.best
@@ -70,7 +60,11 @@ def closing_values(
         "best_step": None if best is None else best.step,
         "best_metric": None if best is None or best.step is None else best.value,
         "data": {name: counts._asdict() for name, counts in data.items()},
-        "places": {what: place.absolute() for what, place in places.items() if place is not None},
+        "places": {
+            what: place.absolute() if isinstance(place, Path) else place
+            for what, place in places.items()
+            if place is not None
+        },
     }
 
 
@@ -78,7 +72,7 @@ def summary(
     metrics: Mapping[str, float],
     facts: Mapping[str, str],
     data: Mapping[str, Counts],
-    places: Mapping[str, Path | None],
+    places: Mapping[str, Path | str | None],
 ) -> str:
     """Returns the last metrics as a table, training beside each evaluation, then facts, rows, and where things are.
 

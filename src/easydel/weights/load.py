@@ -16,6 +16,15 @@ from easydel.weights.table import Row, Sizes, get, nest
 
 # Buffers that old checkpoints carry and that follow from the configuration.
 HARMLESS_SUFFIXES = (".rotary_emb.inv_freq",)
+# Ends of the names that quantised formats have beside, or in place of, a weight.
+_QUANTISED = {
+    ".qweight": "GPTQ or AWQ",
+    ".SCB": "bitsandbytes, 8 bits",
+    ".absmax": "bitsandbytes, 4 bits",
+    ".weight_scale_inv": "fp8 in blocks",
+    ".weight_scale": "compressed-tensors or fp8",
+    ".weight_packed": "compressed-tensors",
+}
 
 Advance = Callable[[int], None]
 """Is told how many bytes more are there."""
@@ -163,9 +172,8 @@ def _check_names(
     if missing or unexpected:
         kinds = {"missing": missing, "unexpected": unexpected}
         found = "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
-        raise WeightsError(
-            f"The tensors in {where} do not fit its config.json: {found}. Is config.json that of this model?"
-        )
+        hint = _quantised(unexpected) or "Is config.json that of this model?"
+        raise WeightsError(f"The tensors in {where} do not fit its config.json: {found}. {hint}")
     for name, shape in expected.items():
         found = stored[name]
         if found.shape != shape:
@@ -177,6 +185,13 @@ def _check_names(
                 f"{found.file}: {name} has dtype {found.dtype}; weights must be floating point. "
                 "Quantised checkpoints are not supported: load the original model."
             )
+
+
+def _quantised(unexpected: Sequence[str]) -> str:
+    """Returns the quantised format that has tensors of such names, and the way out; '' where there is none."""
+    found = next((kind for end, kind in _QUANTISED.items() if any(name.endswith(end) for name in unexpected)), None)
+    way_out = "Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
+    return f"Such tensors are those of a quantised format ({found}), which is not read. {way_out}" if found else ""
 
 
 def _same_bytes(one: Stored, other: Stored) -> bool:

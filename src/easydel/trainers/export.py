@@ -1,0 +1,70 @@
+"""What a run leaves for others: its report, and the model with tokenizer and card, in a folder or on the hub."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import easydel
+from easydel.models.causal_lm import CausalLM
+from easydel.processes import is_first
+from easydel.trainers.card import Subject, write_card
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.hub import open_repository
+from easydel.trainers.report.page import write_report
+from easydel.trainers.report.run import changed, read_run
+from easydel.trainers.run_folder import write_json
+
+
+def export(
+    model: CausalLM,
+    tokenizer: Any,
+    config: DPOConfig,
+    folder: Path,
+    *,
+    run: Path | None,
+    dataset_names: Sequence[str],
+    place: str,
+) -> None:
+    """Writes a model with its tokenizer and card as a Hugging Face folder, which appears when it is complete.
+
+    Args:
+        run: the folder of the run that trained it; None where it was not trained yet.
+        dataset_names: of the training data on the hub.
+        place: where it will be on the hub; "" is nowhere.
+    """
+    merge = config.merge_lora_before_save
+    adapters = model.lora is not None and not merge
+    subject = Subject(config.model_name, model.origin.name, changed(config), dataset_names, adapters, place)
+
+    def also(target: Path) -> None:
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(target))
+        write_card(target, subject, None if run is None else read_run(run))
+
+    model.save_pretrained(folder, also=also, merge=merge, progress_bar_type=config.progress_bar_type)
+
+
+def report(run: Path, model: CausalLM, facts: Mapping[str, str]) -> Path | None:
+    """Writes `run.json`, what a run was made of and did, and `report.html`, whose path is returned.
+
+    Of several processes the first one does, and the others return None.
+    """
+    if not is_first():
+        return None
+    devices = model.decoder.mesh.devices
+    made = f"easydel-dpo {easydel.__version__}, jax {jax.__version__}, {devices.size} x {devices.flat[0].device_kind}"
+    write_json(run / "run.json", {"model": model.origin.name, **facts, "made with": made})
+    return write_report(run)
+
+
+def repository_of(config: DPOConfig) -> str | None:
+    """Returns the whole name of the repository that a run will be uploaded to, which is made; None is nowhere.
+
+    Raises:
+        ConfigError: the hub refused, or cannot be reached.
+    """
+    if not (config.push_to_hub and is_first()):
+        return None
+    return open_repository(config.hub_model_id or config.model_name, private=config.hub_private_repo)

@@ -1,0 +1,53 @@
+"""Uploading a trained model to the Hugging Face Hub. The token is the user's own: it is in no setting and no file."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HFValidationError, HTTPError
+
+from easydel.errors import ConfigError
+
+_WAY_OUT = "Log in with `hf auth login`, or set HF_TOKEN, to an account that may write there, or leave push_to_hub out."
+
+
+def open_repository(name: str, *, private: bool, token: str | None = None) -> str:
+    """Returns the whole name, `owner/name`, of a model repository that we may write to; it is made if there is none.
+
+    Args:
+        name: without an owner it is put under the account of the token.
+        private: of a new repository.
+        token: None takes that of `hf auth login` or HF_TOKEN.
+
+    Raises:
+        ConfigError: nobody is logged in, the hub refused, or it cannot be reached.
+    """
+    if not (token or get_token()):
+        raise ConfigError(f"the hub cannot be written to: nobody is logged in. {_WAY_OUT}")
+    try:
+        return HfApi(token=token).create_repo(name, private=private or None, exist_ok=True).repo_id
+    except HFValidationError as error:
+        raise ConfigError(f"hub_model_id = {name!r} is no name for a repository: {_first(error)}") from None
+    except (HTTPError, OSError) as error:
+        raise ConfigError(f"the hub does not let us write to {name!r}: {_first(error)} {_WAY_OUT}") from None
+
+
+def upload(folder: Path, repository: str, *, token: str | None = None) -> str:
+    """Uploads the files of a model folder as one commit, and returns the address of the repository.
+
+    Raises:
+        ConfigError: the hub refused them, or cannot be reached; the folder is as it was.
+    """
+    api = HfApi(token=token)
+    try:
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Model trained with easydel-dpo")
+    except (HTTPError, OSError) as error:
+        raise ConfigError(
+            f"{folder} could not be uploaded to {repository}: {_first(error)} It is whole; try again with "
+            f"`hf upload {repository} {folder}`."
+        ) from None
+    return f"{api.endpoint}/{repository}"
+
+
+def _first(error: Exception) -> str:
+    """Returns the first line of what an error says; the rest is requests and headers."""
+    return str(error).strip().split("\n")[0].rstrip(".") + "."

@@ -1,0 +1,173 @@
+"""The tables of a report: what became of the rows, what was measured on held-out pairs, settings, answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from easydel.trainers.report.run import NAMES, Run, by_prompt, changed, title, when
+from easydel.trainers.report.scale import number, share
+
+# Metrics that are a part of one.
+_SHARES = ("rewards/accuracies", "logps/accuracies", "mean_token_accuracy")
+# Metrics by which runs are compared, the most telling first.
+_COMPARED = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies", "logps/chosen", "logps/rejected")
+
+
+class Table(NamedTuple):
+    """Rows under heads; the first cell of a row is its own head."""
+
+    heads: list[str]
+    rows: list[list[str]]
+
+
+class Tile(NamedTuple):
+    """A figure at a glance, with what it was at first, or its unit, beneath."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+class Answers(NamedTuple):
+    """A prompt and what was answered to it: (when, answer) at first, at last, and in between."""
+
+    prompt: str
+    first: tuple[str, str]
+    last: tuple[str, str] | None
+    between: list[tuple[str, str]]
+
+
+class Accounting(NamedTuple):
+    """What became of the rows of a dataset: parts of a bar as (kind, share of the rows), and all causes in words."""
+
+    title: str
+    parts: list[tuple[str, float]]
+    causes: list[tuple[str, str]]
+
+
+def tiles_of(run: Run) -> list[Tile]:
+    """Returns the figures that tell how a run went, on held-out pairs where there are any."""
+    held_out = next((name for name in run.sets if run.points(f"{name}_loss")), None)
+    prefix, where = (f"{held_out}_", f", {title(held_out)}") if held_out else ("", "")
+    found = []
+    for name, label in (
+        ("loss", "Loss"),
+        ("rewards/accuracies", "Reward accuracy"),
+        ("rewards/margins", "Reward margin"),
+        ("logps/accuracies", "Chosen likelier"),
+    ):
+        points = run.points(prefix + name)
+        if points:
+            before = f"was {written(name, points[0][1])}" if len(points) > 1 else ""
+            found.append(Tile(label + where, written(name, points[-1][1]), before))
+    rates = sorted(value for _, value in run.points("pairs_per_second"))
+    if rates:
+        found.append(Tile("Throughput", number(rates[len(rates) // 2]), "pairs per second, median"))
+    return found
+
+
+def accounting_of(words: str, counts: Mapping[str, Any]) -> Accounting:
+    """Returns what became of the rows of a dataset, by its entry in `data.json`."""
+    rows, kept = counts["rows"], counts["kept"]
+    # A row may be cut by several limits; then this is the most that it can be.
+    cut = min(sum(counts["truncated"].values()), kept)
+    parts = {"kept whole": kept - cut, "kept, cut": cut, "dropped": rows - kept}
+    causes = [("rows", rows), ("kept", kept)]
+    causes += [(f"cut: {cause}", count) for cause, count in counts["truncated"].items()]
+    causes += [(f"dropped: {cause}", count) for cause, count in counts["dropped"].items()]
+    rest = {
+        "the end of the prompt changes when a completion follows it": counts["merged"],
+        "chosen and rejected are the same": counts["identical"],
+    }
+    causes += [(cause, count) for cause, count in rest.items() if count]
+    return Accounting(
+        words,
+        [(kind, count / max(rows, 1)) for kind, count in parts.items() if count],
+        [(cause, f"{count:,}") for cause, count in causes],
+    )
+
+
+def held_out_of(run: Run) -> list[tuple[str, Table]]:
+    """Returns for each held-out set its metrics at the first evaluation, the best one, and the last."""
+    return [(title(name), table) for name in run.sets if (table := _evaluations(run, f"{name}_")) is not None]
+
+
+def _evaluations(run: Run, prefix: str) -> Table | None:
+    entries = {e["step"]: e for e in run.entries if any(name.startswith(prefix) for name in e)}
+    if not entries:
+        return None
+    first, last = min(entries), max(entries)
+    steps = list(dict.fromkeys(step for step in (first, run.best, last) if step in entries))
+    heads = [f"step {step:,}" + (", best" if step == run.best else "") for step in steps]
+    # Another set may have the prefix of this one: eval_easy_ and eval_easy_2_.
+    others = tuple(f"{name}_" for name in run.sets if f"{name}_".startswith(prefix) and f"{name}_" != prefix)
+    names = [name for name in entries[last] if name.startswith(prefix) and not (others and name.startswith(others))]
+    rows = []
+    for name in names:
+        plain = name.removeprefix(prefix)
+        rows.append([plain, *(written(plain, entries[step].get(name)) for step in steps)])
+    return Table(["metric", *heads], rows)
+
+
+def answers_of(samples: Sequence[Mapping[str, Any]]) -> list[Answers]:
+    """Returns each prompt with its answers, the earliest first."""
+    found = []
+    for prompt, answers in by_prompt(samples).items():
+        told = [(when(sample), sample["answer"].strip()) for sample in answers]
+        found.append(Answers(prompt.strip(), told[0], told[-1] if len(told) > 1 else None, told[1:-1]))
+    return found
+
+
+def settings_of(run: Run) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Returns the settings that were changed, and those that are the default."""
+    different = changed(run.settings)
+    rest = {name: value for name, value in run.settings.items() if name not in different}
+    return _plain(different), _plain(rest)
+
+
+def _plain(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, in_words(value)) for name, value in values.items()]
+
+
+def in_words(value: Any) -> str:
+    """Returns a setting as it is written in YAML and on the command line.
+
+    >>> in_words(None), in_words(True), in_words(5e-07), in_words(["sigmoid", "sft"])
+    ('none', 'true', '5e-07', 'sigmoid, sft')
+    """
+    if isinstance(value, list):
+        return ", ".join(map(in_words, value))
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def written(metric: str, value: float | None) -> str:
+    """Returns the value of a metric as people read it.
+
+    >>> written("rewards/accuracies", 0.5), written("loss", 0.25), written("loss", None)
+    ('50 %', '0.25', '–')
+    """
+    if value is None:
+        return "–"
+    return share(value) if metric in _SHARES else number(value)
+
+
+def differing(runs: Sequence[Run]) -> list[list[str]]:
+    """Returns the settings that runs do not share, each with its value in every run."""
+    names = dict.fromkeys(name for run in runs for name in run.settings if name not in NAMES)
+    rows = [[name, *(in_words(run.settings.get(name)) for run in runs)] for name in names]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def final_metrics(runs: Sequence[Run]) -> list[list[str]]:
+    """Returns the last value of each telling metric in every run, held-out pairs first, and what the runs did."""
+    sets = dict.fromkeys(name for run in runs for name in run.sets)
+    names = [f"{name}_{metric}" for name in sets for metric in _COMPARED] + list(_COMPARED)
+    rows = []
+    for name in names:
+        plain = next(metric for metric in _COMPARED if name.endswith(metric))
+        values = [run.last(name) for run in runs]
+        if any(value is not None for value in values):
+            rows.append([name, *(written(plain, value) for value in values)])
+    facts = dict.fromkeys(name for run in runs for name in run.facts)
+    return rows + [[name, *(run.facts.get(name, "–") for run in runs)] for name in facts]
