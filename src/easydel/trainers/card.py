@@ -18,7 +18,16 @@ from easydel.trainers.report.tables import Table, held_out_of
 # The panels of the picture: enough to see whether a run was healthy.
 _SHOWN = ("Loss", "Reward accuracy", "Reward margin", "Log-probability")
 # Settings of the machine and the moment, which would not help to make the model again.
-_LOCAL = (*NAMES, "resume", "cache_directory", "progress_bar", "push_to_hub", "hub_model_id", "hub_private_repo")
+_LOCAL = (
+    *NAMES,
+    "resume",
+    "cache_directory",
+    "progress_bar_type",
+    "report_to",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
+)
 
 
 class Subject(NamedTuple):
