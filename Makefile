@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN = $(VENV)/bin
 
-.PHONY: demo test survive oracle bench format lock clean
+.PHONY: demo test docs survive oracle trackers bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -16,7 +16,11 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -m "not oracle" --numprocesses auto --maxprocesses 4
+	$(BIN)/pytest -m "not oracle and not trackers" --numprocesses auto --maxprocesses 4
+
+# Builds the pages of docs/ into build/docs; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
 
 # Kills a run twenty times, and mutates rows, settings and files ten thousand times; `make test` does less of both.
 survive: $(VENV)/.ready
@@ -25,6 +29,10 @@ survive: $(VENV)/.ready
 # Compares with torch, transformers and peft, and asks a model what lm-eval asks.
 oracle: $(VENV)/.oracle
 	$(BIN)/pytest -m oracle
+
+# Logs runs with the real packages of wandb, trackio and tensorboard, without a network.
+trackers: $(VENV)/.trackers
+	$(BIN)/pytest -m trackers
 
 # Trains the same pairs with TRL and EasyDeL beside us. DATA names other pairs, BENCH holds options: see benchmarks/.
 bench: $(VENV)/.ready
@@ -38,12 +46,20 @@ lock:
 	$(PYTHON) scripts/lock.py $(PYTHONS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist benchmarks/.env benchmarks/.build
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis dist benchmarks/.env benchmarks/.build
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.trackers: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock wandb==0.31.0 trackio==0.43.0 tensorboardX==2.6.5
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.ready requirements-docs.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-docs.lock
 	touch $@
 
 $(VENV)/.oracle: $(VENV)/.ready

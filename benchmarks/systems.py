@@ -106,7 +106,7 @@ def our_command(run: Run, model: Path, rows: Path, folder: Path, settings: Setti
         "max_training_steps": steps,
         "log_steps": 1,
         "do_last_save": "false",
-        "progress_bar": "false",
+        "progress_bar_type": "none",
         "compilation_cache": "false",
         **{name: value for name, value in run.limits._asdict().items() if value is not None},
     }

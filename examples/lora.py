@@ -1,58 +1,41 @@
-"""Trains adapters on a packed base, trains them on once more, and merges them: the life of a LoRA, in a minute on CPU.
+"""LoRA: adapters beside the weights, which stay as they are and serve as the reference.
 
-Without arguments it takes the model and the pairs that come with the package; --help lists what else it takes.
+What is saved is a folder of adapters as PEFT writes them; `merge_lora_before_save` saves the whole model instead.
 """
 
-import argparse
-import tempfile
-from pathlib import Path
-
 import jax
+from transformers import AutoTokenizer
 
 import easydel as ed
 from easydel import quickstart
 from easydel.data.source import load_rows
-from easydel.scripts.loading import load_tokenizer
+
+FULL_SIZE = False  # the line to change: a model and pairs from the hub, on a GPU
+
+HUB = ("meta-llama/Llama-3.1-8B-Instruct", "trl-lib/ultrafeedback_binarized", jax.numpy.bfloat16)
+BUILT_IN = (str(quickstart.model_folder()), str(quickstart.train_file()), jax.numpy.float32)
 
 
-def main() -> None:
-    options = parsed()
-    rows = load_rows(options.dataset_name, split="train")
-    load = ed.AutoEasyDeLModelForCausalLM.from_pretrained
-    base = load(options.repo_id, dtype="float32", quantization=options.quantization)
-    packed = sum(x.nbytes for x in jax.tree.leaves(base.params))
-    print(f"the base takes {packed:,} bytes, packed into {options.quantization}")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, model, rank in (("first", base, options.rank), ("second", None, None)):
-            config = ed.DPOConfig(
-                model_name=name,
-                save_directory=folder,
-                lora_rank=rank,
-                learning_rate=1e-3,
-                max_length=128,
-                max_training_steps=options.steps,
-                progress_bar=False,
-            )
-            # The second run starts from the adapters of the first, and a copy of these is its reference.
-            model = model or load(Path(folder) / "first" / "model", dtype="float32", quantization=options.quantization)
-            trainer = ed.DPOTrainer(
-                config, model, processing_class=load_tokenizer(options.repo_id, None), train_dataset=rows
-            )
-            result = trainer.train()
-            print(f"{name}: margin {result.metrics['rewards/margins']:.3f} after {result.steps} steps")
-        result.model.save_pretrained(options.save, merge=True)
-        print(f"the whole model, its adapters added, is in {options.save}")
-
-
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repo_id", default=str(quickstart.model_folder()))
-    parser.add_argument("--dataset_name", default=str(quickstart.train_file()))
-    parser.add_argument("--quantization", default="nf4", choices=("nf4", "int8"))
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--save", default="merged")
-    return parser.parse_args()
+def main(save_directory: str = "dpo_runs", steps: int | None = None) -> ed.DPOTrainer:
+    folder, pairs, dtype = HUB if FULL_SIZE else BUILT_IN
+    config = ed.DPOConfig(
+        model_name="lora",
+        save_directory=save_directory,
+        lora_rank=16,
+        lora_alpha=32,
+        lora_target_modules=["q_proj", "k_proj", "v_proj", "o_proj"],
+        learning_rate=1e-5 if FULL_SIZE else 1e-3,
+        max_length=1024 if FULL_SIZE else 128,
+        max_training_steps=steps,
+    )
+    trainer = ed.DPOTrainer(
+        arguments=config,
+        model=ed.AutoEasyDeLModelForCausalLM.from_pretrained(folder, dtype=dtype, param_dtype=dtype),
+        processing_class=AutoTokenizer.from_pretrained(folder),
+        train_dataset=load_rows(pairs, split="train"),
+    )
+    trainer.train()
+    return trainer
 
 
 if __name__ == "__main__":

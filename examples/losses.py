@@ -51,7 +51,7 @@ def main() -> int:
                 max_length=options.max_length,
                 log_steps=1,
                 do_last_save=False,
-                progress_bar=False,
+                progress_bar_type="none",
                 precompute_ref_log_probs=name not in WITHOUT_REFERENCE,
                 **{"learning_rate": options.learning_rate, **SETTINGS.get(name, {})},
             )

@@ -1,5 +1,7 @@
 """Writes requirements.lock: what pip resolves for the package and its development tools, for several Pythons.
 
+requirements-docs.lock holds what the pages need besides, which no test does.
+
     python scripts/lock.py python3.11 python3.12 python3.13
 
 Each line is `name==version`, with a marker where the Pythons differ. No index and no URL is written.
@@ -63,16 +65,23 @@ def main(pythons: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     core = project["project"]["dependencies"]
     dev = project["dependency-groups"]["dev"] + project["build-system"]["requires"]
-    resolved, core_names = {}, set()
+    docs = project["dependency-groups"]["docs"]
+    resolved, core_names, dev_names = {}, set(), set()
     for python in pythons:
-        resolved[version_of(python)] = resolve(python, core + dev)
+        resolved[version_of(python)] = resolve(python, core + dev + docs)
         core_names |= resolve(python, core).keys()
+        dev_names |= resolve(python, core + dev).keys()
     every_name = {name for versions in resolved.values() for name in versions}
-    text = ["# Written by scripts/lock.py (`make lock`); not edited by hand.", "", "# The package"]
-    text += lines(resolved, core_names)
-    text += ["", "# Development: tests, checks and the build"]
-    text += lines(resolved, every_name - core_names)
-    (ROOT / "requirements.lock").write_text("\n".join(text) + "\n", encoding="utf-8")
+    text = ["# The package", *lines(resolved, core_names), ""]
+    text += ["# Development: tests, checks and the build", *lines(resolved, dev_names - core_names)]
+    write("requirements.lock", text)
+    write("requirements-docs.lock", ["# The pages", *lines(resolved, every_name - dev_names)])
+
+
+def write(name: str, text: list[str]) -> None:
+    """Writes a lock file."""
+    head = ["# Written by scripts/lock.py (`make lock`); not edited by hand.", ""]
+    (ROOT / name).write_text("\n".join([*head, *text]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -202,6 +202,18 @@ def add_tokens(folder: Path) -> None:
         (change_json("config.json", vocab_size="many"), "config.json: vocab_size is 'many'; it must be a whole number"),
         (change_json("config.json", hidden_size=None), "a llama model lacks hidden_size"),
         (lambda f: (f / "model.safetensors").unlink(), "holds no weights: neither model.safetensors nor"),
+        (
+            lambda f: (f / "model.safetensors").rename(f / "model.Q4_K_M.gguf"),
+            "holds model.Q4_K_M.gguf but no model.safetensors. GGUF is a format that is not read",
+        ),
+        (
+            change_json("config.json", quantization_config={"load_in_8bit": True}),
+            "quantised already (quantization_config: {'load_in_8bit': True}), in a format that is not read.",
+        ),
+        (
+            change_tensors(lambda t: t.update({"model.layers.0.mlp.up_proj.qweight": np.ones(3, np.int32)})),
+            "Such tensors are those of a quantised format (GPTQ or AWQ), which is not read. Load the original",
+        ),
         (shorten, "model.safetensors is cut short: 70270 bytes found, 70320 expected"),
         (change_tensors(lambda t: t.pop("model.norm.weight")), "config.json: 1 missing (model.norm.weight)."),
         (change_tensors(lambda t: t.update(extra=np.ones(3))), "config.json: 1 unexpected (extra)."),

@@ -57,15 +57,15 @@ def random_rows(seed):
     return tuple(rows)
 
 
-def compiled_results(mechanism, rows, arguments, scale=0.3, **options):
+def compiled_results(mechanism, rows, arguments, scale=0.3, mesh=None, **options):
     """The values, and the gradients of their sum with random weights on real tokens."""
     segment, branch, position = layout(rows)
     weight = np.random.default_rng(1).standard_normal(arguments[0].shape) * (np.asarray(segment) > 0)[..., None, None]
 
     @jax.jit
     def run(*arguments):
-        mesh = make_mesh(ONE_DEVICE)
-        attention = packed_attention(mechanism, segment, branch, position, scale=scale, mesh=mesh, **options)
+        on = mesh or make_mesh(ONE_DEVICE)
+        attention = packed_attention(mechanism, segment, branch, position, scale=scale, mesh=on, **options)
         out, pull = jax.vjp(lambda *x: attention(*x, None), *arguments)
         return out, pull(jnp.asarray(weight, out.dtype))
 
@@ -173,21 +173,40 @@ def test_the_forward_pass_gives_the_same_bits_with_and_without_a_gradient():
     np.testing.assert_array_equal(jax.jit(mix)(*arguments), with_gradient)
 
 
-def test_rows_and_heads_split_over_devices_give_the_numbers_of_one_device():
-    arguments = inputs(len(ROWS))
-
-    def results(dims):
-        @jax.jit
-        def run(*arguments):
-            attention = packed_attention("blockwise", *layout(ROWS), scale=0.3, mesh=make_mesh(dims))
-            out, pull = jax.vjp(lambda *x: attention(*x, None), *arguments)
-            return out, pull(jnp.ones_like(out))
-
-        return run(*arguments)
-
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), results((2, 2, 1, 2, 1)), results(ONE_DEVICE)
+@pytest.mark.parametrize(
+    ("mechanism", "dims"),
+    [("blockwise", (2, 2, 1, 2, 1)), ("blockwise", (1, 2, 1, 1, 4)), ("vanilla", (1, 2, 1, 1, 4))],
+)
+def test_rows_their_length_and_heads_split_over_devices_give_the_numbers_of_one_device(mechanism, dims):
+    arguments, options = inputs(len(ROWS)), {"scale": 0.3, "window": BLOCK + 9}
+    found, expected = (
+        compiled_results(mechanism, ROWS, arguments, mesh=make_mesh(sizes), **options) for sizes in (dims, ONE_DEVICE)
     )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), found, expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_blocks_of_the_parts_of_rows_are_those_of_whole_rows_cut_where_a_part_ends(seed):
+    segment, branch, _ = layout(random_rows(seed))
+    parts, width = 4, LENGTH // 4
+
+    def seen(blocks):
+        start, end, *keys, _ = (x[: blocks.used] for x in jax.tree.map(np.asarray, blocks)[:6])
+        return {
+            query: tuple(ends)
+            for first, last, *ends in zip(start, end, *keys, strict=True)
+            for query in range(first, last)
+        }
+
+    joined = {}
+    for part in range(parts):
+        blocks = query_blocks(segment, branch, part=part, parts=parts)
+        mine = seen(blocks)
+        assert all(query % LENGTH // width == part for query in mine)
+        start, place = (np.asarray(x)[: blocks.used] for x in (blocks.start, blocks.query))
+        np.testing.assert_array_equal(place, start // LENGTH * width + start % LENGTH - part * width)
+        joined |= mine
+    assert joined == seen(query_blocks(segment, branch))
 
 
 def test_the_precision_of_products_holds_in_the_backward_pass_too():

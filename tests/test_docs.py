@@ -10,7 +10,16 @@ from easydel.models import families
 from oracles.cases import FAMILIES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-WITH_EXAMPLES = ("adapters.md", "checkpoints.md", "data.md", "losses.md", "models.md", "scaling.md")
+WITH_EXAMPLES = (
+    "adapters.md",
+    "checkpoints.md",
+    "data.md",
+    "losses.md",
+    "models.md",
+    "scaling.md",
+    "terminal.md",
+    "trackers.md",
+)
 FENCE = re.compile(r"^```.*$", re.MULTILINE)  # what ends a block is no part of the output that is expected
 
 

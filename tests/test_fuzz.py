@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from easydel.data.files import read_file as read_rows_of
 from easydel.data.prepare import prepare
 from easydel.errors import ConfigError, DataError, WeightsError
-from easydel.models.auto import read_config
+from easydel.models.folders import read_config
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
 from easydel.weights.safetensors import INDEX_NAME, WEIGHTS_NAME, read_folder

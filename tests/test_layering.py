@@ -13,6 +13,7 @@ SOURCE = Path(easydel.__file__).parent
 # Room -> the rooms it may import from, besides itself and `errors`.
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "display": set(),
     "sharding": set(),
     "softcap": set(),
     "processes": set(),
@@ -23,10 +24,22 @@ BELOW: dict[str, set[str]] = {
     "quickstart": set(),
     "memory": {"processes"},
     "weights": {"sharding", "processes"},
-    "models": {"weights", "attention", "sharding", "softcap", "memory", "processes"},
+    "models": {"display", "weights", "attention", "sharding", "softcap", "memory", "processes"},
     "logprobs": {"data", "softcap"},
     "trainers": {
-        *("processes", "models", "weights", "attention", "sharding", "softcap", "memory", "logprobs", "data", "losses"),
+        *(
+            "display",
+            "processes",
+            "models",
+            "weights",
+            "attention",
+            "sharding",
+            "softcap",
+            "memory",
+            "logprobs",
+            "data",
+            "losses",
+        ),
     },
 }
 BELOW["scripts"] = {"trainers", "quickstart", *BELOW["trainers"]}

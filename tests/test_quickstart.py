@@ -169,7 +169,7 @@ def test_before_dpo_the_model_writes_a_finished_answer(model, tokenizer, held_ou
 
 @pytest.mark.slow
 def test_the_quick_start_learns_what_held_out_pairs_prefer(model, tokenizer, train, held_out, tmp_path):
-    settings = {**QUICK_START, "save_directory": str(tmp_path), "do_last_save": False, "progress_bar": False}
+    settings = {**QUICK_START, "save_directory": str(tmp_path), "do_last_save": False, "progress_bar_type": "none"}
     trainer = DPOTrainer(
         arguments=DPOConfig(**settings),
         model=model,

@@ -89,6 +89,7 @@ def test_the_basic_usage_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         processing_class=tokenizer,
     )
 
+    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it fails
     with pytest.warns(UserWarning, match="wandb is not installed"):
         trainer.train()
 
@@ -108,7 +109,7 @@ def test_the_basic_usage_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_the_advanced_usage_sections(tmp_path: Path, snippet: dict[str, Any]) -> None:
     config = ed.DPOConfig(
-        **snippet, save_directory=str(tmp_path), max_training_steps=2, total_batch_size=4, progress_bar=False
+        **snippet, save_directory=str(tmp_path), max_training_steps=2, total_batch_size=4, progress_bar_type="none"
     )
     trainer = ed.DPOTrainer(
         arguments=config,

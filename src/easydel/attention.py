@@ -5,12 +5,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from easydel.blockwise import MASKED, Blocks, Scores, blockwise_attention, query_blocks
 from easydel.errors import ConfigError, nearest
-from easydel.sharding import spec_for
+from easydel.sharding import RULES, constrain, length_shards, spec_for
 from easydel.softcap import soft_cap
 
 Dropout = tuple[Key[Array, ""], float]  # the key and the rate in (0, 1)
@@ -95,9 +95,11 @@ def packed_attention(
     """
     if mechanism == "blockwise":
         return _blockwise(segment, branch, Scores(scale, window, score_cap, precision), mesh)
-    mask = visible(segment, branch, position, window)
+    mask = constrain(visible(segment, branch, position, window), ("rows", "length", "keys"), mesh, name="tokens")
 
     def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
+        # Where rows are split along their length, each device has its own queries and needs the keys of all.
+        key, value = (constrain(x, ("rows", "keys", "kv_heads", "head_dim"), mesh, name="keys") for x in (key, value))
         return attend(query, key, value, mask, scale=scale, mechanism=mechanism, score_cap=score_cap, dropout=dropout)
 
     return attention
@@ -153,28 +155,34 @@ def _vanilla(
 
 
 def _blockwise(segment: jax.Array, branch: jax.Array, how: Scores, mesh: Mesh) -> LayerAttention:
-    """The loops over blocks are each device's own: where they end depends on the layout of its rows."""
-    rows = spec_for(("rows",), segment.shape[:1], mesh, name="tokens")
+    """The loops over blocks are each device's own: where they end depends on the layout of its rows.
+
+    Where rows are split along their length, a device has a part of the queries and gets the keys of whole rows.
+    """
+    rows = spec_for(("rows", "keys"), segment.shape, mesh, name="tokens")
+    each = PartitionSpec((*RULES["rows"], *RULES["length"]))
     local = partial(jax.shard_map, mesh=mesh, check_vma=False) if mesh.size > 1 else _unsharded
+    parts = length_shards(mesh)
 
     def layout(segment: jax.Array, branch: jax.Array) -> Blocks:
-        return jax.tree.map(lambda x: x[None], query_blocks(segment, branch))
+        part = jax.lax.axis_index(RULES["length"]) if parts > 1 else 0
+        return jax.tree.map(lambda x: x[None], query_blocks(segment, branch, part=part, parts=parts))
 
-    blocks = local(layout, in_specs=(rows, rows), out_specs=rows)(segment, branch)
+    blocks = local(layout, in_specs=(rows, rows), out_specs=each)(segment, branch)
 
     def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
         if dropout is not None:
             raise ConfigError("attn_mechanism 'blockwise' has no dropout; use 'vanilla'.")
         of_query, of_key = (
-            spec_for(("rows", "length", axis, "head_dim"), x.shape, mesh, name=axis)
-            for axis, x in (("heads", query), ("kv_heads", key))
+            spec_for(("rows", *axes, "head_dim"), x.shape, mesh, name="tokens")
+            for axes, x in ((("length", "heads"), query), (("keys", "kv_heads"), key))
         )
 
         def mix(query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks) -> jax.Array:
             mine = jax.tree.map(lambda x: x[0], blocks)
             return blockwise_attention(query, key, value, mine, how)
 
-        specs = (of_query, of_key, of_key, rows)
+        specs = (of_query, of_key, of_key, each)
         return local(mix, in_specs=specs, out_specs=of_query)(query, key, value, blocks)
 
     return attention

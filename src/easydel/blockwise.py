@@ -29,8 +29,9 @@ MASKED = -0.7 * float(np.finfo(np.float32).max)
 class Blocks(NamedTuple):
     """The queries of packed rows in blocks, and the keys that each may see: places in all rows, one after another.
 
-    A block holds the queries from `start` to `end`, at most BLOCK of them. They see the keys from `prompt` to
-    `prompt_end`, and those from `own` up to themselves. Only the first `used` blocks mean anything.
+    A block holds the queries from `start` to `end`, at most BLOCK of them, the first of which is number `query` of
+    those that are here. They see the keys from `prompt` to `prompt_end`, and those from `own` up to themselves. Only
+    the first `used` blocks mean anything.
     """
 
     start: Int[Array, "tokens"]  # rising
@@ -38,6 +39,7 @@ class Blocks(NamedTuple):
     own: Int[Array, "tokens"]
     prompt: Int[Array, "tokens"]
     prompt_end: Int[Array, "tokens"]
+    query: Int[Array, "tokens"]  # rising
     used: Int[Array, ""]
 
 
@@ -58,12 +60,18 @@ class Scores(NamedTuple):
     precision: str | None = None
 
 
-def query_blocks(segment: Int[Array, "rows length"], branch: Int[Array, "rows length"]) -> Blocks:
+def query_blocks(
+    segment: Int[Array, "rows length"], branch: Int[Array, "rows length"], *, part: Array | int = 0, parts: int = 1
+) -> Blocks:
     """Returns the blocks of rows whose segments each lie as [prompt chosen rejected]; padding is in none.
 
     Prompt and chosen lie next to each other and see one range of keys; the rejected completion sees two.
+
+    Args:
+        part: which part of every row the queries are that are here, where rows are cut into `parts` equal ones.
     """
     length = segment.shape[1]
+    width = length // parts
     segment, branch = segment.reshape(-1), branch.reshape(-1)
     place = jnp.arange(segment.size)
     rejected = branch == 2
@@ -72,23 +80,25 @@ def query_blocks(segment: Int[Array, "rows length"], branch: Int[Array, "rows le
     prompt = jax.lax.cummax(jnp.where(new_segment, place, 0))
     after_prompt = jnp.maximum(prompt, jax.lax.cummax(jnp.where(branch == 0, place + 1, 0)))
     own = jax.lax.cummax(jnp.where(new_run, place, 0))
-    next_run = jnp.append(jnp.where(new_run, place, place.size)[1:], place.size)
-    end = jnp.minimum(jax.lax.cummin(next_run, reverse=True), place + BLOCK)
-    first = (segment > 0) & ((place - own) % BLOCK == 0)
+    cut = new_run | (place % width == 0)
+    next_cut = jnp.append(jnp.where(cut, place, place.size)[1:], place.size)
+    end = jnp.minimum(jax.lax.cummin(next_cut, reverse=True), place + BLOCK)
+    first = (segment > 0) & ((place - jax.lax.cummax(jnp.where(cut, place, 0))) % BLOCK == 0)
+    first &= place % length // width == part
     order = jnp.argsort(~first, stable=True)
-    ranges = (place, end, own, prompt, jnp.where(rejected, after_prompt, prompt))
-    start, end, own, prompt, prompt_end = (x[order] for x in ranges)
-    return Blocks(start, end, own, prompt, prompt_end, used=jnp.sum(first, dtype=jnp.int32))
+    query = place // length * width + place % width
+    ranges = (place, end, own, prompt, jnp.where(rejected, after_prompt, prompt), query)
+    return Blocks(*(x[order] for x in ranges), used=jnp.sum(first, dtype=jnp.int32))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def blockwise_attention(
-    query: Float[Array, "rows length heads head_dim"],
+    query: Float[Array, "rows part heads head_dim"],
     key: Float[Array, "rows length kv_heads head_dim"],
     value: Float[Array, "rows length kv_heads head_dim"],
     blocks: Blocks,
     how: Scores,
-) -> Float[Array, "rows length heads head_dim"]:
+) -> Float[Array, "rows part heads head_dim"]:
     """Returns softmax(scale * query key^T) value over the keys each query sees, in the dtype of `query`.
 
     What stands at padding is finite and means nothing.
@@ -116,8 +126,8 @@ def _forward(
 
     def block(number: jax.Array, done: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         out, log_sum = done
-        start = blocks.start[number]
-        mine = _queries_at(queries, start)
+        place = blocks.query[number]
+        mine = _queries_at(queries, place)
 
         def step(at: jax.Array, seen: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             highest, total, mixed = state
@@ -131,8 +141,8 @@ def _forward(
         nothing = jnp.zeros((kv_heads, group * BLOCK), jnp.float32)
         empty = nothing + MASKED, nothing, jnp.zeros((kv_heads, head_dim, group * BLOCK), jnp.float32)
         highest, total, mixed = _over_keys(blocks, number, group, how.window, step, empty)
-        out = _write(out, jnp.swapaxes(mixed / total[:, None], 1, 2), start)
-        return out, _write(log_sum, highest + jnp.log(total), start)
+        out = _write(out, jnp.swapaxes(mixed / total[:, None], 1, 2), place)
+        return out, _write(log_sum, highest + jnp.log(total), place)
 
     empty = jnp.zeros_like(queries), jnp.zeros(queries.shape[:-1], jnp.float32)
     out, log_sum = jax.lax.fori_loop(0, blocks.used, block, empty)
@@ -151,8 +161,8 @@ def _backward(how: Scores, kept: _Kept, d_out: jax.Array) -> tuple[jax.Array, ja
 
     def block(number: jax.Array, done: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         d_queries, *d_others = done
-        start = blocks.start[number]
-        mine, d_mine, inner_mine, log_mine = (_queries_at(x, start) for x in (queries, d_outs, inner, log_sum))
+        start, place = blocks.start[number], blocks.query[number]
+        mine, d_mine, inner_mine, log_mine = (_queries_at(x, place) for x in (queries, d_outs, inner, log_sum))
         # The places after the end belong to the next block. Here their weights are exp(-huge), which is 0.
         inside = jnp.tile(start + jnp.arange(BLOCK) < blocks.end[number], group)
         log_mine = jnp.where(inside, log_mine, -MASKED)
@@ -171,7 +181,7 @@ def _backward(how: Scores, kept: _Kept, d_out: jax.Array) -> tuple[jax.Array, ja
 
         nothing = jnp.zeros((kv_heads, head_dim, group * BLOCK), jnp.float32)
         d_query, *d_others = _over_keys(blocks, number, group, how.window, step, (nothing, *d_others))
-        return _write(d_queries, jnp.swapaxes(d_query, 1, 2), start), *d_others
+        return _write(d_queries, jnp.swapaxes(d_query, 1, 2), place), *d_others
 
     empty = jnp.zeros_like(queries), *(jnp.zeros_like(x, jnp.float32) for x in (keys, values))
     d_queries, d_keys, d_values = jax.lax.fori_loop(0, blocks.used, block, empty)

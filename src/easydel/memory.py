@@ -18,9 +18,7 @@ def available_bytes(devices: Sequence[Any]) -> int | None:
     CPU devices share the memory of the machine: what the kernel says is available, within the limit of the container.
     """
     if devices[0].platform == "cpu":
-        limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
-        known = [limit for limit in limits if limit is not None]
-        return min(known) if known else None
+        return machine_memory()
     here = processes.local(devices)
     stats = [device.memory_stats() for device in here]
     known = [s for s in stats if s and "bytes_limit" in s]  # which numbers there are depends on the allocator
@@ -28,6 +26,13 @@ def available_bytes(devices: Sequence[Any]) -> int | None:
         return None
     # The devices of other processes are taken to be as these are.
     return sum(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in known) * len(devices) // len(here)
+
+
+def machine_memory() -> int | None:
+    """Returns the bytes of the machine's memory that are available, within the limit of the container, or None."""
+    limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None
 
 
 def require(needs: Mapping[str, int], available: int | None, *, way_out: str) -> None:
@@ -66,6 +71,21 @@ def in_words(needs: Mapping[str, int]) -> str:
     'weights 1.0, gradients 0.5'
     """
     return ", ".join(f"{name} {size / _GIB:.1f}" for name, size in needs.items())
+
+
+def in_one_line(needs: Mapping[str, int], available: int | None) -> str:
+    """Returns what is needed together and for what, and of how much; in MiB where it is less than a GiB.
+
+    >>> in_one_line({"weights": 3 * 1024**3, "optimizer": 6 * 1024**3}, 16 * 1024**3)
+    'at least 9.0 of 16.0 GiB (weights 3.0, optimizer 6.0)'
+    >>> in_one_line({"weights": 3 * 1024**2}, None)
+    'at least 3.0 MiB (weights 3.0)'
+    """
+    total = sum(needs.values())
+    unit, size = ("GiB", _GIB) if total >= _GIB else ("MiB", 1024**2)
+    known = "" if available is None else f" of {available / size:,.1f}"
+    parts = ", ".join(f"{name} {part / size:,.1f}" for name, part in needs.items())
+    return f"at least {total / size:,.1f}{known} {unit} ({parts})"
 
 
 # Limit and use of a container's memory, for both versions of control groups.

@@ -1,11 +1,13 @@
 """The processes of a run: how they find each other, who writes, and how what lies on all of them comes to each.
 
 One process is the usual case, in which nothing here does anything. Several run the same program; each has devices of
-its own, packs the same batches, and puts its rows of them on its devices. The first one writes; all write checkpoints.
+its own, tokenises its share of the rows, packs the same batches, and puts its rows of them on its devices. The first
+one writes; all write checkpoints.
 """
 
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from easydel.errors import ConfigError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:  # the command line must answer --help without it
     import numpy as np
 
 PEER_TIMEOUT = 100  # seconds
+_PIECE = 1 << 26  # bytes that are sent at a time, as they go through the memory of the devices
 # The variables by which a process is told what a launcher or `examples/launch` knows.
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
@@ -77,11 +80,16 @@ def count() -> int:
     return jax.process_count()
 
 
-def is_first() -> bool:
-    """Returns whether this is the process that writes and shows what a run has to say."""
+def number() -> int:
+    """Returns which of the processes this is, from 0."""
     import jax
 
-    return jax.process_index() == 0
+    return jax.process_index()
+
+
+def is_first() -> bool:
+    """Returns whether this is the process that writes and shows what a run has to say."""
+    return number() == 0
 
 
 def local(devices: Sequence[Any]) -> Sequence[Any]:
@@ -99,6 +107,29 @@ def agreed(value: bool) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def gathered(arrays: "Mapping[str, np.ndarray]") -> "list[dict[str, np.ndarray]]":
+    """Returns the arrays that each process gives, in the order of the processes; all must come here.
+
+    >>> gathered({"ids": []})
+    [{'ids': []}]
+    """
+    if count() == 1:
+        return [dict(arrays)]
+    from jax.experimental import multihost_utils
+
+    return [_from_bytes(content) for content in _sent(_to_bytes(arrays), multihost_utils.process_allgather)]
+
+
+def from_first(arrays: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
+    """Returns the arrays that the first process gives; all must come here, the others with anything."""
+    if count() == 1:
+        return dict(arrays)
+    from jax.experimental import multihost_utils
+
+    content = _to_bytes(arrays if is_first() else {})
+    return _from_bytes(*_sent(content, lambda part: multihost_utils.broadcast_one_to_all(part)[None]))
 
 
 def on_host(array: Any) -> "np.ndarray":
@@ -119,6 +150,37 @@ def is_time_to_leave(step: int) -> bool:
     from jax.experimental import multihost_utils
 
     return multihost_utils.reached_preemption_sync_point(step)
+
+
+def _to_bytes(arrays: "Mapping[str, np.ndarray]") -> bytes:
+    import numpy as np
+
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def _from_bytes(content: bytes) -> "dict[str, np.ndarray]":
+    import numpy as np
+
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _sent(content: bytes, send: "Callable[[np.ndarray], np.ndarray]") -> list[bytes]:
+    """Returns the contents of the processes, which may differ in length, sent by what sends arrays of one shape."""
+    import numpy as np
+
+    lengths = send(np.asarray(len(content), np.int32))
+    longest = int(lengths.max())
+    room = 1 << (min(longest, _PIECE) - 1).bit_length()  # so that few sizes are compiled
+    parts = []
+    for start in range(0, longest, room):
+        part = np.zeros(room, np.uint8)
+        piece = np.frombuffer(content[start : start + room], np.uint8)
+        part[: len(piece)] = piece
+        parts.append(send(part))
+    return [b"".join(part[at].tobytes() for part in parts)[:length] for at, length in enumerate(lengths.tolist())]
 
 
 def _given(

@@ -13,10 +13,12 @@ from easydel.errors import ConfigError
 MESH_AXES = ("dp", "fsdp", "ep", "tp", "sp")
 
 # An axis that is not named here is the same on every device. The residual stream (`residual`) is one of
-# those: norm weights and output biases are too small to be worth a gather.
+# those: norm weights and output biases are too small to be worth a gather. Devices that share a row (`sp`) see
+# different tokens, so they may share the weights too, as those of `fsdp` do.
 RULES: dict[str, tuple[str, ...]] = {
     "rows": ("dp", "fsdp"),
-    "embed": ("fsdp",),
+    "length": ("sp",),
+    "embed": ("fsdp", "sp"),
     "vocab": ("tp",),
     "heads": ("tp",),
     "kv_heads": ("tp",),
@@ -32,8 +34,7 @@ def make_mesh(sharding_axis_dims: Sequence[int], devices: Sequence[Any] | None =
     Sizes that are all given may ask for fewer devices than there are, and take the first ones.
 
     Raises:
-        ConfigError: not five sizes, more devices than there are, a rest that does not divide, or an axis that is not
-            supported yet (`sp`).
+        ConfigError: not five sizes, more devices than there are, or a rest that does not divide.
     """
     devices = jax.devices() if devices is None else list(devices)
     dims = list(sharding_axis_dims)
@@ -50,8 +51,6 @@ def make_mesh(sharding_axis_dims: Sequence[int], devices: Sequence[Any] | None =
     if math.prod(dims) != len(devices):
         wanted = f"a multiple of {fixed}" if -1 in sharding_axis_dims else f"{fixed}"
         raise ConfigError(f"{shown} needs {wanted} devices; {len(devices)} are here. Use -1 for an axis that may vary.")
-    if dims[MESH_AXES.index("sp")] > 1:
-        raise ConfigError(f"{shown}: sp must be 1, because rows are not split along their length yet.")
     # `jax.make_mesh` would make the axes Explicit, and every matmul would need a sharding of its own.
     return jax.make_mesh(tuple(dims), MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
@@ -87,6 +86,38 @@ def constrain(x: jax.Array, axes: Sequence[str], mesh: Mesh, *, name: str = "an 
     return jax.lax.with_sharding_constraint(x, sharding_for(axes, x.shape, mesh, name=name))
 
 
+def token_spec(x: jax.Array, mesh: Mesh) -> PartitionSpec:
+    """Returns how an array [rows length ...] of tokens is split; single tokens, as generation adds, by rows alone."""
+    return spec_for(("rows", "length" if x.shape[1] > 1 else "token"), x.shape[:2], mesh, name="tokens")
+
+
+def split_tokens(x: jax.Array, mesh: Mesh) -> jax.Array:
+    """Returns `x`, told to the compiler to be split as `token_spec` says."""
+    return x if mesh.size == 1 else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, token_spec(x, mesh)))
+
+
+def split_looked_up(x: jax.Array, mesh: Mesh) -> jax.Array:
+    """Returns embeddings [rows length embed] that were looked up in a table split along `embed`, split as tokens are.
+
+    One mesh axis after another: XLA knows no other way from channels to rows and their length but through all of it.
+    """
+    if mesh.size == 1:
+        return x
+    for spec in (PartitionSpec("dp", None, ("fsdp", "sp")), PartitionSpec(("dp", "fsdp"), None, "sp")):
+        x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+    return split_tokens(x, mesh)
+
+
 def row_shards(mesh: Mesh) -> int:
     """Returns over how many devices rows are split: the number of rows must be a multiple of it."""
-    return math.prod(mesh.shape[axis] for axis in RULES["rows"])
+    return parts_of("rows", mesh)
+
+
+def length_shards(mesh: Mesh) -> int:
+    """Returns over how many devices each row is split: the length of rows must be a multiple of it."""
+    return parts_of("length", mesh)
+
+
+def parts_of(axis: str, mesh: Mesh) -> int:
+    """Returns into how many parts a logical axis is split."""
+    return math.prod(mesh.shape[part] for part in RULES.get(axis, ()))

@@ -50,13 +50,15 @@ def test_end_of_sequence_may_be_none_one_or_several(given, read):
             {"model_type": "lama"},
             r"model_type 'lama' is not supported. Did you mean 'llama'\? Supported: gemma, gemma2",
         ),
-        ({"model_type": None}, "model_type 'None' is not supported"),
+        ({"model_type": None}, "there is no model_type, .* Supported: gemma, gemma2"),
+        ({"model_type": "gemma3"}, "of 'gemma3' the text_config is read"),
+        ({"rope_scaling": {"factor": 2.0}}, r"has a factor \(2.0\) and no rope_type"),
         ({"hidden_act": "sily"}, "Did you mean 'silu'"),
         ({"rope_scaling": {"rope_type": "yarm", "factor": 2.0}}, "Did you mean 'yarn'"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "lacks low_freq_factor, high_freq_factor"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0, "shape": 1}}, "do not know: shape"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5; in this family only 1.0"),
-        ({"model_type": "gemma3"}, "model of text and images.*'gemma3_text'"),
+        ({"model_type": "qwen2_5_vl"}, "model of text and images.*'gemma3_text'"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"weights are quantised \(gptq\)"),
         (
             {"num_attention_heads": 30, "num_key_value_heads": 4, "head_dim": 8},
@@ -103,6 +105,14 @@ def test_a_configuration_that_was_changed_after_it_was_read_is_not_written():
     changed = dataclasses.replace(ModelConfig.from_hf(LLAMA), vocab_size=7)
     with pytest.raises(ConfigError, match=r"not that of its config\.json"):
         changed.to_hf()
+
+
+def test_settings_that_say_nothing_about_positions_are_let_by():
+    scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}
+    one, other = (
+        ModelConfig.from_hf(LLAMA | {"rope_scaling": {**scaling, **more}}) for more in ({}, {"finetuned": True})
+    )
+    assert one == other
 
 
 def test_early_names_of_longrope_mean_the_same():

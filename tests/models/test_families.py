@@ -7,7 +7,9 @@ import pytest
 import easydel as ed
 from easydel.data.pack import Shape, pack, stack
 from easydel.data.pair import Pair
+from easydel.models import families
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
+from easydel.models.config import ModelConfig
 from easydel.trainers.objective import make_objective
 from easydel.trainers.step import loss_and_gradient, make_logprobs
 from oracles.cases import BETA, CASES, FAMILIES, PAIRS, REFERENCE
@@ -30,3 +32,18 @@ def test_a_step_of_dpo_is_that_of_torch(name, tmp_path):
     )(model.params, batch, np.array([REFERENCE], np.float32))
     norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
     np.testing.assert_allclose([losses.mean(), norm], expected(name).step, rtol=1e-4)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", families.FAMILIES)
+@pytest.mark.filterwarnings("ignore")  # of transformers, about itself
+def test_absent_keys_mean_what_they_mean_to_transformers(name):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoConfig.for_model(name)
+    sizes = {key: getattr(theirs, key) for key in ("vocab_size", "hidden_size", "intermediate_size")}
+    sizes |= {key: getattr(theirs, key) for key in ("num_hidden_layers", "num_attention_heads")}
+    ours = ModelConfig.from_hf({"model_type": name, **sizes})
+    written = ModelConfig.from_hf(theirs.to_dict())
+    names = ("num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "hidden_act", "layers")
+    for field in (*names, "tie_word_embeddings", "attention_scale", "score_cap", "logit_cap", "experts"):
+        assert getattr(ours, field) == getattr(written, field), field

@@ -10,7 +10,7 @@ from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
-from easydel.models.generate import Sampling, _generate, _How
+from easydel.models.generate import Sampling, _generate, _How, _prefill
 from easydel.sharding import make_mesh
 from oracles.cases import CASES, TOKENS
 from oracles.folders import write_model
@@ -68,6 +68,28 @@ def test_a_row_that_ended_before_a_cache_was_made_anew_stays_ended(tmp_path):
     at = int(np.flatnonzero(free[0] == end)[0])
     np.testing.assert_array_equal(stopped[0], [*free[0, : at + 1], *[0] * (13 - at)])
     np.testing.assert_array_equal(stopped[1], free[1])
+
+
+def test_where_all_layers_have_a_window_the_cache_is_no_larger_and_the_tokens_are_the_same(tmp_path):
+    """Greedy tokens of prompts shorter and longer than the window, 5, chosen from the full forward pass."""
+    options = {"dtype": "float32", "sharding_axis_dims": (1, 1, 1, 1, 1)}
+    model = AutoEasyDeLModelForCausalLM.from_pretrained(write_model(tmp_path, CASES["mistral"]), **options)
+    for length in (3, 19):
+        ids = TOKENS[:, :length]
+        found = model.generate(ids, max_new_tokens=7)
+        whole = np.asarray(model(found).logits[0])
+        np.testing.assert_array_equal(found[0, length:], np.argmax(whole[length - 1 : -1], axis=-1))
+    prompt = np.ones((1, 32), np.int32)
+    _, cache = jax.eval_shape(lambda params: _prefill(model.decoder, params, prompt, prompt, 16), model.params)
+    assert [x.shape[:3] for x in cache] == [(2, 1, 5)] * 2
+
+
+def test_prompts_of_any_length_and_number_share_a_few_programs(model):
+    """Lengths 1 to 24 are two sizes, 1 to 4 rows three, and 1 to 16 new tokens one."""
+    before = _generate._cache_size()
+    for length, rows, new in ((1, 1, 1), (16, 1, 9), (9, 3, 16), (12, 4, 2), (17, 3, 5), (24, 4, 16), (20, 2, 3)):
+        assert model.generate(np.full((rows, length), 3), max_new_tokens=new).shape == (rows, length + new)
+    assert _generate._cache_size() - before <= 4
 
 
 def test_sampling_on_a_mesh_draws_what_one_device_draws(model):

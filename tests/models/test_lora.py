@@ -74,6 +74,20 @@ def test_a_projection_is_the_formula_of_the_paper():
     np.testing.assert_allclose(found, np.tensordot(x, changed, 1) + bias, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 2.5}, r"rank of the adapters \(2.5\) must be a whole number"),
+        ({"rank": "8"}, r"\('8'\) must be a whole number"),
+        ({"rank": 2, "alpha": "x"}, r"alpha \('x'\) must be a number above 0"),
+        ({"rank": 2, "target_modules": []}, "target_modules is empty: name modules"),
+    ],
+)
+def test_settings_of_another_type_are_refused(base, options, message):
+    with pytest.raises(ConfigError, match=message):
+        base.apply_lora(**options)
+
+
 def _float32(weights: dict[str, Any]) -> dict[str, jax.Array]:
     return {name: jnp.asarray(x, jnp.float32) for name, x in weights.items()}
 

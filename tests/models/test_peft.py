@@ -59,8 +59,9 @@ def test_the_base_with_adapters_off_is_the_base_bit_for_bit(base, tmp_path):
     ("changes", "message"),
     [
         ({"peft_type": "IA3"}, "peft_type 'IA3' is not supported; 'LORA' is"),
-        ({"rank_pattern": {"q_proj": 8}}, r"rank_pattern = \{'q_proj': 8\} is not supported"),
-        ({"alpha_pattern": {"q_proj": 8}}, "alpha_pattern"),
+        ({"rank_pattern": {"q_proj": "8"}}, r"rank_pattern is \{'q_proj': '8'\}; it must be an object of ranks"),
+        ({"rank_pattern": {"(": 8}}, r"rank_pattern is .* it must be an object of ranks by regular expressions"),
+        ({"alpha_pattern": [8]}, r"alpha_pattern is \[8\]; it must be an object of numbers"),
         ({"modules_to_save": ["lm_head"]}, r"modules_to_save = \['lm_head'\] is not supported"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out = True"),
         ({"bias": "all"}, "bias = 'all'"),
@@ -77,6 +78,18 @@ def test_the_base_with_adapters_off_is_the_base_bit_for_bit(base, tmp_path):
 def test_settings_that_we_do_not_read_are_named(base, tmp_path, changes, message):
     with pytest.raises(WeightsError, match=message):
         base.load_adapter(write_adapters(tmp_path / "adapters", "lora", **changes))
+
+
+def test_a_rank_is_that_of_all_layers_of_a_module_and_fits_it(base, tmp_path):
+    for name, pattern, message in (
+        ("some", {"model.layers.0.self_attn.q_proj": 2}, r"gives self_attn\.q_proj the ranks 2, 4 in different layers"),
+        ("large", {"v_proj": 17}, r"\(17\) is larger than self_attn\.v_proj, a matrix of 16 x 32: take at most 16"),
+        ("none", {"v_proj": 0}, r"rank of the adapters \(0\) must be at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            base.load_adapter(write_adapters(tmp_path / name, "lora", rank_pattern=pattern))
+    with pytest.raises(ConfigError, match=r"alpha \(-1.0\) must be a number above 0"):
+        base.load_adapter(write_adapters(tmp_path / "alpha", "lora", alpha_pattern={"v_proj": -1}))
 
 
 def test_settings_that_change_nothing_are_accepted(tmp_path):
@@ -105,6 +118,8 @@ def test_adapters_of_another_base_are_refused(base, tmp_path):
     deep = {each.replace("layers.1", "layers.2"): tensor for each, tensor in tensors_of("lora").items()}
     with pytest.raises(WeightsError, match=r"4 missing .*layers\.1.*4 unexpected .*layers\.2.* another base"):
         base.load_adapter(write_adapters(tmp_path / "deep", "lora", deep))
+    with pytest.raises(ConfigError, match=r"adapter_config\.json: .*'qkv_proj' is no module .* made for another base"):
+        base.load_adapter(write_adapters(tmp_path / "fused", "fused"))
     with pytest.warns(UserWarning, match="were made for 'org/other' and are put on .*llama-gqa'"):
         base.load_adapter(write_adapters(tmp_path / "named", "lora", base_model_name_or_path="org/other"))
 

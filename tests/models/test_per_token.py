@@ -13,8 +13,8 @@ ROWS, LENGTH, WIDTH = 2, 11, 3
 def function(weights, fixed, x):
     """A function of single tokens with everything in it: two inputs, a tree of values, something fixed."""
     left, right = x
-    hidden = jnp.tanh(jnp.einsum("rle,ef->rlf", left, weights["inner"]) * fixed[..., None])
-    return {"sum": hidden + right, "product": jnp.einsum("rlf,f->rl", hidden * right, weights["outer"])}
+    hidden = jnp.tanh(jnp.einsum("...e,ef->...f", left, weights["inner"]) * fixed[..., None])
+    return {"sum": hidden + right, "product": jnp.einsum("...f,f->...", hidden * right, weights["outer"])}
 
 
 def inputs(dtype=jnp.float32):

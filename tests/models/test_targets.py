@@ -39,13 +39,28 @@ def test_names_mean_what_they_mean_to_peft(target_modules, expected):
 @pytest.mark.parametrize(
     ("case", "expected"),
     [
-        ("phi3", ["self_attn.o_proj", "mlp.down_proj"]),
+        ("phi3", ["self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"]),
         ("mixtral", [*ALL[:4], "block_sparse_moe.gate"]),
         ("qwen3-moe-mixed", [*ALL, "mlp.gate"]),
     ],
 )
-def test_fused_matrices_and_experts_have_no_adapters(case, expected):
+def test_experts_have_no_adapters(case, expected):
     assert sorted(linear_modules(weight_rows(ModelConfig.from_hf(CASES[case])))) == sorted(expected)
+
+
+def test_routers_have_adapters_where_they_are_named_and_names_never_mean_experts():
+    rows = weight_rows(ModelConfig.from_hf(CASES["qwen3-moe-mixed"]))
+    assert "mlp.gate" not in chosen_modules("all-linear", rows, 5)
+    assert list(chosen_modules(["q_proj", "gate"], rows, 5)) == ["self_attn.q_proj", "mlp.gate"]
+    assert short_names(chosen_modules(["q_proj", "up_proj"], rows, 5), rows) == ("q_proj", "mlp.up_proj")
+
+
+def test_whole_names_mean_a_module_where_all_its_layers_are_named():
+    """As PEFT writes them for `all-linear` of a model of few layers."""
+    names = [f"model.layers.{layer}.self_attn.{part}_proj" for layer in range(2) for part in "qv"]
+    assert list(chosen_modules(names, ROWS, 2)) == ["self_attn.q_proj", "self_attn.v_proj"]
+    with pytest.raises(ConfigError, match=r"matches self_attn\.q_proj in 1 of 2 layers"):
+        chosen_modules(names[1:], ROWS, 2)
 
 
 @pytest.mark.parametrize("target_modules", [["q_proj", "up_porj"], "up_porj", "lm_head", ["embed_tokens"], "(", "proj"])
@@ -54,7 +69,7 @@ def test_a_target_that_is_not_there_is_an_error_that_lists_what_is(target_module
         ConfigError, match=r"is no module that can have adapters.* There are self_attn\.q_proj, "
     ) as error:
         chosen_modules(target_modules, ROWS, 2)
-    assert "mlp.down_proj; 'all-linear' takes them all" in str(error.value)
+    assert "mlp.down_proj; 'all-linear' takes all matrices but routers" in str(error.value)
     assert ("Did you mean 'up_proj'?" in str(error.value)) == ("up_porj" in target_modules)
 
 

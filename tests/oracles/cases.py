@@ -30,6 +30,10 @@ def _llama(**changes: Any) -> dict[str, Any]:
     return {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **SMALL, **changes}
 
 
+def _without_absent(source: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in source.items() if value is not ...}
+
+
 # Rotary settings in both spellings: `rope_theta` with `rope_scaling` (transformers 4), `rope_parameters` (5).
 CASES: dict[str, dict[str, Any]] = {
     "llama": _llama(num_key_value_heads=4, rope_theta=10000.0),
@@ -86,7 +90,7 @@ CASES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "rope_theta": 1000.0,
     },
-    **{name: {**SMALL, **case} for name, case in FAMILY_CASES.items()},
+    **{name: _without_absent({**SMALL, **case}) for name, case in FAMILY_CASES.items()},
 }
 # One case of each family, for what is too slow to be done with all.
 FAMILIES = {case["model_type"]: name for name, case in reversed(CASES.items())}

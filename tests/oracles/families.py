@@ -85,6 +85,9 @@ FAMILY_CASES: dict[str, dict[str, Any]] = {
         rope_parameters={"rope_type": "default", "rope_theta": 500.0},
         pad_token_id=0,
     ),
+    "gemma2-bare": _case(
+        "gemma2", "Gemma2", num_key_value_heads=..., max_position_embeddings=..., hidden_act=..., pad_token_id=0
+    ),
     "gemma3": _case(
         "gemma3_text",
         "Gemma3",
@@ -117,6 +120,8 @@ FAMILY_CASES: dict[str, dict[str, Any]] = {
         pad_token_id=0,
     ),
     "phi3": _case("phi3", "Phi3", rope_theta=1000.0, sliding_window=None, pad_token_id=0),
+    # What the class takes for keys that are absent: `...` leaves one out.
+    "phi3-bare": _case("phi3", "Phi3", rms_norm_eps=..., sliding_window=6, pad_token_id=0),
     "phi3-long": _case(
         "phi3",
         "Phi3",

@@ -8,17 +8,16 @@ import numpy as np
 
 from easydel.models.adapters import rows_and_sizes
 from easydel.models.config import ModelConfig
-from easydel.models.lora import Lora
+from easydel.models.peft import lora_of
 from easydel.weights.safetensors import Spec, write_file
-from oracles.adapters import ADAPTERS, adapter_weight, targets_of
+from oracles.adapters import ADAPTERS, adapter_weight
 from oracles.cases import CASES
 
 
 def tensors_of(name: str) -> dict[str, np.ndarray]:
     """Returns the tensors of a case, by their names in PEFT's files."""
     base, settings = ADAPTERS[name]
-    lora = Lora(settings["r"], 1.0, tuple(targets_of(settings)), use_dora=settings.get("use_dora", False))
-    rows, sizes = rows_and_sizes(ModelConfig.from_hf(CASES[base]), lora)
+    rows, sizes = rows_and_sizes(ModelConfig.from_hf(CASES[base]), lora_of(settings, Path()))
     return {each: adapter_weight(each, row.file_shape(sizes)) for row in rows for each in row.names(sizes)}
 
 

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +10,48 @@ import easydel as ed
 from easydel import processes
 from easydel.errors import Interrupted
 from oracles.runs import config
-from oracles.tiny import tiny_config, tiny_model, tiny_pairs
+from oracles.tiny import tiny_config, tiny_model
+from oracles.tokenizers import CHARACTERS, EOS, tiny_tokenizer
 
 FOUR_DEVICES = (1, 4, 1, 1, 1)
-CUT_AT = 2  # the step at which the second run gets a signal
+STEPS, CUT_AT = 6, 2  # of a run, and the step at which one of them gets a signal
+ROWS = [
+    {"prompt": f"what is {word}?"[: 6 + at], "chosen": f"{word} is good", "rejected": word[: 1 + at % 4]}
+    for at, word in enumerate(
+        ["rain", "snow", "wind", "hail", "fog", "sun", "storm", "ice", "frost", "dew", "mist", "sleet"]
+    )
+]
 
 
 def joined_trainer(folder: Path, **options: Any) -> ed.DPOTrainer:
-    """A trainer of eight steps on a mesh of four devices, wherever they are."""
-    rows = [
-        {"prompt_ids": pair.prompt, "chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in tiny_pairs(32)
-    ]
+    """A trainer of six steps on a mesh of four devices, wherever they are."""
     defaults = {
-        "total_batch_size": 8,
         "num_train_epochs": 2,
+        "learning_rate": 1e-3,
+        "max_length": 40,
+        "precompute_ref_log_probs": True,
+        "cache_directory": str(folder / "cache"),
         "evaluate_before_training": False,
         "best_metric": "eval_loss",
+        "log_logit_metrics": False,
+        "generation_prompts": 2,
+        "generation_max_new_tokens": 2,
     }
-    arguments = config(folder, **{**defaults, "learning_rate": 1e-3, **options})
     return ed.DPOTrainer(
-        arguments,
-        tiny_model(dims=FOUR_DEVICES, config=tiny_config(num_hidden_layers=1)),
-        train_dataset=rows,
-        eval_dataset=rows[:5],
+        config(folder, **{**defaults, **options}),
+        tiny_model(
+            dims=FOUR_DEVICES,
+            config=tiny_config(num_hidden_layers=1, vocab_size=len(CHARACTERS), eos_token_id=EOS),
+        ),
+        processing_class=tiny_tokenizer(),
+        train_dataset=ROWS,
+        eval_dataset=ROWS[:5],
     )
 
 
 def main(folder: Path) -> None:
-    """Trains to the end in `whole`, and in `cut` until the first process gets a SIGTERM."""
-    joined_trainer(folder / "whole").train()
+    """Continues what another left in `taken` to its end, and trains in `cut` until the first process gets a SIGTERM."""
+    joined_trainer(folder / "taken", resume="auto").train()
     cut = joined_trainer(folder / "cut")
     go_on = cut.reference.after_step
 
@@ -45,6 +59,8 @@ def main(folder: Path) -> None:
         go_on(step, policy)
         if step == CUT_AT and processes.is_first():
             signal.raise_signal(signal.SIGTERM)
+        if step >= CUT_AT:
+            time.sleep(0.3)  # in which the processes tell each other
 
     cut.reference.after_step = send
     try:

@@ -22,7 +22,7 @@ def logits_of(base: str, settings: dict) -> np.ndarray:
     config = transformers.AutoConfig.for_model(**CASES[base])
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     for name, parameter in model.named_parameters():
-        parameter.data = torch.from_numpy(weight(name, tuple(parameter.shape)))
+        parameter.data = torch.from_numpy(weight(CASES[base]["model_type"], name, tuple(parameter.shape)))
     model.tie_weights()
     adapted = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **settings))
     tensors = peft.get_peft_model_state_dict(adapted)

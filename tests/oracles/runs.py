@@ -45,7 +45,13 @@ def id_rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
 
 
 def config(folder: Path, **options: Any) -> ed.DPOConfig:
-    defaults = {"total_batch_size": 4, "learning_rate": 1e-2, "log_steps": 1, "progress_bar": False, "max_length": 32}
+    defaults = {
+        "total_batch_size": 4,
+        "learning_rate": 1e-2,
+        "log_steps": 1,
+        "progress_bar_type": "none",
+        "max_length": 32,
+    }
     return ed.DPOConfig(save_directory=str(folder), **{**defaults, **options})
 
 

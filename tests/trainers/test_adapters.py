@@ -30,7 +30,13 @@ NONE_NEW: dict[str, Any] = {"lora_rank": None, "lora_target_modules": None}
 
 
 def trainer(folder: Path, name: str = "run", model: CausalLM = MODEL, **options: Any) -> ed.DPOTrainer:
-    defaults = {"total_batch_size": 4, "log_steps": 1, "progress_bar": False, "max_length": 32, "do_last_save": False}
+    defaults = {
+        "total_batch_size": 4,
+        "log_steps": 1,
+        "progress_bar_type": "none",
+        "max_length": 32,
+        "do_last_save": False,
+    }
     defaults |= {"model_name": name, "save_directory": str(folder)} | FAST
     return ed.DPOTrainer(arguments=ed.DPOConfig(**{**defaults, **options}), model=model, train_dataset=id_rows(8))
 
@@ -201,7 +207,7 @@ def test_a_packed_model_learns_real_pairs(shared, tmp_path):
         num_train_epochs=3,
         shuffle_train_dataset=False,
         log_steps=3,
-        progress_bar=False,
+        progress_bar_type="none",
     )
     ed.DPOTrainer(config, model, processing_class=load_tokenizer(str(folder), None), train_dataset=rows).train()
     by_epoch = losses(tmp_path, "dpo")

@@ -170,7 +170,7 @@ def written(folder: Path, *steps: int) -> Saved:
     return saved
 
 
-@pytest.mark.parametrize("damage", ["progress/metadata", "state/_METADATA", "state/manifest.ocdbt"])
+@pytest.mark.parametrize("damage", ["progress/metadata", "state/_METADATA", "state/manifest.ocdbt", "state/d/*"])
 def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path, damage):
     saved = written(tmp_path, 3, 5)
     for file in (tmp_path / "5").glob(damage):

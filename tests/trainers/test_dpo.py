@@ -52,6 +52,15 @@ def test_ten_steps_on_a_real_model_follow_trl(shared: Path, tmp_path: Path) -> N
     np.testing.assert_allclose(logged(tmp_path, "logps/chosen"), expected["logps/chosen"], rtol=1e-4)
 
 
+def test_training_with_moments_in_bfloat16_follows_that_in_float32(tmp_path: Path) -> None:
+    for dtype in ("float32", "bfloat16"):
+        options = {"mu_dtype": dtype, "nu_dtype": dtype, "adam_beta2": 0.95}
+        trainer(tmp_path, num_train_epochs=4, do_last_save=False, model_name=dtype, **options).train()
+    wide, narrow = (logged(tmp_path, "loss", run=dtype) for dtype in ("float32", "bfloat16"))
+    assert wide[-1] < 0.4
+    np.testing.assert_allclose(narrow, wide, atol=0.02)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("loss_type", "first"), [("sigmoid", math.log(2)), ("hinge", 1.0), ("ipo", 25.0)])
 def test_the_first_loss_from_equal_weights_is_known(tmp_path: Path, dtype: str, loss_type: str, first: float) -> None:

@@ -1,11 +1,10 @@
 """The log of a run: one JSON object a line, which a kill or a resume does not spoil."""
 
 import json
-import sys
-from types import SimpleNamespace
 
 import pytest
 
+from easydel.display.display import make_display
 from easydel.trainers.log import MetricsLog, brief, read_metrics, rewind
 
 
@@ -14,7 +13,7 @@ def lines(folder):
 
 
 def test_each_write_is_one_object_with_the_step_first(tmp_path):
-    with MetricsLog(tmp_path, "run", total=2, show=False) as log:
+    with MetricsLog(tmp_path, "run", total=2) as log:
         log.write(1, {"loss": 0.5, "num_tokens": 12})
         assert lines(tmp_path) == ['{"step": 1, "loss": 0.5, "num_tokens": 12}']  # on disk at once
         log.write(2, {"loss": 0.25})
@@ -22,7 +21,7 @@ def test_each_write_is_one_object_with_the_step_first(tmp_path):
 
 
 def test_a_value_that_is_not_finite_is_null(tmp_path):
-    with MetricsLog(tmp_path, "run", total=1, show=False) as log:
+    with MetricsLog(tmp_path, "run", total=1) as log:
         log.write(1, {"loss": float("nan"), "grad_norm": float("inf"), "skipped_steps": 1.0})
     assert json.loads(lines(tmp_path)[0], parse_constant=pytest.fail) == {
         "step": 1,
@@ -34,7 +33,7 @@ def test_a_value_that_is_not_finite_is_null(tmp_path):
 
 def test_a_resumed_run_appends(tmp_path):
     for step in (1, 2):
-        with MetricsLog(tmp_path, "run", total=2, done=step - 1, show=False) as log:
+        with MetricsLog(tmp_path, "run", total=2, done=step - 1) as log:
             log.write(step, {"loss": 1.0})
     assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 2]
 
@@ -43,7 +42,7 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}]
     rewind(tmp_path, 5)
-    with MetricsLog(tmp_path, "run", total=2, show=False) as log:
+    with MetricsLog(tmp_path, "run", total=2) as log:
         log.write(2, {"loss": 0.25})
     assert [entry["step"] for entry in read_metrics(tmp_path)] == [1, 2]
 
@@ -51,7 +50,7 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
 def test_rewinding_removes_what_comes_after_the_step(tmp_path):
     assert read_metrics(tmp_path) == []
     rewind(tmp_path, 0)  # nothing was logged yet
-    with MetricsLog(tmp_path, "run", total=3, show=False) as log:
+    with MetricsLog(tmp_path, "run", total=3) as log:
         for step in (1, 2, 3):
             log.write(step, {"loss": 1.0 / step})
             log.write(step, {"eval_loss": 2.0})
@@ -61,7 +60,7 @@ def test_rewinding_removes_what_comes_after_the_step(tmp_path):
 
 
 def test_without_a_terminal_each_logged_step_is_one_plain_line(tmp_path, capsys):
-    with MetricsLog(tmp_path, "run", total=8) as log:
+    with MetricsLog(tmp_path, "run", total=8, display=make_display("tqdm")) as log:
         log.advance()
         log.write(4, {"loss": 0.6931, "rewards/accuracies": 0.75, "rewards/margins": 0.01, "pairs_per_second": 12.34})
     out, err = capsys.readouterr()
@@ -70,7 +69,7 @@ def test_without_a_terminal_each_logged_step_is_one_plain_line(tmp_path, capsys)
 
 
 def test_a_log_that_shows_nothing_prints_nothing(tmp_path, capsys):
-    with MetricsLog(tmp_path, "run", total=8, show=False) as log:
+    with MetricsLog(tmp_path, "run", total=8) as log:
         log.advance()
         log.write(4, {"loss": 0.6931})
     assert capsys.readouterr() == ("", "")
@@ -83,56 +82,36 @@ def test_a_brief_line_leaves_out_what_was_not_measured():
 
 
 def test_an_evaluation_is_one_object_and_a_line_for_each_set(tmp_path, capsys):
-    with MetricsLog(tmp_path, "run", total=8) as log:
+    with MetricsLog(tmp_path, "run", total=8, display=make_display("tqdm")) as log:
         log.write(4, {"eval_a_loss": 0.5, "eval_b_loss": 0.25}, sets=("eval_a", "eval_b"))
     assert capsys.readouterr().out == "step 4/8  eval_a_loss 0.5000\nstep 4/8  eval_b_loss 0.2500\n"
     assert read_metrics(tmp_path) == [{"step": 4, "eval_a_loss": 0.5, "eval_b_loss": 0.25}]
 
 
-def test_without_wandb_a_run_warns_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it fails
-    with (
-        pytest.warns(UserWarning, match=r"wandb is not installed.*`pip install"),
-        MetricsLog(tmp_path, "run", total=1, show=False, wandb_config={}) as log,
-    ):
-        log.write(1, {"loss": 0.5})
-    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}]
+def test_a_logged_step_says_how_long_the_rest_may_take(tmp_path, capsys):
+    with MetricsLog(tmp_path, "run", total=80, display=make_display("tqdm")) as log:
+        log.write(40, {"loss": 0.5, "step_time": 4.8})
+        log.write(80, {"loss": 0.5, "step_time": 4.8})
+    assert capsys.readouterr().out == "step 40/80  loss 0.5000  3 min 12 s left\nstep 80/80  loss 0.5000\n"
 
 
-class RecordedRun:
-    """What wandb was told."""
-
-    def __init__(self):
-        self.logged, self.exit_code = [], None
-
-    def log(self, metrics, *, step):
-        self.logged.append((step, metrics))
-
-    def finish(self, *, exit_code):
-        self.exit_code = exit_code
-
-
-@pytest.mark.parametrize(("error", "exit_code"), [(None, 0), (KeyboardInterrupt, 1)])
-def test_wandb_is_given_the_settings_each_step_and_how_it_ended(tmp_path, monkeypatch, error, exit_code):
-    run, started = RecordedRun(), {}
-
-    def init(**arguments):
-        started.update(arguments)
-        return run
-
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
-
-    def write():
-        with MetricsLog(tmp_path, "mine", total=1, show=False, wandb_config={"beta": 0.1}) as log:
-            log.write(1, {"loss": 0.5})
-            if error is not None:
-                raise error
-
-    if error is None:
-        write()
-    else:
-        with pytest.raises(error):
-            write()
-    assert started == {"project": "easydel-dpo", "name": "mine", "dir": str(tmp_path), "config": {"beta": 0.1}}
-    assert run.logged == [(1, {"loss": 0.5})]
-    assert run.exit_code == exit_code
+def test_a_program_is_told_of_every_step_evaluation_and_answer(tmp_path, capsys):
+    with MetricsLog(tmp_path, "run", total=8, display=make_display("json")) as log:
+        log.write(4, {"loss": float("nan"), "step_time": 0.5})
+        log.write(4, {"eval_a_loss": 0.5, "eval_b_loss": 0.25}, sets=("eval_a", "eval_b"))
+        log.samples(4, [{"step": 4, "prompt": "Hi?", "answer": "Hello!"}], "for people")
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for event in events:
+        assert event.pop("time") > 1e9
+    assert [event for event in events if event["event"] != "work"] == [
+        {
+            "event": "log",
+            "step": 4,
+            "total_steps": 8,
+            "seconds_left": 2.0,
+            "metrics": {"loss": None, "step_time": 0.5},
+        },
+        {"event": "evaluation", "step": 4, "total_steps": 8, "set": "eval_a", "metrics": {"loss": 0.5}},
+        {"event": "evaluation", "step": 4, "total_steps": 8, "set": "eval_b", "metrics": {"loss": 0.25}},
+        {"event": "samples", "step": 4, "samples": [{"step": 4, "prompt": "Hi?", "answer": "Hello!"}]},
+    ]

@@ -103,7 +103,7 @@ def test_training_that_only_harms_gives_the_model_as_it_started(search):
 
 
 def test_a_run_stops_when_patience_is_at_an_end(search, weights_after, tmp_path, capsys):
-    result = search(early_stopping_patience=2, log_steps=5, progress_bar=True).train()
+    result = search(early_stopping_patience=2, log_steps=5, progress_bar_type="tqdm").train()
     assert same_bits(result.model.params, weights_after(6))
     assert [(e["step"], "eval_loss" in e) for e in read_metrics(tmp_path / "run" / "dpo")] == [
         *((0, True), (2, True), (4, True), (5, False), (6, True), (6, False))
@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_knows_its_best_and_its_patience_again(search, wei
 def test_a_best_checkpoint_that_was_deleted_is_not_missed(search, tmp_path, monkeypatch, capsys):
     killed(search(save_steps=5), 6, monkeypatch)
     shutil.rmtree(tmp_path / "run" / "dpo" / "checkpoints" / "2")
-    result = search(save_steps=5, resume="auto", progress_bar=True, load_best_at_end=True).train()
+    result = search(save_steps=5, resume="auto", progress_bar_type="tqdm", load_best_at_end=True).train()
     assert "The best checkpoint so far, of step 2, is gone" in capsys.readouterr().out
     assert result.best_step == 6
 
@@ -151,7 +151,11 @@ def test_evaluation_before_training_can_be_left_out(tmp_path):
 def test_each_held_out_set_has_metrics_of_its_own(tmp_path, capsys):
     easy, hard = id_rows(3, seed=1), id_rows(2, seed=2)
     run = held_out_trainer(
-        tmp_path, {"easy": easy, "hard": hard}, max_training_steps=1, progress_bar=True, best_metric="eval_hard_loss"
+        tmp_path,
+        {"easy": easy, "hard": hard},
+        max_training_steps=1,
+        progress_bar_type="tqdm",
+        best_metric="eval_hard_loss",
     )
     result = run.train()
     for name, rows in (("easy", easy), ("hard", hard)):
@@ -162,7 +166,7 @@ def test_each_held_out_set_has_metrics_of_its_own(tmp_path, capsys):
     assert "eval_loss" not in result.metrics
     assert run.evaluate() == run.evaluate({"easy": easy, "hard": hard})
     shown = capsys.readouterr().out
-    for words in ("held out, hard: 2 of 2 rows kept", "step 1/1  eval_easy_loss", "step 1/1  eval_hard_loss"):
+    for words in ("rows, held out, hard  2 of 2 rows kept", "step 1/1  eval_easy_loss", "step 1/1  eval_hard_loss"):
         assert words in shown
     assert result.summary.split("\n")[0].split() == ["training", "easy", "hard"]
     assert list(read_json(tmp_path / "dpo" / "data.json")) == ["train", "eval_easy", "eval_hard"]
@@ -190,7 +194,7 @@ def squeezed(text: str) -> str:
 def test_prompts_of_the_data_are_answered_when_due(tmp_path, capsys, held_out):
     arguments = config(
         tmp_path,
-        **{"total_batch_size": 2, "num_train_epochs": 2, "progress_bar": True, "max_length": None, **QUIET},
+        **{"total_batch_size": 2, "num_train_epochs": 2, "progress_bar_type": "tqdm", "max_length": None, **QUIET},
         **{"generation_prompts": 2, "generation_interval": 3, "generation_max_new_tokens": 3},
     )
     other = [{**row, "prompt": f"tell {at}:"} for at, row in zip("xyzw", TEXT, strict=True)]
@@ -207,7 +211,12 @@ def test_prompts_of_the_data_are_answered_when_due(tmp_path, capsys, held_out):
 
 
 def test_the_last_answers_are_those_of_the_weights_that_the_run_gives_back(tmp_path, monkeypatch, capsys):
-    options = {"generation_prompts": 1, "generation_max_new_tokens": 3, "load_best_at_end": True, "progress_bar": True}
+    options = {
+        "generation_prompts": 1,
+        "generation_max_new_tokens": 3,
+        "load_best_at_end": True,
+        "progress_bar_type": "tqdm",
+    }
     arguments = config(tmp_path, **{"total_batch_size": 2, "max_length": None, **SEARCH, **options})
     run = ed.DPOTrainer(arguments, tiny_model(), None, tiny_tokenizer(), TEXT, TEXT[:1])
     weights: dict[int, Any] = {}

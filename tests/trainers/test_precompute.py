@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, make_loader
 from easydel.data.pair import Pair
+from easydel.display.display import make_display
 from easydel.errors import ConfigError
 from easydel.logprobs import completion_statistics
 from easydel.models.causal_lm import CausalLM
@@ -38,7 +40,7 @@ def loader_of(pairs: list[Pair], size: int = 4, parts: int = 2, seed: int = 0) -
 class Counted:
     """The log-probabilities of a model, and for how many pairs it was asked."""
 
-    def __init__(self, cache: Path | None, model: CausalLM, **options: int) -> None:
+    def __init__(self, cache: Path | None, model: CausalLM, **options: Any) -> None:
         self.computed = 0
         how = Precompute(cache, model.decoder.mesh, **{"shard_pairs": 6, **options})
         self.given = Precomputed(model.decoder, how, chunk=CHUNK)
@@ -226,7 +228,7 @@ def test_a_full_disk_is_worth_a_warning_and_the_run_goes_on(model, tmp_path: Pat
 
 
 def test_a_log_file_gets_a_line_where_there_is_no_terminal(model, capsys: pytest.CaptureFixture[str]):
-    Counted(None, model, show=True).prepare(loader_of(PAIRS))
+    Counted(None, model, display=make_display("tqdm")).prepare(loader_of(PAIRS))
     assert "reference log-probabilities of pairs: 24 of 24 pairs computed" in "".join(capsys.readouterr())
     Counted(None, model).prepare(loader_of(PAIRS))
     assert not "".join(capsys.readouterr())

@@ -221,7 +221,7 @@ def trainer(tmp_path: Path) -> Callable[..., ed.DPOTrainer]:
             "num_train_epochs": 2,
             "log_steps": 1,
             "learning_rate": 1e-2,
-            "progress_bar": False,
+            "progress_bar_type": "none",
             "do_last_save": False,
             **settings,
         }

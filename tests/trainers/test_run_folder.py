@@ -58,7 +58,7 @@ def test_resuming_with_other_settings_names_each_and_changes_nothing(config):
 
 def test_what_a_run_shows_or_keeps_may_change_when_it_is_continued(config):
     open_run_folder(config())
-    changed = config(resume="auto", log_steps=1, save_steps=5, progress_bar=False, evaluation_steps=2)
+    changed = config(resume="auto", log_steps=1, save_steps=5, progress_bar_type="none", evaluation_steps=2)
     assert open_run_folder(changed).continues
 
 

@@ -8,21 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.data.pack import Batch, Shape
+from easydel.data.pack import Batch
 from easydel.data.pair import Pair
 from easydel.errors import ConfigError
 from easydel.sharding import make_mesh
-from easydel.trainers import setup
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.setup import (
-    check_memory,
     check_models,
     check_tokenizer,
     fingerprint,
     on_mesh,
     trained_copy,
 )
-from oracles.tiny import VOCAB, micro_batches, tiny_config, tiny_model, tiny_pairs
+from oracles.tiny import micro_batches, tiny_config, tiny_model, tiny_pairs
 
 PAIR = Pair([1, 2], [3, 4], [5], index=0)
 
@@ -80,49 +78,6 @@ def test_the_trained_weights_are_a_copy_in_the_dtype_asked_for():
     jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)(kept)
     assert not any(x.is_deleted() for x in jax.tree.leaves(params))
     np.testing.assert_array_equal(params["a"], [0, 1, 2])
-
-
-SHAPES = (Shape(rows=2, length=16, slots=8), Shape(rows=4, length=16, slots=32))
-
-
-def test_the_memory_needed_is_that_of_the_largest_shape(monkeypatch):
-    monkeypatch.setattr(setup, "available_bytes", lambda devices: None)
-    model = tiny_model()
-    weights = sum(x.size for x in jax.tree.leaves(model.params))
-    assert check_memory(DPOConfig(), model, SHAPES, head_chunk=10) == {
-        "weights": 4 * weights,
-        "optimizer": 2 * 4 * weights,  # two moments
-        "gradients": 4 * weights,
-        "activations": 4 * 16 * (16 * 2 * 4),  # the input of each of two layers of 16 channels, in float32
-        "logits": 3 * 10 * VOCAB * 4,
-    }
-    config = DPOConfig(optimizer="lion", param_dtype="bfloat16", gradient_accumulation_steps=2, sync_ref_model=True)
-    needs = check_memory(config, model, SHAPES, head_chunk=1000)
-    assert needs["weights"] == needs["reference"] == 2 * weights
-    assert needs["optimizer"] == 4 * weights  # one moment, float32 whatever the weights are
-    assert needs["gradients"] == 2 * 2 * weights  # the sum, and that of one part
-    assert needs["logits"] == 3 * 64 * VOCAB * 4  # there are no more tokens than that
-    rounded = {"optimizer": "lion", "param_dtype": "bfloat16"}  # so that the policy as it starts must be kept apart
-    assert check_memory(DPOConfig(**rounded), model, SHAPES, head_chunk=10)["reference"] == 2 * weights
-    for config, given in (
-        (DPOConfig(**rounded), model),
-        (DPOConfig(**rounded, precompute_ref_log_probs=True), None),
-        (DPOConfig(**rounded, reference_free=True), None),
-    ):
-        assert "reference" not in check_memory(config, model, SHAPES, head_chunk=10, reference=given)
-    spread = tiny_model(dims=(4, 1, 1, 1, 1))
-    assert check_memory(DPOConfig(), spread, SHAPES, head_chunk=10)["logits"] == 3 * 40 * VOCAB * 4
-
-
-def test_too_little_memory_is_an_error_with_both_numbers_and_ways_out(monkeypatch):
-    monkeypatch.setattr(setup, "available_bytes", lambda devices: 3 * 1024**3)
-    model = tiny_model()
-    check_memory(DPOConfig(), model, SHAPES, head_chunk=1024)
-    long = (Shape(rows=64, length=2**20, slots=64),)
-    with pytest.raises(ConfigError, match=r"not enough memory: 8\.0 GiB needed .*, 3\.0 GiB available\.") as error:
-        check_memory(DPOConfig(), model, long, head_chunk=1024)
-    assert "(weights 0.0, optimizer 0.0, gradients 0.0, activations 8.0, logits 0.0)" in str(error.value)
-    assert "gradient_accumulation_steps" in str(error.value)
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,13 @@ def test_a_pattern_that_leaves_nothing_to_train_or_is_none_is_an_error():
 
 
 def trainer(folder: Path, name: str, model: CausalLM = MODEL, **options: Any) -> ed.DPOTrainer:
-    defaults = {"total_batch_size": 4, "learning_rate": 1e-2, "log_steps": 1, "progress_bar": False, "max_length": 32}
+    defaults = {
+        "total_batch_size": 4,
+        "learning_rate": 1e-2,
+        "log_steps": 1,
+        "progress_bar_type": "none",
+        "max_length": 32,
+    }
     defaults |= {"model_name": name, "save_directory": str(folder), "do_last_save": False}
     return ed.DPOTrainer(arguments=DPOConfig(**{**defaults, **options}), model=model, train_dataset=id_rows(8))
 

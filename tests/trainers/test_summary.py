@@ -45,7 +45,7 @@ def test_each_held_out_set_has_a_column_wide_enough_for_its_name():
 
 
 def test_what_a_run_did_is_said_in_numbers(tmp_path: Path):
-    with MetricsLog(tmp_path, "run", total=75, show=False) as log:
+    with MetricsLog(tmp_path, "run", total=75) as log:
         for step, rate in ((10, 5.0), (20, 4000.0), (30, 4321.0)):  # the first compiles
             log.write(step, {"tokens_per_second": rate})
     assert facts_of(ENDING, None, tmp_path, start=0, total_steps=75) == {

@@ -74,6 +74,11 @@ def read_margin(row: Row, number: int) -> float:
     return _number(row, "margin", number, default=0.0, least=-_MOST, limit="a finite number")
 
 
+def without_text(row: Row) -> Row:
+    """Returns what `read_weight` and `read_margin` read of a row."""
+    return {name: row[name] for name in ("weight", "margin") if name in row}
+
+
 def id_columns(row: Row) -> tuple[str, ...] | None:
     """Returns the names of the columns that hold token ids, None for a row of text."""
     return next((names for names in ID_COLUMNS if any(row.get(name) is not None for name in names)), None)

@@ -46,6 +46,7 @@ class Loader:
     seed: int | None  # None keeps the order of the data
     shards: int
     plan: tuple[Shape, ...]
+    parts: int = 1  # of every row, see `shapes.round_length`
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,6 +68,7 @@ class Loader:
             total_batch_size=self.total_batch_size,
             gradient_accumulation_steps=self.gradient_accumulation_steps,
             shards=self.shards,
+            parts=self.parts,
         )
 
     def batches(self, start: Position = START, *, epochs: int | None = 1) -> Iterator[tuple[Position, Batch]]:
@@ -93,6 +95,7 @@ def make_loader(
     shuffle: bool = True,
     seed: int = 0,
     shards: int = 1,
+    parts: int = 1,
     max_shapes: int = MAX_SHAPES,
     length_cost: float = LENGTH_COST,
     most_steps: int | None = None,
@@ -102,8 +105,9 @@ def make_loader(
 
     `max_shapes` bounds the shapes that are planned, and so the compilations; a short run gets fewer, as compiling a
     shape takes as long as some steps: an epoch, or `most_steps` if that is less. `length_cost` is what a longer row
-    costs in attention (see `LENGTH_COST`). With a `chunk`, the slots that the model computes at a time up to the last
-    token, all batches have one shape of one row. Evaluation takes `shuffle=False` and one epoch.
+    costs in attention (see `LENGTH_COST`). Rows are dealt to `shards` devices, and each is cut into `parts`. With a
+    `chunk`, the slots that the model computes at a time up to the last token, all batches have one shape of one row.
+    Evaluation takes `shuffle=False` and one epoch.
 
     Raises:
         ConfigError: a batch that cannot be split into equal micro-batches.
@@ -124,10 +128,11 @@ def make_loader(
         per_epoch=-(-len(pairs) // total_batch_size),
         most_steps=most_steps,
         shards=shards,
+        parts=parts,
         length_cost=length_cost,
         chunk=chunk,
     )
-    return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan)
+    return Loader(pairs, measured, total_batch_size, gradient_accumulation_steps, key, shards, plan, parts)
 
 
 def plan_for(
@@ -137,15 +142,15 @@ def plan_for(
     per_epoch: int,
     most_steps: int | None,
     shards: int,
+    parts: int,
     length_cost: float,
     chunk: int | None,
 ) -> tuple[Shape, ...]:
     """Returns the shapes of a run whose steps look like these, see `make_loader`; an epoch has `per_epoch` steps."""
     if chunk is not None:
         return (one_row(steps, multiple=chunk),)
-    return plan_shapes(
-        steps, limit=shape_limit(max_shapes, per_epoch, most_steps), shards=shards, length_cost=length_cost
-    )
+    limit = shape_limit(max_shapes, per_epoch, most_steps)
+    return plan_shapes(steps, limit=limit, shards=shards, parts=parts, length_cost=length_cost)
 
 
 def shape_limit(max_shapes: int, per_epoch: int, most_steps: int | None) -> int:
@@ -195,6 +200,7 @@ def make_batch(
     total_batch_size: int,
     gradient_accumulation_steps: int,
     shards: int,
+    parts: int,
 ) -> Batch:
     """Returns the pairs of one step, `total_batch_size` or fewer, with the leading `micro` axis.
 
@@ -203,7 +209,7 @@ def make_batch(
         plan: shapes to choose from; one of its own is made where none fits.
     """
     groups = split_evenly(np.arange(len(pairs)), measured[:, 0], gradient_accumulation_steps)
-    shape = shape_for([measured[group] for group in groups], plan, shards=shards)
+    shape = shape_for([measured[group] for group in groups], plan, shards=shards, parts=parts)
     most = total_batch_size // gradient_accumulation_steps
     return stack([pack([pairs[i] for i in group], shape=shape, shards=shards, pad_pairs_to=most) for group in groups])
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from easydel.data.columns import Row
 from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.read import Read, read_rows
+from easydel.data.share import ALONE, Share
 from easydel.data.tokenize import Joined, Tokenizer
 from easydel.errors import DataError
 
@@ -93,21 +94,34 @@ class Recipe(NamedTuple):
     cache_directory: str | None
     dataset_num_proc: int | None
 
-    def pairs(self, rows: Iterable[Row], tally: Tally) -> Generator[Pair, None, None]:
-        """Yields the pairs of the rows that are kept, in order, and counts every row in `tally`.
+    def pairs(
+        self,
+        rows: Iterable[Row],
+        tally: Tally,
+        advance: Callable[[int], None] = lambda count: None,
+        share: Share = ALONE,
+    ) -> Generator[Pair, None, None]:
+        """Yields the pairs of the rows that are kept, in order; counts every row in `tally` and tells `advance` of it.
+
+        Of several processes that come here with the same rows, each tokenises its `share`.
 
         Raises:
             DataError: a row that cannot be read, an id of `vocab_size` or more or, in the end, no row left.
         """
         known: dict[int, int] = {}
         read = read_rows(
-            rows, self.tokenizer, cache_directory=self.cache_directory, dataset_num_proc=self.dataset_num_proc
+            rows,
+            self.tokenizer,
+            cache_directory=self.cache_directory,
+            dataset_num_proc=self.dataset_num_proc,
+            share=share,
         )
         with closing(read):
             for row in read:
                 _check_ids(row.joined, self.vocab_size, row.number)
                 cut = _cut(row, self.limits, known)
                 tally.add(row.joined, cut)
+                advance(1)
                 if cut.pair is not None:
                     yield cut.pair
         if not tally.rows:
@@ -180,10 +194,15 @@ def prepare(
     return prepare_with(recipe, rows)
 
 
-def prepare_with(recipe: Recipe, rows: Iterable[Row]) -> Prepared:
-    """Returns the pairs of a dataset and counts of what was cut, see `prepare`."""
+def prepare_with(
+    recipe: Recipe, rows: Iterable[Row], advance: Callable[[int], None] = lambda count: None, share: Share = ALONE
+) -> Prepared:
+    """Returns the pairs of a dataset and counts of what was cut, see `prepare`; `advance` is told as rows are done.
+
+    `share` as in `Recipe.pairs`.
+    """
     tally = Tally()
-    pairs = list(recipe.pairs(rows, tally))
+    pairs = list(recipe.pairs(rows, tally, advance, share))
     warn_of_identical(tally, stacklevel=6)  # the caller of DPOTrainer
     return Prepared(pairs, tally.counts())
 

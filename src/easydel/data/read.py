@@ -5,7 +5,7 @@ import pickle
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -14,7 +14,8 @@ from itertools import chain, islice
 from multiprocessing import get_context, parent_process
 from typing import NamedTuple
 
-from easydel.data.columns import Row, check_rows, read_margin, read_tokens, read_weight
+from easydel.data.columns import Row, check_rows, read_margin, read_tokens, read_weight, without_text
+from easydel.data.share import ALONE, Share
 from easydel.data.token_cache import LEAST_ROWS, TokenCache
 from easydel.data.tokenize import Joined, Tokenizer
 from easydel.errors import ConfigError, DataError
@@ -44,6 +45,7 @@ def read_rows(
     *,
     cache_directory: str | None = None,
     dataset_num_proc: int | None = None,
+    share: Share = ALONE,
 ) -> Generator[Read, None, None]:
     """Yields the rows in order, numbered from 0, as token ids.
 
@@ -52,6 +54,8 @@ def read_rows(
         tokenizer: not needed for rows of token ids.
         cache_directory: where token ids are kept for the next time (see `easydel.data.cache.open_cache`).
         dataset_num_proc: processes that tokenise; None or 1 is this one. They end with the iterator.
+        share: which of the rows this process tokenises, where it is one of several that make one run; those of the
+            others are known once all are done.
 
     Raises:
         DataError: a row that cannot be read.
@@ -63,7 +67,8 @@ def read_rows(
     cache = TokenCache.open(cache_directory, tokenizer, [row for chunk in first_chunks for row in chunk.rows])
     with _workers(tokenizer, dataset_num_proc) as start:
         ahead = 0 if dataset_num_proc in (None, 1) else 2 * dataset_num_proc
-        with closing(_tokenized(chain(first_chunks, chunks), cache, start, ahead)) as tokenized:
+        together = _tokenized if share.processes == 1 else partial(_tokenized_together, share)
+        with closing(together(chain(first_chunks, chunks), cache, start, ahead)) as tokenized:
             for chunk, found in tokenized:
                 for number, (row, joined) in enumerate(zip(chunk.rows, found, strict=True), chunk.first):
                     yield Read(number, joined, read_weight(row, number), read_margin(row, number))
@@ -91,6 +96,25 @@ def _tokenized(
             yield done, work()
     for done, work in waiting:
         yield done, work()
+
+
+def _tokenized_together(
+    share: Share, chunks: Iterable[_Chunk], cache: TokenCache, start: Callable[[_Chunk], Work], ahead: int
+) -> Generator[tuple[_Chunk, Sequence[Joined]], None, None]:
+    """Yields all chunks in order, of which this process tokenises its share; of the others no text is kept."""
+    seen: list[_Chunk] = []
+
+    def noted() -> Iterator[_Chunk]:
+        for chunk in chunks:
+            seen.append(_Chunk(chunk.first, [without_text(row) for row in chunk.rows]))
+            yield chunk
+
+    def mine() -> list[list[Joined]]:
+        with closing(_tokenized(share.of(noted()), cache, start, ahead)) as tokenized:
+            return [found for _, found in tokenized]
+
+    found = share.joined(mine)  # after which all chunks have been seen
+    yield from zip(seen, found, strict=True)
 
 
 def _begun(chunk: _Chunk, cache: TokenCache, start: Callable[[_Chunk], Work]) -> Work:

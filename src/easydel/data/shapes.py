@@ -30,13 +30,15 @@ class Shape(NamedTuple):
     slots: int
 
 
-def round_length(tokens: int) -> int:
+def round_length(tokens: int, parts: int = 1) -> int:
     """Returns the row length for `tokens`: a multiple of 8, from 512 on of 64 as attention kernels like it.
 
-    >>> round_length(13), round_length(512), round_length(513)
-    (16, 512, 576)
+    Where devices share a row, in so many equal parts, it is a multiple of that too.
+
+    >>> round_length(13), round_length(512), round_length(513), round_length(13, parts=3)
+    (16, 512, 576, 24)
     """
-    multiple = 8 if tokens <= 512 else 64
+    multiple = math.lcm(8 if tokens <= 512 else 64, parts)
     return math.ceil(max(tokens, 1) / multiple) * multiple
 
 
@@ -84,20 +86,21 @@ def plan_shapes(
     *,
     limit: int = MAX_SHAPES,
     shards: int = 1,
+    parts: int = 1,
     length_cost: float = LENGTH_COST,
 ) -> tuple[Shape, ...]:
     """Returns at most `limit` shapes of at most MAX_LENGTHS lengths, cheapest first, that cost least over a run.
 
     A step is a list of micro-batches, which share one shape; a micro-batch is the `(tokens, slots)` of its
-    pairs. Choosing k shapes out of all useful ones is a k-median problem, solved greedily and then by swaps.
-    Every step given fits one of the shapes returned; of more than 2048 steps an even sample does, and
-    `shape_for` grows a shape for the others where needed.
+    pairs. Rows can be cut into `parts`, see `round_length`. Choosing k shapes out of all useful ones is a k-median
+    problem, solved greedily and then by swaps. Every step given fits one of the shapes returned; of more than 2048
+    steps an even sample does, and `shape_for` grows a shape for the others where needed.
     """
     if not steps:
         raise DataError("no batch to choose shapes for: the dataset is empty.")
     every = math.ceil(len(steps) / _PLANNED_STEPS)
     sample = [list(step) for step in steps[::every]]
-    shapes, feasible = _candidates(sample, shards)
+    shapes, feasible = _candidates(sample, shards, parts)
     area = np.array([_cost(rows, length, length_cost) for rows, length in shapes])
     cost = np.where(feasible, area, np.inf)
     chosen = _k_median(cost, np.array([length for _, length in shapes]), limit)
@@ -122,7 +125,9 @@ def one_row(steps: Sequence[Sequence[Int[np.ndarray, "items 2"]]], *, multiple: 
     return Shape(1, length, round_slots(slots))
 
 
-def shape_for(step: Sequence[Int[np.ndarray, "items 2"]], plan: Sequence[Shape], *, shards: int = 1) -> Shape:
+def shape_for(
+    step: Sequence[Int[np.ndarray, "items 2"]], plan: Sequence[Shape], *, shards: int = 1, parts: int = 1
+) -> Shape:
     """Returns the first shape of the plan that fits every micro-batch of a step.
 
     Where none does, the last and largest is grown by factors of 1.25 in rows, length and slots as needed.
@@ -132,9 +137,9 @@ def shape_for(step: Sequence[Int[np.ndarray, "items 2"]], plan: Sequence[Shape],
         if all(fits(sizes, shape, shards) for sizes in step):
             return shape
     longest = max(int(sizes[:, 0].max(initial=0)) for sizes in step)
-    rows, length, slots = plan[-1] if plan else Shape(shards, 8, 8)
+    rows, length, slots = plan[-1] if plan else Shape(shards, round_length(8, parts), 8)
     while length < longest:
-        length = round_length(math.ceil(length * _GROWTH))
+        length = round_length(math.ceil(length * _GROWTH), parts)
     while any(place(sizes, rows, length, shards) is None for sizes in step):
         rows = math.ceil(rows * _GROWTH / shards) * shards
     needed = max(_slots(sizes, rows, length, shards) for sizes in step)
@@ -204,7 +209,7 @@ def _slots(sizes: Int[np.ndarray, "items 2"], rows: int, length: int, shards: in
 
 
 def _smallest(steps: list[list[Int[np.ndarray, "items 2"]]], shards: int, length_cost: float) -> Shape:
-    shapes, feasible = _candidates(steps, shards)
+    shapes, feasible = _candidates(steps, shards, parts=1)
     best = min(
         (shape for shape, column in zip(shapes, feasible.T, strict=True) if column.all()),
         key=lambda shape: _cost(*shape, length_cost),
@@ -213,7 +218,7 @@ def _smallest(steps: list[list[Int[np.ndarray, "items 2"]]], shards: int, length
 
 
 def _candidates(
-    steps: list[list[Int[np.ndarray, "items 2"]]], shards: int
+    steps: list[list[Int[np.ndarray, "items 2"]]], shards: int, parts: int
 ) -> tuple[list[tuple[int, int]], Bool[np.ndarray, "steps shapes"]]:
     """Every `(rows, length)` that is the tightest for some step at that length, and which steps fit it."""
     micro_batches = [sizes for step in steps for sizes in step]
@@ -225,7 +230,7 @@ def _candidates(
     longest = np.maximum.reduceat(tokens[:, 0], starts)
     shapes: list[tuple[int, int]] = []
     feasible = []
-    for length in _lengths(int(longest.min()), int(longest.max())):
+    for length in _lengths(int(longest.min()), int(longest.max()), parts):
         needed = np.maximum.reduceat(_rows_needed(tokens, length), starts)
         needed = np.maximum(-(-needed // shards), 1) * shards
         needed = np.where(longest <= length, needed, np.iinfo(np.int64).max)
@@ -235,13 +240,13 @@ def _candidates(
     return shapes, np.stack(feasible, axis=1)
 
 
-def _lengths(shortest: int, longest: int) -> list[int]:
+def _lengths(shortest: int, longest: int, parts: int) -> list[int]:
     """Row lengths worth trying: from the longest pair of some step to four times the longest of all."""
-    lengths, top = [], round_length(4 * longest)
-    length = round_length(shortest)
+    lengths, top = [], round_length(4 * longest, parts)
+    length = round_length(shortest, parts)
     while length <= top:
         lengths.append(length)
-        length = round_length(max(length + 1, length * 65 // 64))
+        length = round_length(max(length + 1, length * 65 // 64), parts)
     return lengths
 
 

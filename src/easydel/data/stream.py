@@ -48,6 +48,7 @@ class StreamLoader:
     gradient_accumulation_steps: int
     seed: int | None  # None keeps the order of the rows
     shards: int
+    parts: int
     plan: tuple[Shape, ...]
     buffer_size: int
     max_training_steps: int
@@ -123,6 +124,7 @@ class StreamLoader:
             total_batch_size=self.total_batch_size,
             gradient_accumulation_steps=self.gradient_accumulation_steps,
             shards=self.shards,
+            parts=self.parts,
         )
 
     def _at_its_end(self, epoch: int) -> str:
@@ -145,6 +147,7 @@ def make_stream_loader(
     buffer_size: int | None = None,
     seed: int = 0,
     shards: int = 1,
+    parts: int = 1,
     max_shapes: int = MAX_SHAPES,
     length_cost: float = LENGTH_COST,
     chunk: int | None = None,
@@ -189,6 +192,7 @@ def make_stream_loader(
         per_epoch=-(-len(pairs) // total_batch_size),
         most_steps=max_training_steps,
         shards=shards,
+        parts=parts,
         length_cost=length_cost,
         chunk=chunk,
     )
@@ -198,6 +202,7 @@ def make_stream_loader(
         gradient_accumulation_steps=gradient_accumulation_steps,
         seed=key,
         shards=shards,
+        parts=parts,
         plan=plan,
         buffer_size=buffer,
         max_training_steps=max_training_steps,

@@ -62,14 +62,14 @@ class TokenCache:
     def load(self, key: str | None) -> list[Joined] | None:
         """Returns the token ids that were stored under a key; None where there are none to be used."""
         arrays = None if self.folder is None or key is None else read_arrays(self.folder / f"{key}.npz", key)
-        return None if arrays is None else list(_from_arrays(**arrays))
+        return None if arrays is None else list(from_arrays(**arrays))
 
     def store(self, key: str | None, rows: Sequence[Joined]) -> None:
         """Keeps token ids under a key. Where that fails, a warning says why and no more are kept."""
         if self.folder is None or key is None:
             return
         try:
-            write_arrays(self.folder / f"{key}.npz", key, _to_arrays(rows))
+            write_arrays(self.folder / f"{key}.npz", key, to_arrays(rows))
         except OSError as error:
             warnings.warn(f"token ids are not kept in {self.folder}: {error.strerror or error}.", stacklevel=2)
             self.folder = None
@@ -110,7 +110,8 @@ def _content(rows: Sequence[Row]) -> bytes | None:
         return None
 
 
-def _to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
+def to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
+    """Returns the token ids of rows as a few arrays."""
     sides = [ids for row in rows for ids in (row.prompt, row.chosen, row.rejected)]
     return {
         "ids": np.fromiter((token for ids in sides for token in ids), np.int32),
@@ -119,7 +120,8 @@ def _to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
     }
 
 
-def _from_arrays(ids: np.ndarray, lengths: np.ndarray, merged: np.ndarray) -> Iterator[Joined]:
+def from_arrays(ids: np.ndarray, lengths: np.ndarray, merged: np.ndarray) -> Iterator[Joined]:
+    """Yields the rows of `to_arrays`."""
     tokens, ends = ids.tolist(), np.cumsum(lengths).tolist()
     sides = [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     for at, is_merged in enumerate(merged.tolist()):

@@ -1,5 +1,6 @@
 """Adapters put on a model: new ones, or those of a PEFT folder."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,17 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
 
+from easydel.errors import ConfigError
+from easydel.models.adapter_rows import adapter_rows, check_lora, rank_sizes
 from easydel.models.config import ModelConfig
-from easydel.models.lora import Lora, adapter_rows, check_lora, fresh_adapters, with_adapters
+from easydel.models.lora import Lora
 from easydel.models.peft import CONFIG_NAME, lora_of, read_adapter_config, read_adapters
+from easydel.models.quantize import Weights, dense
 from easydel.models.rows import axis_sizes, weight_rows
-from easydel.models.targets import chosen_modules, named_modules, short_names
+from easydel.models.targets import Modules, chosen_modules, full_names, short_names
 from easydel.weights.load import load_params, shardings_of
-from easydel.weights.table import Row
+from easydel.weights.table import Row, Sizes, get, nest, unnest
 
 Params = Mapping[str, Any]
 
@@ -27,8 +33,8 @@ def rows_and_sizes(config: ModelConfig, lora: Lora | None) -> tuple[list[Row], d
     sizes = axis_sizes(config)
     if lora is None:
         return [], sizes
-    rows = adapter_rows(lora, named_modules(lora.target_modules, weight_rows(config)))
-    return rows, sizes | {"rank": lora.rank}
+    chosen = _chosen(config, lora)
+    return adapter_rows(lora, chosen, sizes), rank_sizes(lora, chosen, sizes)
 
 
 def new_adapters(
@@ -47,13 +53,13 @@ def new_adapters(
         wanted: all about them but the modules that have some, which `target_modules` says.
 
     Raises:
-        ConfigError: see `targets.chosen_modules` and `lora.check_lora`.
+        ConfigError: see `targets.chosen_modules` and `adapter_rows.check_lora`.
     """
     lora = _resolved(config, wanted, target_modules)
     rows, sizes = rows_and_sizes(config, lora)
     rows = [row for row in rows if row.path[-1] != "lora_magnitude"]  # those follow from the kernels
-    make = jax.jit(lambda key: fresh_adapters(rows, sizes, key, dtype), out_shardings=shardings_of(rows, sizes, mesh))
-    return with_adapters(params, make(jax.random.key(seed)), lora, mesh), lora
+    make = jax.jit(lambda key: _fresh(rows, sizes, key, dtype), out_shardings=shardings_of(rows, sizes, mesh))
+    return _with_adapters(params, make(jax.random.key(seed)), lora, _chosen(config, lora), mesh), lora
 
 
 def loaded_adapters(config: ModelConfig, params: Params, mesh: Mesh, folder: Path, *, base: str) -> tuple[Params, Lora]:
@@ -64,10 +70,14 @@ def loaded_adapters(config: ModelConfig, params: Params, mesh: Mesh, folder: Pat
 
     Raises:
         WeightsError: see `peft.read_adapter_config` and `peft.read_adapters`.
-        ConfigError: see `targets.chosen_modules` and `lora.check_lora`.
+        ConfigError: see `targets.chosen_modules` and `adapter_rows.check_lora`.
     """
     written = read_adapter_config(folder)
     wanted = lora_of(written, folder / CONFIG_NAME)
+    try:
+        _chosen(config, wanted)
+    except ConfigError as error:
+        raise ConfigError(f"{folder / CONFIG_NAME}: {error} Was it made for another base than {base}?") from None
     lora = _resolved(config, wanted, wanted.target_modules)
     rows, sizes = rows_and_sizes(config, lora)
     stored = read_adapters(folder, rows, sizes, base=base)
@@ -80,7 +90,7 @@ def loaded_adapters(config: ModelConfig, params: Params, mesh: Mesh, folder: Pat
             stacklevel=3,
         )
     adapters = load_params(rows, stored, sizes, mesh=mesh, dtype=np.dtype(np.float32))
-    return with_adapters(params, adapters, lora, mesh), lora
+    return _with_adapters(params, adapters, lora, _chosen(config, lora), mesh), lora
 
 
 def _resolved(config: ModelConfig, wanted: Lora, target_modules: str | Sequence[str] | None) -> Lora:
@@ -89,3 +99,48 @@ def _resolved(config: ModelConfig, wanted: Lora, target_modules: str | Sequence[
     chosen = chosen_modules(target_modules, rows, sizes["layers"])
     check_lora(wanted, chosen, sizes)
     return replace(wanted, target_modules=short_names(chosen, rows))
+
+
+def _chosen(config: ModelConfig, lora: Lora) -> Modules:
+    return chosen_modules(lora.target_modules, weight_rows(config), config.num_hidden_layers)
+
+
+def _fresh(rows: Sequence[Row], sizes: Sizes, key: Key[Array, ""], dtype: DTypeLike) -> dict[str, Any]:
+    """Returns the A and B of new adapters, nested: A uniform in +-1/sqrt(in) as in PEFT, B zero."""
+    arrays = {}
+    for row, row_key in zip(rows, jax.random.split(key, len(rows)), strict=True):
+        shape = row.shape(sizes)
+        if row.start == "zeros":
+            arrays[row.path] = jnp.zeros(shape, dtype)
+        else:
+            bound = math.prod(shape[1:-1]) ** -0.5
+            arrays[row.path] = jax.random.uniform(row_key, shape, jnp.float32, -bound, bound).astype(dtype)
+    return nest(arrays)
+
+
+def _with_adapters(params: Params, adapters: Params, lora: Lora, chosen: Modules, mesh: Mesh) -> dict[str, Any]:
+    """Returns the parameters with adapters beside the kernels, and with what follows from both.
+
+    Under DoRA, adapters without magnitudes get those of the kernels.
+    """
+    whole = unnest(params) | unnest(adapters)
+    for row in (row for rows in chosen.values() for row in rows):
+        at = row.path[:-1]
+        b = whole[*at, "lora_b"]
+        scale = np.array([lora.scale_of(name) for name in full_names(row, b.shape[0])], np.float32)
+        whole[*at, "lora_scale"] = jax.device_put(scale, NamedSharding(mesh, PartitionSpec()))
+        if lora.use_dora:
+            norm = jax.jit(_norms, static_argnums=1)(get(params, row.path), b.ndim - 2)
+            whole[*at, "lora_norm"] = norm
+            whole.setdefault((*at, "lora_magnitude"), norm.astype(b.dtype))
+    return nest(whole)
+
+
+def _norms(kernel: Weights, outputs: int) -> Float[Array, "layers ..."]:
+    """Returns the length of each output's weight vector; the last `outputs` axes are those of the outputs."""
+
+    def of_layer(kernel: Weights) -> jax.Array:
+        wide = dense(kernel, jnp.float32)
+        return jnp.sqrt(jnp.sum(wide * wide, axis=tuple(range(wide.ndim - outputs))))
+
+    return jax.lax.map(of_layer, kernel)  # one after another: no more than one is unpacked

@@ -1,6 +1,5 @@
 """Loads a model from a folder or a Hub id, without torch."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,22 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from easydel.errors import ConfigError, WeightsError, nearest
+from easydel.display.display import Display, make_display
+from easydel.errors import ConfigError, nearest
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM, Origin
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import PRECISIONS, Decoder
-from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
+from easydel.models.folders import find_folder, is_adapter_folder, read_config, read_json, read_tensors
 from easydel.models.peft import base_of, read_adapter_config
 from easydel.models.quantize import check_quantization, is_packable, load_packed, packed_bytes
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
+from easydel.processes import is_first
 from easydel.sharding import make_mesh, sharding_for
-from easydel.weights.load import load_params
-from easydel.weights.safetensors import read_folder
+from easydel.weights.load import array_bytes, load_params
 from easydel.weights.table import Row
 
-# What a model needs and nothing that could run code; its card names its license.
-_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -63,6 +61,7 @@ class AutoEasyDeLModelForCausalLM:
         quantization: str | None = None,
         revision: str | None = None,
         token: str | None = None,
+        progress_bar_type: str = "tqdm",
         config_kwargs: Mapping[str, Any] | None = None,
     ) -> CausalLM:
         """Returns the model of a local folder or of a Hugging Face Hub id.
@@ -80,6 +79,7 @@ class AutoEasyDeLModelForCausalLM:
             quantization: 'nf4' or 'int8' packs matrices and embeddings as they are read, for a base that is not
                 trained itself (see `CausalLM.apply_lora`); None packs nothing.
             revision, token: for the Hub only.
+            progress_bar_type: how it is shown how far reading is, see `DPOConfig`; what is read at once is not.
             config_kwargs: the same settings (dtype ... quantization) by name; they win over the keywords.
 
         Raises:
@@ -97,15 +97,16 @@ class AutoEasyDeLModelForCausalLM:
             quantization,
         )
         options = _merged(given, config_kwargs)
-        folder = _find_folder(repo_or_folder, revision, token)
+        display = make_display(progress_bar_type if is_first() else "none")
+        folder = find_folder(repo_or_folder, revision, token)
         if not is_adapter_folder(folder):
-            return _load(folder, str(repo_or_folder), options)
+            return _load(folder, str(repo_or_folder), options, display)
         adapters = read_adapter_config(folder)
         base = base_of(adapters, folder)
-        return _load(_find_folder(base, adapters.get("revision"), token), base, options).load_adapter(folder)
+        return _load(find_folder(base, adapters.get("revision"), token), base, options, display).load_adapter(folder)
 
 
-def _load(folder: Path, name: str, options: _Options) -> CausalLM:
+def _load(folder: Path, name: str, options: _Options, display: Display) -> CausalLM:
     source, config = read_config(folder)
     mesh = make_mesh(options.sharding_axis_dims)
     decoder = Decoder(
@@ -121,23 +122,26 @@ def _load(folder: Path, name: str, options: _Options) -> CausalLM:
     kind = options.quantization
     if kind is not None:
         check_quantization(kind)
-    stored = read_folder(folder)
+    stored = read_tensors(folder, config)
     require(
         {f"weights of {name} in {kind or param_dtype}": _weight_bytes(config, mesh, param_dtype, kind)},
         available_bytes(list(mesh.devices.flat)),
         way_out="Take a smaller model or param_dtype 'bfloat16', or spread it over more devices (sharding_axis_dims).",
     )
     load = load_params if kind is None else partial(load_packed, kind=kind)
-    params = load(
-        weight_rows(config),
-        stored,
-        axis_sizes(config),
-        mesh=mesh,
-        dtype=param_dtype,
-        duplicates=TIED_HEAD if config.tie_word_embeddings else {},
-    )
+    rows, sizes = weight_rows(config), axis_sizes(config)
+    with display.work("load", unit="B", total=array_bytes(rows, sizes, param_dtype)) as work:
+        params = load(
+            rows,
+            stored,
+            sizes,
+            mesh=mesh,
+            dtype=param_dtype,
+            duplicates=TIED_HEAD if config.tie_word_embeddings else {},
+            advance=work.advance,
+        )
     generation = folder / "generation_config.json"
-    return CausalLM(decoder, params, Origin(name, source, _read_json(generation) if generation.is_file() else None))
+    return CausalLM(decoder, params, Origin(name, source, read_json(generation) if generation.is_file() else None))
 
 
 def _weight_bytes(config: ModelConfig, mesh: jax.sharding.Mesh, dtype: np.dtype, kind: str | None) -> int:
@@ -164,98 +168,6 @@ def _merged(given: _Options, config_kwargs: Mapping[str, Any] | None) -> _Option
             )
         values[name] = value
     return _Options(**values)
-
-
-def _find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:
-    """Returns the local folder, after downloading it when the name is a Hub id."""
-    folder = local_folder(repo_or_folder)
-    if folder is not None:
-        return folder
-    name = str(repo_or_folder)
-    import huggingface_hub  # imported here: a local folder needs no network library
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(name, revision=revision, token=token, allow_patterns=list(_HUB_PATTERNS))
-        )
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise WeightsError(
-            f"{name!r} is neither a folder here nor a model that the Hugging Face Hub gave us: {error}"
-        ) from error
-
-
-def local_folder(repo_or_folder: str | Path) -> Path | None:
-    """Returns the folder of that name, or None where the name can be a Hub id.
-
-    Raises:
-        WeightsError: it can only be a path, and no folder is there.
-    """
-    folder, name = Path(repo_or_folder).expanduser(), str(repo_or_folder)
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise WeightsError(f"{folder} is a file; a model or tokenizer is a folder, or a Hugging Face Hub id.")
-    is_path = isinstance(repo_or_folder, Path) or name.startswith(("/", ".", "~")) or name.endswith("/")
-    if is_path or name.count("/") > 1:
-        raise WeightsError(f"There is no folder {folder}. A Hugging Face Hub id looks like 'owner/name'.")
-    return None
-
-
-def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
-    """Returns the config.json of a model folder, as it is written and as we understand it.
-
-    Raises:
-        WeightsError: there is none, it is not JSON, or its weights are packed in a way that we do not read.
-        ConfigError: it describes a model that we cannot build.
-    """
-    file = folder / "config.json"
-    if not file.is_file():
-        raise WeightsError(f"{folder} is not a model folder: it has no config.json.")
-    source = _read_json(file)
-    _check_not_packed(source, file)
-    try:
-        return source, ModelConfig.from_hf(source)
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
-
-
-def is_adapter_folder(folder: Path) -> bool:
-    """Returns whether a folder holds adapters and no model of its own."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
-
-
-def check_folder(folder: Path) -> None:
-    """Raises ConfigError or WeightsError for a folder that holds neither a model that we can build nor adapters of one.
-
-    The model that adapters are for is looked at too where it is a folder here.
-    """
-    if not is_adapter_folder(folder):
-        read_config(folder)
-        return
-    base = local_folder(base_of(read_adapter_config(folder), folder))
-    if base is not None:
-        read_config(base)
-
-
-def _check_not_packed(source: Mapping[str, Any], file: Path) -> None:
-    packed = source.get("quantization_config")
-    if packed:
-        method = packed.get("quant_method") if isinstance(packed, Mapping) else packed
-        raise WeightsError(
-            f"{file}: the weights are quantised already (quantization_config: quant_method {method!r}), in a format "
-            "that is not read. Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path} holds {type(value).__name__}; it must hold a JSON object.")
-    return value
 
 
 def _dtype(field: str, value: DTypeLike) -> np.dtype:

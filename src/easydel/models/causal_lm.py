@@ -1,7 +1,7 @@
 """A causal language model as a value: a decoder, its parameters, and where they came from."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,18 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
+from easydel.display.display import make_display
 from easydel.errors import ConfigError
 from easydel.models.adapters import loaded_adapters, new_adapters, rows_and_sizes
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.models.generate import Sampling, generate_tokens
-from easydel.models.lora import Lora, merged_kernel, without_adapters
+from easydel.models.lora import Lora, merged_kernel, with_shared, without_adapters
 from easydel.models.peft import write_adapters
 from easydel.models.quantize import check_quantization, dense, packed_params
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.processes import is_first
-from easydel.sharding import make_mesh, row_shards
+from easydel.sharding import length_shards, make_mesh, row_shards
 from easydel.weights.folder import replace_folder
 from easydel.weights.load import export_specs, export_tensors, shardings_of
 from easydel.weights.safetensors import write_files, write_json
@@ -112,11 +113,11 @@ class CausalLM:
             ConfigError: ids outside the vocabulary, or a mask of another shape.
         """
         tokens, mask = self._checked(input_ids, attention_mask)
-        batch = tokens.shape[0]
-        # Rows are split over devices: fill up with rows that are all padding, and drop them again.
-        filler = ((0, -batch % row_shards(self.decoder.mesh)), (0, 0))
+        (batch, length), mesh = tokens.shape, self.decoder.mesh
+        # Rows and their length are split over devices: fill up with padding, and drop it again.
+        filler = ((0, -batch % row_shards(mesh)), (0, -length % length_shards(mesh)))
         logits = _logits(self.decoder, self.params, np.pad(tokens, filler), np.pad(mask, filler))
-        return Output(logits[:batch])
+        return Output(logits[:batch, :length])
 
     def generate(
         self,
@@ -195,7 +196,7 @@ class CausalLM:
             ConfigError: the model has adapters, a rank that does not fit, or a target that is not there.
         """
         self._require_no_adapters()
-        wanted = Lora(rank, float(2 * rank if alpha is None else alpha), (), dropout, use_dora, use_rslora)
+        wanted = Lora(rank, 2.0 * rank if alpha is None else alpha, (), dropout, use_dora, use_rslora)
         params, lora = new_adapters(
             self.config, self.params, self.decoder.mesh, wanted, target_modules=target_modules, seed=seed, dtype=dtype
         )
@@ -246,6 +247,7 @@ class CausalLM:
         max_shard_size: int = 5_000_000_000,
         merge: bool = False,
         also: Callable[[Path], None] | None = None,
+        progress_bar_type: str = "tqdm",
     ) -> None:
         """Writes a folder that `transformers` loads: config.json, weights, generation_config.json if there was one.
 
@@ -260,6 +262,7 @@ class CausalLM:
             merge: add the adapters to the weights, and write the whole model.
             also: writes more files, such as those of the tokenizer, into the folder that it is given; they appear
                 together with the model.
+            progress_bar_type: how it is shown how far writing is, see `DPOConfig`.
         """
         base, sizes = weight_rows(self.config), self.sizes
         written = None if dtype is None else np.dtype(dtype)
@@ -276,7 +279,9 @@ class CausalLM:
                 write_json(target / "generation_config.json", self.origin.generation)
             specs = export_specs(base, self.params, sizes, written)
             tensors = export_tensors(base, self.params, sizes, written, partial(_exported, dtype=written))
-            write_files(target, specs, tensors, max_shard_size=max_shard_size)
+            total = sum(spec.nbytes for spec in specs.values())
+            with make_display(progress_bar_type).work("save", unit="B", total=total) as work:
+                write_files(target, specs, _counted(tensors, work.advance), max_shard_size=max_shard_size)
 
         if merge and self.lora is None:
             raise ConfigError("merge = True adds adapters to the weights, and this model has none: leave it out.")
@@ -328,12 +333,21 @@ def init_params(config: ModelConfig, key: Key[Array, ""], *, dtype: DTypeLike, m
     return jax.jit(make_all, out_shardings=shardings_of(rows, sizes, mesh))(key)
 
 
+def _counted(
+    tensors: Iterable[tuple[str, np.ndarray]], advance: Callable[[int], None]
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name, tensor in tensors:
+        yield name, tensor
+        advance(tensor.nbytes)
+
+
 def _exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
     """Returns an array of the base in `dtype` (None: its own), unpacked and with its adapters added."""
     weights = get(params, row.path)
-    of_projection = get(params, row.path[:-1])
-    if row.path[-1] == "kernel" and "lora_a" in of_projection:
-        return merged_kernel(of_projection).astype(dtype or weights.dtype)
+    if row.path[-1] == "kernel" and row.path[:-2] == ("layers",):
+        of_projection = with_shared(params["layers"])[row.path[-2]]
+        if "lora_a" in of_projection:
+            return merged_kernel(of_projection).astype(dtype or weights.dtype)
     return dense(weights, dtype or weights.dtype)
 
 

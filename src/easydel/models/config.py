@@ -100,11 +100,14 @@ class ModelConfig:
                 or sizes that do not fit together.
         """
         check_types(source)
-        model_type = str(source.get("model_type"))
+        model_type = source.get("model_type")
+        if model_type is None:
+            raise ConfigError(f"there is no model_type, which says how a model computes. Supported: {_supported()}.")
         _check_type(model_type)
         _check_unquantised(source)
-        architecture, read = FAMILIES[model_type]
-        return cls(model_type=model_type, architecture=architecture, source=dict(source), **read(source))
+        family = FAMILIES[model_type]
+        fields = family.read({**family.absent, **source})
+        return cls(model_type=model_type, architecture=family.architecture, source=dict(source), **fields)
 
     def to_hf(self) -> dict[str, Any]:
         """Returns the `config.json` that this was read from.
@@ -122,11 +125,15 @@ class ModelConfig:
         return tuple(dict.fromkeys(layer.rope for layer in self.layers if layer.rope is not None))
 
 
+def _supported() -> str:
+    return ", ".join(sorted(FAMILIES))
+
+
 def _check_type(model_type: str) -> None:
     if model_type in _WITH_IMAGES:
         raise ConfigError(
             f"model_type {model_type!r} is a model of text and images, which is not supported. Take a model of text "
-            "alone, such as one of model_type 'gemma3_text'."
+            "alone, such as one of model_type 'gemma3_text'; of 'gemma3' the text_config is read."
         )
     if model_type not in FAMILIES:
         raise unsupported("model_type", model_type, FAMILIES)

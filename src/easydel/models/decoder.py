@@ -18,12 +18,12 @@ from easydel.models.config import ModelConfig
 from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
 from easydel.models.kinds import Layer, Rope
 from easydel.models.layers import gated_mlp, linear, rms_norm
-from easydel.models.lora import with_dropout
+from easydel.models.lora import with_dropout, with_shared
 from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import Angles, rotary, rotate
 from easydel.models.stack import run_stack
-from easydel.sharding import constrain
+from easydel.sharding import split_looked_up, split_tokens
 from easydel.softcap import soft_cap
 
 # A nested dict of arrays. What it holds for one configuration is said in `models/rows.py`.
@@ -47,7 +47,7 @@ COMPILER_OPTIONS: dict[str, str | bool | int] = {
 # Slots in a chunk of `per_token.in_chunks`: of 128 to 1024 the fastest on CPU, and what a batch is rounded up to.
 CHUNK = 512
 # The weights of a layer that are used before attention; the others are used after it.
-_BEFORE_ATTENTION = ("attention_norm", "query", "key", "value", "query_norm", "key_norm")
+_BEFORE_ATTENTION = ("attention_norm", "qkv", "query", "key", "value", "query_norm", "key_norm")
 
 PRECISIONS = ("default", "high", "highest")
 # Those policies of `jax.checkpoint_policies` that are policies, not functions that make one.
@@ -117,8 +117,8 @@ class Decoder:
         """Returns the hidden states that meet the head, in `dtype`: after the final norm, over `logits_scaling`.
 
         Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
-        must be a multiple of `row_shards(mesh)`. Dropout, of attention and of adapters, happens only with a
-        `dropout_key`.
+        must be a multiple of `row_shards(mesh)`, their length of `length_shards(mesh)`. Dropout, of attention and of
+        adapters, happens only with a `dropout_key`.
         """
         return self.with_routing(params, tokens, segment, branch, position, dropout_key)[0]
 
@@ -234,7 +234,7 @@ class Decoder:
             return self._checkpointed(function)(x, layer)
 
         embedded = rows_at(params["embedding"], tokens, self.dtype) * config.embedding_scale
-        x = constrain(embedded, ("rows", "length", "residual"), self.mesh, name="tokens")
+        x = split_looked_up(embedded, self.mesh)
         with self._in_precision():
             x, kept = run_stack(step, x, params["layers"], (cache, keys), config.layers, unrolled=not self.scan_layers)
         weight = (params["norm"].astype(jnp.float32) + config.norm_offset) / config.logits_scaling
@@ -264,27 +264,28 @@ class Decoder:
         mixed, kept = attention(query, key, value, dropout)
         x, used = per_token(self._after_attention, after, None, (x, mixed))
         routed = None if used is None or counts is None else routing_sums(used, counts)
-        return constrain(x, ("rows", "length", "residual"), self.mesh), (kept, routed)
+        return split_tokens(x, self.mesh), (kept, routed)
 
     def _before_attention(
         self, layer: Params, turned: Angles | None, x: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        layer = with_shared(layer)
         with self._in_precision():
             normed = self._normed(x, layer, "attention_norm")
-            query = self._normed(linear("rle,ehd->rlhd", normed, layer["query"]), layer, "query_norm")
-            key = self._normed(linear("rle,ehd->rlhd", normed, layer["key"]), layer, "key_norm")
+            query = self._normed(linear("...e,ehd->...hd", normed, layer["query"]), layer, "query_norm")
+            key = self._normed(linear("...e,ehd->...hd", normed, layer["key"]), layer, "key_norm")
             if turned is not None:
                 query, key = rotate(query, *turned), rotate(key, *turned)
-            return query, key, linear("rle,ehd->rlhd", normed, layer["value"])
+            return query, key, linear("...e,ehd->...hd", normed, layer["value"])
 
     def _after_attention(
         self, layer: Params, _: None, inputs: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array | None]:
         """Returns (the residual stream after attention and MLP, which experts each token used, see `_mlp`)."""
         x, mixed = inputs
-        scale = self.config.residual_scale
+        layer, scale = with_shared(layer), self.config.residual_scale
         with self._in_precision():
-            out = linear("rlhd,hde->rle", mixed, layer["output"])
+            out = linear("...hd,hde->...e", mixed, layer["output"])
             x = x + scale * self._normed(out, layer, "attention_post_norm")
             out, used = self._mlp(self._normed(x, layer, "mlp_norm"), layer)
             return x + scale * self._normed(out, layer, "mlp_post_norm"), used
@@ -295,7 +296,8 @@ class Decoder:
         if experts is None:
             return gated_mlp(x, layer, activation=activation), None
         if "experts" not in layer:
-            return gated_mlp(x, layer, activation=activation), jnp.zeros((*x.shape[:2], 2, experts.number), jnp.float32)
+            unused = jnp.zeros((*x.shape[:-1], 2, experts.number), jnp.float32)
+            return gated_mlp(x, layer, activation=activation), unused
         chosen = routes(x, layer["router"], experts)
         out = sparse_mlp(x, chosen, layer["experts"], activation=activation, mesh=self.mesh, precision=self.precision)
         return out, usage(chosen)

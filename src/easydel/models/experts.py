@@ -13,30 +13,30 @@ from easydel.models.grouped import grouped_product, make_groups
 from easydel.models.kinds import Experts
 from easydel.models.layers import activated, linear
 from easydel.models.quantize import dense
-from easydel.sharding import spec_for
+from easydel.sharding import spec_for, token_spec
 
 
 class Routes(NamedTuple):
     """Where the tokens go: the experts of each, how much each of them counts, and the probabilities of all."""
 
-    expert: Int[Array, "rows length chosen"]
-    weight: Float[Array, "rows length chosen"]
-    probability: Float[Array, "rows length experts"]
+    expert: Int[Array, "... chosen"]
+    weight: Float[Array, "... chosen"]
+    probability: Float[Array, "... experts"]
 
 
-def routes(x: Float[Array, "rows length embed"], router: Mapping[str, Any], experts: Experts) -> Routes:
+def routes(x: Float[Array, "... embed"], router: Mapping[str, Any], experts: Experts) -> Routes:
     """Returns the most likely experts of every token; softmax and weights are float32."""
-    probability = jax.nn.softmax(linear("rle,ex->rlx", x, router).astype(jnp.float32), axis=-1)
+    probability = jax.nn.softmax(linear("...e,ex->...x", x, router).astype(jnp.float32), axis=-1)
     weight, expert = jax.lax.top_k(probability, experts.per_token)
     if experts.normalise:
         weight = weight / jnp.sum(weight, axis=-1, keepdims=True)
     return Routes(expert, weight, probability)
 
 
-def usage(chosen: Routes) -> Float[Array, "rows length 2 experts"]:
+def usage(chosen: Routes) -> Float[Array, "... 2 experts"]:
     """Returns for each token which experts it chose, 1 or 0, and how likely each was."""
-    hits = jnp.sum(jax.nn.one_hot(chosen.expert, chosen.probability.shape[-1], dtype=jnp.float32), axis=2)
-    return jnp.stack([hits, chosen.probability], axis=2)
+    hits = jnp.sum(jax.nn.one_hot(chosen.expert, chosen.probability.shape[-1], dtype=jnp.float32), axis=-2)
+    return jnp.stack([hits, chosen.probability], axis=-2)
 
 
 def routing_sums(used: Float[Array, "rows length 2 experts"], counts: Float[Array, "rows length"]) -> jax.Array:
@@ -45,18 +45,18 @@ def routing_sums(used: Float[Array, "rows length 2 experts"], counts: Float[Arra
 
 
 def sparse_mlp(
-    x: Float[Array, "rows length embed"],
+    x: Float[Array, "... embed"],
     chosen: Routes,
     experts: Mapping[str, Any],
     *,
     activation: str,
     mesh: Mesh,
     precision: str | None,
-) -> Float[Array, "rows length embed"]:
+) -> Float[Array, "... embed"]:
     """Returns, for each token, the weighted sum of down(activation(gate(x)) * up(x)) over its experts.
 
     Only those are computed. On a mesh each device does its share of the experts (axis `ep`) and of their width (`tp`)
-    for the rows that it has, and the shares are added up.
+    for the tokens that it has, and the shares are added up.
     """
     platform = mesh.devices.flat[0].platform
     kernels = [dense(experts[name]["kernel"], x.dtype) for name in ("gate", "up", "down")]
@@ -68,7 +68,7 @@ def sparse_mlp(
         first = jax.lax.axis_index("ep") * kernels[0].shape[0]
         return jax.lax.psum(mix(x, expert - first, weight, *kernels), ("ep", "tp"))
 
-    rows = spec_for(("rows",), x.shape[:1], mesh, name="tokens")
+    tokens = token_spec(x, mesh)
     into, out = (
         spec_for(axes, kernel.shape, mesh, name="experts")  # whole along `embed`, which is split for storage only
         for axes, kernel in (
@@ -76,8 +76,8 @@ def sparse_mlp(
             (("experts", "expert_mlp", "residual"), kernels[2]),
         )
     )
-    specs = (rows, rows, rows, into, into, out)
-    shared = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False)
+    specs = (tokens, tokens, tokens, into, into, out)
+    shared = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=tokens, check_vma=False)
     return shared(x, chosen.expert, chosen.weight, *kernels)
 
 
@@ -115,4 +115,4 @@ def _mix(
     wide = activated(product(sent, gate), product(sent, up), activation)
     back = product(wide, down)[jnp.argsort(order)].reshape(*expert.shape, -1)
     back = jnp.where(inside[..., None], back.astype(jnp.float32), 0.0)
-    return jnp.sum(back * weight[..., None], axis=2).astype(x.dtype)
+    return jnp.sum(back * weight[..., None], axis=-2).astype(x.dtype)

@@ -1,17 +1,27 @@
 """The families: for each `model_type`, the function that turns a `config.json` into the fields of a `ModelConfig`.
 
-A family says in its function where it differs from Llama: what its classes in `transformers` take when a key is absent,
-and what its code does that no key tells.
+A family says in its function where it differs from Llama, and in the table what its class takes for an absent key.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from easydel.errors import ConfigError
-from easydel.models.kinds import Experts, Layer, Rope
-from easydel.models.source import Source, cap, flags, given_rope, layer_types, number, only, positive, rope, token_ids
+from easydel.models.fields import Fields, by_type, common, every, indices, with_experts, with_types, with_window
+from easydel.models.kinds import Experts
+from easydel.models.source import Source, cap, flags, number, only, positive
 
-Fields = dict[str, Any]  # of `ModelConfig`
+# What the classes of several families take for keys that are absent.
+_QWEN = {
+    **{"num_key_value_heads": 32, "max_position_embeddings": 32_768},
+    **{"use_sliding_window": False, "sliding_window": 4096},
+}
+_GEMMA = {"head_dim": 256, "max_position_embeddings": 8192, "tie_word_embeddings": True}
+_GEMMA_2 = {
+    **_GEMMA,
+    **{"num_key_value_heads": 4, "sliding_window": 4096},
+    **{"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+}
 
 
 def llama(source: Source) -> Fields:
@@ -22,13 +32,12 @@ def llama(source: Source) -> Fields:
 
 
 def mistral(source: Source) -> Fields:
-    """Mistral: every layer has the window; `sliding_window` null is none, and absent it is 4096."""
-    return with_window(common(source), source.get("sliding_window", 4096))
+    """Mistral: every layer has the window; `sliding_window` null is none."""
+    return with_window(common(source), source.get("sliding_window"))
 
 
 def qwen2(source: Source) -> Fields:
     """Qwen 2 and 2.5: biases on query, key and value; windows from layer `max_window_layers` on, if at all."""
-    source = {"use_sliding_window": False, "sliding_window": 4096} | dict(source)
     fields = common(source) | {"qkv_bias": True}
     first = number(source, "max_window_layers", int, 28)
     return with_types(fields, source, ["full_attention" if i < first else "sliding_attention" for i in indices(fields)])
@@ -43,7 +52,6 @@ def qwen3(source: Source) -> Fields:
 def gemma(source: Source) -> Fields:
     """Gemma 1: norms of 1 + w, embeddings times the root of their size, and always the approximate GELU."""
     only(source, "use_bidirectional_attention", False, "attention to later tokens")
-    source = {"tie_word_embeddings": True} | dict(source)
     bias = bool(source.get("attention_bias", False))
     act = source.get("hidden_activation") or source.get("hidden_act") or "gelu_pytorch_tanh"
     fields = common(source) | {"qkv_bias": bias, "output_bias": bias, "norm_offset": 1.0}
@@ -58,15 +66,14 @@ def gemma2(source: Source) -> Fields:
         "hidden_act": source.get("hidden_activation") or "gelu_pytorch_tanh",
         "post_norm": True,
         "attention_scale": positive(source, "query_pre_attn_scalar", float, 256.0) ** -0.5,
-        "score_cap": cap({"attn_logit_softcapping": 50.0} | dict(source), "attn_logit_softcapping"),
-        "logit_cap": cap({"final_logit_softcapping": 30.0} | dict(source), "final_logit_softcapping"),
+        "score_cap": cap(source, "attn_logit_softcapping"),
+        "logit_cap": cap(source, "final_logit_softcapping"),
     }
-    return with_types(fields, {"sliding_window": 4096} | dict(source), every(2, fields))
+    return with_types(fields, source, every(2, fields))
 
 
 def gemma3(source: Source) -> Fields:
     """Gemma 3, text: Gemma 2 with norms of query and key for caps; a window, and a rope of its own, in five of six."""
-    source = {"final_logit_softcapping": None, "sliding_window": 4096} | dict(source)
     # `transformers` reads attn_logit_softcapping and does nothing with it.
     fields = gemma2(source) | {"qk_norm": "head", "score_cap": None}
     pattern = positive(source, "sliding_window_pattern", int, positive(source, "_sliding_window_pattern", int, 6))
@@ -82,14 +89,12 @@ def phi3(source: Source) -> Fields:
     """Phi 3, 3.5 and 4: projections fused in the file, `longrope`, and a part of the channels may be turned."""
     for name in ("resid_pdrop", "embd_pdrop"):
         only(source, name, 0.0, "dropout of the residual stream")
-    source = {"original_max_position_embeddings": 4096} | dict(source)
     fields = common(source, partial=True, aliases={"su": "longrope", "yarn": "longrope"})
     return with_window(fields | {"fused_projections": True}, source.get("sliding_window"))
 
 
 def smollm3(source: Source) -> Fields:
     """SmolLM 3: Llama in which some layers, every fourth, know no positions; those may have a window."""
-    source = {"tie_word_embeddings": True, "use_sliding_window": False, "rope_theta": 2e6} | dict(source)
     fields = llama(source)
     interval = positive(source, "no_rope_layer_interval", int, 4)
     turned = flags(source, "no_rope_layers", len(fields["layers"]), [(i + 1) % interval != 0 for i in indices(fields)])
@@ -104,12 +109,11 @@ def olmo2(source: Source) -> Fields:
     """OLMo 2: norms behind attention and MLP and none before, and norms over the queries and keys of all heads."""
     bias = bool(source.get("attention_bias", False))
     norms = {"pre_norm": False, "post_norm": True, "qk_norm": "all"}
-    return common({"rms_norm_eps": 1e-5} | dict(source)) | norms | {"qkv_bias": bias, "output_bias": bias}
+    return common(source) | norms | {"qkv_bias": bias, "output_bias": bias}
 
 
 def olmo3(source: Source) -> Fields:
     """OLMo 3: OLMo 2 with a window in three of four layers; those that have it know no rotary scaling."""
-    source = {"sliding_window": 4096} | dict(source)
     fields = olmo2(source)
     ropes = by_type(source, fields["head_dim"], theta={"full_attention": 5e5, "sliding_attention": 5e5})
     return with_types(fields, source, every(4, fields), ropes)
@@ -128,7 +132,7 @@ def granite(source: Source) -> Fields:
 def mixtral(source: Source) -> Fields:
     """Mixtral: Mistral with experts in every layer, and no window unless there is one."""
     only(source, "router_jitter_noise", 0.0, "noise on the input of the router")
-    fields = mistral({"sliding_window": None, "rope_theta": 1e6, "rms_norm_eps": 1e-5} | dict(source))
+    fields = mistral(source)
     experts = Experts(
         number=number(source, "num_local_experts", int, 8),
         per_token=number(source, "num_experts_per_tok", int, 2),
@@ -156,126 +160,63 @@ def qwen3_moe(source: Source) -> Fields:
     return with_experts(fields, experts, [i not in dense and (i + 1) % step == 0 for i in indices(fields)])
 
 
-# model_type -> (the class that `transformers` has for it, the function that reads its configuration).
-FAMILIES: dict[str, tuple[str, Callable[[Source], Fields]]] = {
-    "llama": ("LlamaForCausalLM", llama),
-    "mistral": ("MistralForCausalLM", mistral),
-    "qwen2": ("Qwen2ForCausalLM", qwen2),
-    "qwen3": ("Qwen3ForCausalLM", qwen3),
-    "gemma": ("GemmaForCausalLM", gemma),
-    "gemma2": ("Gemma2ForCausalLM", gemma2),
-    "gemma3_text": ("Gemma3ForCausalLM", gemma3),
-    "phi3": ("Phi3ForCausalLM", phi3),
-    "smollm3": ("SmolLM3ForCausalLM", smollm3),
-    "olmo2": ("Olmo2ForCausalLM", olmo2),
-    "olmo3": ("Olmo3ForCausalLM", olmo3),
-    "granite": ("GraniteForCausalLM", granite),
-    "mixtral": ("MixtralForCausalLM", mixtral),
-    "qwen3_moe": ("Qwen3MoeForCausalLM", qwen3_moe),
+class Family(NamedTuple):
+    """A family: the class that `transformers` has for it, the function that reads its configuration.
+
+    Attributes:
+        absent: what the class takes for keys that are absent, where that is not what Llama's takes.
+    """
+
+    architecture: str
+    read: Callable[[Source], Fields]
+    absent: Mapping[str, Any] = MappingProxyType({})
+
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family("LlamaForCausalLM", llama),
+    "mistral": Family(
+        "MistralForCausalLM",
+        mistral,
+        {"num_key_value_heads": 8, "max_position_embeddings": 131_072, "sliding_window": 4096},
+    ),
+    "qwen2": Family("Qwen2ForCausalLM", qwen2, _QWEN),
+    "qwen3": Family("Qwen3ForCausalLM", qwen3, {**_QWEN, "head_dim": 128}),
+    "gemma": Family("GemmaForCausalLM", gemma, {**_GEMMA, "num_key_value_heads": 16}),
+    "gemma2": Family("Gemma2ForCausalLM", gemma2, _GEMMA_2),
+    # The text inside of a model of text and images says as little as that of the hub's: it needs them all.
+    "gemma3_text": Family(
+        "Gemma3ForCausalLM",
+        gemma3,
+        {
+            **_GEMMA_2,
+            **{"vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26},
+            **{"num_attention_heads": 8, "max_position_embeddings": 131_072},
+            **{"attn_logit_softcapping": None, "final_logit_softcapping": None},
+        },
+    ),
+    "phi3": Family(
+        "Phi3ForCausalLM",
+        phi3,
+        {"rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "original_max_position_embeddings": 4096},
+    ),
+    "smollm3": Family(
+        "SmolLM3ForCausalLM",
+        smollm3,
+        {
+            **{"num_key_value_heads": 4, "max_position_embeddings": 32_768, "rope_theta": 2e6},
+            **{"tie_word_embeddings": True, "use_sliding_window": False},
+        },
+    ),
+    "olmo2": Family("Olmo2ForCausalLM", olmo2, {"rms_norm_eps": 1e-5}),
+    "olmo3": Family("Olmo3ForCausalLM", olmo3, {"rms_norm_eps": 1e-5, "sliding_window": 4096}),
+    "granite": Family("GraniteForCausalLM", granite),
+    "mixtral": Family(
+        "MixtralForCausalLM",
+        mixtral,
+        {
+            **{"num_key_value_heads": 8, "max_position_embeddings": 131_072},
+            **{"rope_theta": 1e6, "rms_norm_eps": 1e-5},
+        },
+    ),
+    "qwen3_moe": Family("Qwen3MoeForCausalLM", qwen3_moe, {**_QWEN, "num_key_value_heads": 4}),
 }
-
-
-def common(source: Source, *, partial: bool = False, aliases: dict[str, str] | None = None) -> Fields:
-    """Returns the fields that every family spells the same way; all layers are alike. See `source.rope`.
-
-    Raises:
-        ConfigError: a key without which there is no model is missing, or a value is not what it must be.
-    """
-    needed = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    missing = [name for name in needed if source.get(name) is None]
-    if missing:
-        raise ConfigError(f"the configuration of a {source['model_type']} model lacks {', '.join(missing)}.")
-    whole = {name: number(source, name, int, 0) for name in needed}
-    heads, hidden = whole["num_attention_heads"], whole["hidden_size"]
-    if source.get("head_dim") is None and (heads < 1 or hidden % heads):
-        raise ConfigError(
-            f"hidden_size ({hidden}) must be divisible by num_attention_heads ({heads}) when head_dim is not given."
-        )
-    head_dim = positive(source, "head_dim", int, hidden // max(heads, 1))
-    if head_dim < 1 or head_dim % 2:
-        raise ConfigError(f"head_dim ({head_dim}) must be even: rotary angles turn pairs of channels.")
-    flat = {
-        name: value for name, value in given_rope(source).items() if name not in ("full_attention", "sliding_attention")
-    }
-    layer = Layer(rope(source, flat, head_dim, partial=partial, aliases=aliases))
-    return {
-        **whole,
-        "num_key_value_heads": number(source, "num_key_value_heads", int, heads),
-        "head_dim": head_dim,
-        "max_position_embeddings": number(source, "max_position_embeddings", int, 2048),
-        "layers": (layer,) * whole["num_hidden_layers"],
-        "attention_scale": head_dim**-0.5,
-        "hidden_act": source.get("hidden_act", "silu"),
-        "rms_norm_eps": number(source, "rms_norm_eps", float, 1e-6),
-        "tie_word_embeddings": bool(source.get("tie_word_embeddings", False)),
-        "attention_dropout": number(source, "attention_dropout", float, 0.0),
-        "initializer_range": number(source, "initializer_range", float, 0.02),
-        "bos_token_id": source.get("bos_token_id"),
-        "eos_token_id": token_ids(source.get("eos_token_id")),
-        "pad_token_id": source.get("pad_token_id"),
-    }
-
-
-def indices(fields: Fields) -> range:
-    """Returns the numbers of the layers."""
-    return range(len(fields["layers"]))
-
-
-def every(period: int, fields: Fields) -> list[str]:
-    """Returns the types of layers of which every `period`-th sees all, and the others have the window."""
-    return ["sliding_attention" if (i + 1) % period else "full_attention" for i in indices(fields)]
-
-
-def with_window(fields: Fields, window: int | None) -> Fields:
-    """Returns the fields with one window in all layers."""
-    return fields | {"layers": tuple(layer._replace(window=window) for layer in fields["layers"])}
-
-
-def with_experts(fields: Fields, experts: Experts, sparse: Sequence[bool]) -> Fields:
-    """Returns the fields with experts in the layers that are sparse.
-
-    Raises:
-        ConfigError: a token cannot go to as many experts as it should.
-    """
-    if not 1 <= experts.per_token <= experts.number:
-        raise ConfigError(
-            f"num_experts_per_tok ({experts.per_token}) must be 1 to the number of experts, {experts.number}."
-        )
-    if not any(sparse):
-        return fields
-    layers = (layer._replace(sparse=each) for layer, each in zip(fields["layers"], sparse, strict=True))
-    return fields | {"experts": experts, "layers": tuple(layers)}
-
-
-def with_types(
-    fields: Fields, source: Source, otherwise: Sequence[str], ropes: dict[str, Rope] | None = None
-) -> Fields:
-    """Returns the fields with the window, and the rope, of each layer's type.
-
-    `use_sliding_window` false, where there is such a key, turns windows off; `otherwise` holds the types where
-    `layer_types` is not given.
-
-    Raises:
-        ConfigError: layers are to have a window and `sliding_window` says none.
-    """
-    window = source.get("sliding_window") if source.get("use_sliding_window", True) else None
-    types = layer_types(source, len(fields["layers"]), otherwise if window else ["full_attention"] * len(otherwise))
-    if window is None and "sliding_attention" in types:
-        raise ConfigError("layer_types asks for sliding_attention, but sliding_window, or use_sliding_window, is off.")
-    layers = []
-    for layer, kind in zip(fields["layers"], types, strict=True):
-        turned = layer if ropes is None else layer._replace(rope=ropes[kind])
-        layers.append(turned._replace(window=window if kind == "sliding_attention" else None))
-    return fields | {"layers": tuple(layers)}
-
-
-def by_type(source: Source, head_dim: int, *, theta: dict[str, float]) -> dict[str, Rope]:
-    """Returns the rope of each type of layers.
-
-    transformers 5 writes one dictionary per type; 4 wrote `rope_theta` and `rope_scaling` of those that see all.
-    """
-    given = given_rope(source)
-    if "full_attention" not in given and "sliding_attention" not in given:
-        given = {"full_attention": {"rope_theta": source.get("rope_theta")} | given}
-    bare = {name: value for name, value in source.items() if name != "rope_theta"}
-    return {kind: rope(bare, given.get(kind) or {}, head_dim, theta=theta[kind]) for kind in theta}

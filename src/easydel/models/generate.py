@@ -1,5 +1,6 @@
 """Text generation with a key-value cache: one compiled prefill and loop per bucket of shapes."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from easydel.attention import attend
 from easydel.errors import ConfigError
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, KeepingAttention, Params
-from easydel.sharding import row_shards
+from easydel.processes import on_host
+from easydel.sharding import length_shards, row_shards
 
 
 class Sampling(NamedTuple):
@@ -52,11 +54,12 @@ def generate_tokens(
 ) -> Int[np.ndarray, "batch total"]:
     """Returns `tokens` followed by the new ones; see `CausalLM.generate`.
 
-    Prompt length and number of new tokens are rounded up to powers of two, so a handful of compilations serve
-    all.
+    The numbers of rows and of new tokens and the length of the prompts are rounded up to powers of two, so a handful of
+    compilations serve all.
     """
     _check(sampling, mask)
-    batch, filler = tokens.shape[0], -tokens.shape[0] % row_shards(decoder.mesh)
+    batch, rows = tokens.shape[0], _rounded(tokens.shape[0])
+    filler = rows - batch + -rows % row_shards(decoder.mesh)
     # Filler rows repeat the first one: they finish when it does.
     texts = [tokens[row][mask[row] == 1] for row in [*range(batch), *[0] * filler]]
     key, finished, parts, left = (
@@ -69,17 +72,19 @@ def generate_tokens(
         steps = _steps(decoder, [len(text) for text in texts], left)
         how = _How(_bucket(steps), sampling.temperature > 0, sampling.repetition_penalty != 1)
         settings = sampling._replace(max_new_tokens=steps)
-        end = _generate(decoder, how, params, *_left_padded(texts), np.asarray(eos, np.int32), settings, finished, key)
-        new, finished, key = np.asarray(end.out)[:, : int(end.step)], np.asarray(end.finished), end.key
+        prompt, real = _left_padded(texts, length_shards(decoder.mesh))
+        end = _generate(decoder, how, params, prompt, real, np.asarray(eos, np.int32), settings, finished, key)
+        new, finished, key = on_host(end.out)[:, : int(end.step)], on_host(end.finished), end.key
         texts = [np.concatenate(both) for both in zip(texts, new, strict=True)]
         parts.append(new[:batch])
         left -= steps
     return np.concatenate(parts, axis=1)
 
 
-def _left_padded(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _left_padded(texts: Sequence[np.ndarray], multiple: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns (tokens, 1 where they are real) of rows that end at the same place, in the width of a bucket."""
-    prompt, real = np.zeros((2, len(texts), _bucket(max(map(len, texts)))), np.int32)
+    width = math.ceil(_bucket(max(map(len, texts))) / multiple) * multiple
+    prompt, real = np.zeros((2, len(texts), width), np.int32)
     for row, text in enumerate(texts):
         prompt[row, len(prompt[row]) - len(text) :] = text
         real[row, len(prompt[row]) - len(text) :] = 1
@@ -111,7 +116,6 @@ def _generate(
     """Returns what the loop ended with, without its cache: `step` new tokens in `out`."""
     rows, length = prompt.shape
     hidden, cache = _prefill(decoder, params, prompt, real, how.room)
-    seen = jnp.pad(real, ((0, 0), (0, how.room))) == 1
     lengths = jnp.sum(real, axis=1)
 
     def body(at: _Progress) -> _Progress:
@@ -122,9 +126,7 @@ def _generate(
         out = jax.lax.dynamic_update_slice(at.out, token[:, None], (0, at.step))
         finished = at.finished | jnp.isin(token, eos)
         used = at.used.at[jnp.arange(rows), token].set(True) if how.penalised else at.used
-        place = length + at.step
-        mask = seen | ((jnp.arange(length + how.room) >= length) & (jnp.arange(length + how.room) <= place))
-        hidden, cache = _next(decoder, params, token, lengths + at.step, mask, at.cache, place)
+        hidden, cache = _next(decoder, params, token, lengths + at.step, at.cache, length + at.step)
         return _Progress(at.step + 1, decoder.logits(params, hidden)[:, 0], out, finished, used, cache, key)
 
     last = decoder.logits(params, hidden[:, -1:])[:, 0]
@@ -143,7 +145,11 @@ def _generate(
 
 
 def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Array, room: int) -> tuple[jax.Array, Any]:
-    """Returns the hidden states of the prompts, and keys and values [layers rows length+room kv_heads head_dim]."""
+    """Returns the hidden states of the prompts, and keys and values [layers rows slots kv_heads head_dim].
+
+    A cache has a slot for every place of a row or, where all layers have a window, for those of the widest: then it is
+    a ring, and place p lies in slot p modulo the slots.
+    """
     position = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
     mixes = decoder.row_attention(real, jnp.zeros_like(real), position)
 
@@ -151,29 +157,32 @@ def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Arra
         return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), (key, value))
 
     hidden, (kept, _) = decoder.run_layers(params, prompt, decoder.angles(position, real), attention)
-    return hidden, jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, room), (0, 0), (0, 0))), kept)
+    length = prompt.shape[1]
+    slots = min(length + room, max(layer.window or length + room for layer in decoder.config.layers))
+
+    def laid_out(x: jax.Array) -> jax.Array:
+        if slots < length:
+            return jnp.roll(x[:, :, length - slots :], length % slots, axis=2)
+        return jnp.pad(x, ((0, 0), (0, 0), (0, slots - length), (0, 0), (0, 0)))
+
+    return hidden, jax.tree.map(laid_out, kept)
 
 
 def _next(
-    decoder: Decoder,
-    params: Params,
-    token: jax.Array,
-    position: jax.Array,
-    mask: jax.Array,
-    cache: Any,
-    place: jax.Array,
+    decoder: Decoder, params: Params, token: jax.Array, position: jax.Array, cache: Any, place: jax.Array
 ) -> tuple[jax.Array, Any]:
     """Returns the hidden states after one more token per row, and the cache with that token at `place`."""
-
-    places = jnp.arange(mask.shape[1])
+    slots = cache[0].shape[2]
+    held = place - (place - jnp.arange(slots)) % slots  # the place that each slot holds; below 0 where none yet
+    first = place - position  # of each row, whose tokens stand without a gap
+    mask = held >= first[:, None]
 
     def attention(window: int | None, layer_cache: Any) -> KeepingAttention:
-        # Places of a row are as far apart as positions are: its tokens stand without a gap.
-        seen = mask if window is None else mask & (place - places < window)
+        seen = mask if window is None else mask & (place - held < window)
 
         def with_cache(query: jax.Array, key: jax.Array, value: jax.Array, _: Any) -> tuple[jax.Array, Any]:
             keys, values = (
-                jax.lax.dynamic_update_slice(old, new, (0, place, 0, 0))
+                jax.lax.dynamic_update_slice(old, new, (0, place % slots, 0, 0))
                 for old, new in zip(layer_cache, (key, value), strict=True)
             )
             mixed = attend(
@@ -218,9 +227,14 @@ def _choose(logits: Float[Array, "batch vocab"], key: Key[Array, ""], sampling: 
     return jax.random.categorical(key, jnp.where(logits >= least, logits, -jnp.inf), axis=-1)
 
 
-def _bucket(size: int) -> int:
+def _rounded(size: int) -> int:
+    """Returns the next power of two."""
+    return 1 << (size - 1).bit_length()
+
+
+def _bucket(tokens: int) -> int:
     """Returns the next power of two, at least 16."""
-    return max(16, 1 << (size - 1).bit_length())
+    return max(16, _rounded(tokens))
 
 
 def _check(sampling: Sampling, mask: np.ndarray) -> None:

@@ -52,9 +52,7 @@ def activated(gate: jax.Array, up: jax.Array, activation: str) -> jax.Array:
     return inner(gate, up)
 
 
-def gated_mlp(
-    x: Float[Array, "rows length embed"], layer: Mapping[str, Any], *, activation: str
-) -> Float[Array, "rows length embed"]:
+def gated_mlp(x: Float[Array, "... embed"], layer: Mapping[str, Any], *, activation: str) -> Float[Array, "... embed"]:
     """Returns down(activation(gate(x)) * up(x))."""
-    gate, up = linear("rle,em->rlm", x, layer["gate"]), linear("rle,em->rlm", x, layer["up"])
-    return linear("rlm,me->rle", activated(gate, up, activation), layer["down"])
+    gate, up = linear("...e,em->...m", x, layer["gate"]), linear("...e,em->...m", x, layer["up"])
+    return linear("...m,me->...e", activated(gate, up, activation), layer["down"])

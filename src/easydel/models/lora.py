@@ -7,26 +7,26 @@ the model starts as its base, bit for bit. DoRA (Liu et al. 2024) also learns th
     W' = m (W + s A B) / |W + s A B|        the norm being a constant to the gradient (section 4.3 of the paper)
 
 The adapters of a projection lie beside its kernel in the parameters: `lora_a`, `lora_b`, `lora_magnitude` are trained;
-`lora_scale` (s) and `lora_norm` (|W|) follow from the rest and are not.
+`lora_scale` (s) and `lora_norm` (|W|) follow from the rest and are not. Matrices that PEFT finds fused share one A.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from easydel.errors import ConfigError
-from easydel.models.quantize import Weights, dense
-from easydel.weights.table import Row, Sizes, get, nest, unnest
+from easydel.models.quantize import dense
+from easydel.weights.table import nest, unnest
 
 TRAINED = ("lora_a", "lora_b", "lora_magnitude")
+# Matrices that a file may keep in one tensor: then they have one A, which lies at the name of the tensor in the layer.
+FUSED = {"qkv": ("query", "key", "value"), "gate_up": ("gate", "up")}
+_N = TypeVar("_N", int, float)
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Lora:
 
     Attributes:
         target_modules: the modules that have adapters, by the ends of their names in the checkpoint.
+        rank_pattern, alpha_pattern: (ends of names, or regular expressions for them; another rank or alpha than `rank`
+            and `alpha`). The first that fits a module counts.
     """
 
     rank: int
@@ -43,80 +45,30 @@ class Lora:
     dropout: float = 0.0
     use_dora: bool = False
     use_rslora: bool = False
+    rank_pattern: tuple[tuple[str, int], ...] = ()
+    alpha_pattern: tuple[tuple[str, float], ...] = ()
 
-    @property
-    def scale(self) -> float:
-        """What the product of the two matrices is multiplied by."""
-        return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+    def rank_of(self, name: str) -> int:
+        """Returns the rank of the adapters of a module, by its whole name."""
+        return _fitting(self.rank_pattern, name, self.rank)
 
-
-def check_lora(lora: Lora, chosen: Mapping[str, Row], sizes: Sizes) -> None:
-    """Raises ConfigError for a rank, alpha or dropout that cannot be."""
-    if lora.rank < 1:
-        raise ConfigError(f"the rank of the adapters ({lora.rank}) must be at least 1; without adapters, leave it out.")
-    for module, row in chosen.items():
-        out, into = row.file_shape(sizes)
-        if lora.rank > min(out, into):
-            raise ConfigError(
-                f"the rank of the adapters ({lora.rank}) is larger than {module}, a matrix of {out} x {into}: take at "
-                f"most {min(out, into)}, or leave this module out of target_modules."
-            )
-    if not lora.alpha > 0:
-        raise ConfigError(f"alpha ({lora.alpha}) must be above 0: it multiplies what the adapters add.")
-    if not 0 <= lora.dropout < 1:
-        raise ConfigError(f"the dropout of the adapters ({lora.dropout}) must be in [0, 1).")
+    def scale_of(self, name: str) -> float:
+        """Returns what the product of the two matrices of a module is multiplied by."""
+        rank, alpha = self.rank_of(name), _fitting(self.alpha_pattern, name, self.alpha)
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
 
-def adapter_rows(lora: Lora, chosen: Mapping[str, Row]) -> list[Row]:
-    """Returns the rows of the weight table that the adapters add, with the names of PEFT's files."""
-    rows = []
-    for row in chosen.values():
-        (out, into), _ = row.sides
-        name = f"base_model.model.{row.name.removesuffix('.weight')}"
-        at, before = row.path[:-1], len(rows)
-        rows += [
-            Row(f"{name}.lora_A.weight", (*at, "lora_a"), f"rank {_group(into)} -> {' '.join(into)} rank"),
-            Row(f"{name}.lora_B.weight", (*at, "lora_b"), f"{_group(out)} rank -> rank {' '.join(out)}", "zeros"),
-        ]
-        if lora.use_dora:
-            # On the residual stream, as the bias of an output projection is: too small to split.
-            axes = ["residual" if axis == "embed" else axis for axis in out]
-            pattern = f"{_group(axes)} -> {' '.join(axes)}"
-            rows.append(Row(f"{name}.lora_magnitude_vector", (*at, "lora_magnitude"), pattern, "ones"))
-        rows[before:] = [each._replace(layers=row.layers) for each in rows[before:]]
-    return rows
+def _fitting(pattern: Sequence[tuple[str, _N]], name: str, otherwise: _N) -> _N:
+    return next((value for key, value in pattern if re.fullmatch(rf"(.*\.)?({key})", name)), otherwise)
 
 
-def fresh_adapters(rows: Sequence[Row], sizes: Sizes, key: Key[Array, ""], dtype: DTypeLike) -> dict[str, Any]:
-    """Returns the A and B of new adapters, nested: A uniform in +-1/sqrt(in) as in PEFT, B zero."""
-    arrays = {}
-    for row, row_key in zip(rows, jax.random.split(key, len(rows)), strict=True):
-        shape = row.shape(sizes)
-        if row.start == "zeros":
-            arrays[row.path] = jnp.zeros(shape, dtype)
-        else:
-            bound = math.prod(shape[1:-1]) ** -0.5
-            arrays[row.path] = jax.random.uniform(row_key, shape, jnp.float32, -bound, bound).astype(dtype)
-    return nest(arrays)
-
-
-def with_adapters(params: Mapping[str, Any], adapters: Mapping[str, Any], lora: Lora, mesh: Mesh) -> dict[str, Any]:
-    """Returns the parameters with adapters beside the kernels, and with what follows from both.
-
-    Under DoRA, adapters without magnitudes get those of the kernels.
-    """
-    whole = unnest(params) | unnest(adapters)
-    for path, b in unnest(adapters).items():
-        if path[-1] != "lora_b":
-            continue
-        at = path[:-1]
-        scale = np.full(b.shape[0], lora.scale, np.float32)
-        whole[*at, "lora_scale"] = jax.device_put(scale, NamedSharding(mesh, PartitionSpec()))
-        if lora.use_dora:
-            norm = jax.jit(_norms, static_argnums=1)(get(params, at)["kernel"], b.ndim - 2)
-            whole[*at, "lora_norm"] = norm
-            whole.setdefault((*at, "lora_magnitude"), norm.astype(b.dtype))
-    return nest(whole)
+def with_shared(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the weights of layers with the A of matrices that are fused in the file beside each of them."""
+    spread = dict(layer)
+    for name, parts in FUSED.items():
+        if name in layer:
+            spread |= {part: {**layer[part], **layer[name]} for part in parts}
+    return spread
 
 
 def without_adapters(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,17 +147,3 @@ def _gain(weights: Mapping[str, Any]) -> Float[Array, "..."]:
     norm = jnp.where(norm > 0, norm, 1.0)  # an output whose weights are all 0 has magnitude 0, and stays 0
     longer = 1.0 + (2.0 * scale * cross + scale**2 * square) / norm**2
     return weights["lora_magnitude"].astype(jnp.float32) / norm / jnp.sqrt(jax.lax.stop_gradient(longer))
-
-
-def _norms(kernel: Weights, outputs: int) -> Float[Array, "layers ..."]:
-    """Returns the length of each output's weight vector; the last `outputs` axes are those of the outputs."""
-
-    def of_layer(kernel: Weights) -> jax.Array:
-        wide = dense(kernel, jnp.float32)
-        return jnp.sqrt(jnp.sum(wide * wide, axis=tuple(range(wide.ndim - outputs))))
-
-    return jax.lax.map(of_layer, kernel)  # one after another: no more than one is unpacked
-
-
-def _group(axes: Sequence[str]) -> str:
-    return axes[0] if len(axes) == 1 else f"({' '.join(axes)})"

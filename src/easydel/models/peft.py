@@ -1,7 +1,8 @@
 """Adapter folders as PEFT writes them: `adapter_config.json` and `adapter_model.safetensors`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from easydel.weights.table import Row, Sizes
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 # Settings of PEFT that change what is computed and that we read.
-_READ = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora")
+_READ = (
+    *("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern"),
+)
 # Those that say where adapters come from or how they are served, and have no part in what they compute.
 _HARMLESS = (
     *("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode", "peft_version"),
@@ -65,12 +68,15 @@ def lora_of(config: Mapping[str, Any], file: Path) -> Lora:
         WeightsError: a value of another type.
     """
     targets = config["target_modules"]
+    ranks, alphas = (config.get(name) or {} for name in ("rank_pattern", "alpha_pattern"))
     plain = isinstance(targets, str) or (isinstance(targets, list) and all(isinstance(x, str) for x in targets))
     for name, kind, fits in (
         ("r", "a whole number", _is_whole(config["r"])),
         ("lora_alpha", "a number", _is_number(config["lora_alpha"])),
         ("lora_dropout", "a number", _is_number(config.get("lora_dropout", 0.0))),
         ("target_modules", "a list of names, or a name", plain),
+        ("rank_pattern", "an object of ranks by regular expressions", _is_pattern(ranks, _is_whole)),
+        ("alpha_pattern", "an object of numbers by regular expressions", _is_pattern(alphas, _is_number)),
     ):
         if not fits:
             raise WeightsError(f"{file}: {name} is {config.get(name)!r}; it must be {kind}.")
@@ -81,6 +87,8 @@ def lora_of(config: Mapping[str, Any], file: Path) -> Lora:
         dropout=float(config.get("lora_dropout", 0.0)),
         use_dora=bool(config.get("use_dora", False)),
         use_rslora=bool(config.get("use_rslora", False)),
+        rank_pattern=tuple(ranks.items()),
+        alpha_pattern=tuple((name, float(alpha)) for name, alpha in alphas.items()),
     )
 
 
@@ -133,12 +141,14 @@ def write_adapters(
         "base_model_name_or_path": base,
         "inference_mode": True,
         "r": lora.rank,
-        "lora_alpha": int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
+        "lora_alpha": _plain(lora.alpha),
         "lora_dropout": lora.dropout,
         "target_modules": list(lora.target_modules),
         "bias": "none",
         "use_dora": lora.use_dora,
         "use_rslora": lora.use_rslora,
+        "rank_pattern": dict(lora.rank_pattern),
+        "alpha_pattern": {name: _plain(alpha) for name, alpha in lora.alpha_pattern},
     }
     write_json(folder / CONFIG_NAME, config)
     tensors: Iterator[tuple[str, np.ndarray]] = export_tensors(rows, params, sizes, None)
@@ -158,6 +168,19 @@ def base_of(config: Mapping[str, Any], folder: Path) -> str:
             "that model, and then model.load_adapter(folder)."
         )
     return base
+
+
+def _plain(alpha: float) -> int | float:
+    return int(alpha) if alpha.is_integer() else alpha
+
+
+def _is_pattern(value: object, fits: Callable[[object], bool]) -> bool:
+    if not isinstance(value, dict) or not all(map(fits, value.values())):
+        return False
+    try:
+        return all(re.compile(name) for name in value)
+    except re.error:
+        return False
 
 
 def _is_whole(value: object) -> bool:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Int, PyTree
 
-# (weights, what has no gradient, what has one) -> values; leaves but those of weights are [rows length ...].
+# (weights, what has no gradient, what has one) -> values; leaves but those of weights have tokens on their first axis
+# or their first two.
 TokenFunction = Callable[[Any, Any, Any], Any]
 
 
@@ -32,7 +33,8 @@ def at_once(function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any:
 def in_chunks(chunk: int, end: Int[Array, ""]) -> PerToken:
     """Returns what applies a function to `chunk` slots at a time, to those before `end`; the others become 0.
 
-    Slots are counted through all rows, one row after another. The backward pass calls the function again.
+    Slots are counted through all rows, one row after another, and the function gets them on one axis: with an axis of
+    rows beside it, XLA would turn one factor of each gradient of a matrix. The backward pass calls it again.
     """
 
     def apply(function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any:
@@ -64,7 +66,7 @@ def end_of_tokens(segment: Int[Array, "rows length"]) -> Int[Array, ""]:
 def _in_chunks(function: TokenFunction, chunk: int, end: Array, weights: PyTree, fixed: PyTree, x: PyTree) -> PyTree:
     slots = jax.tree.leaves(x)[0].shape[1]
     one = jax.eval_shape(function, weights, *_cut((fixed, x), jnp.asarray(0), chunk))
-    nothing = jax.tree.map(lambda like: jnp.zeros((1, slots, *like.shape[2:]), like.dtype), one)
+    nothing = jax.tree.map(lambda like: jnp.zeros((1, slots, *like.shape[1:]), like.dtype), one)
 
     def add_chunk(number: jax.Array, done: PyTree) -> PyTree:
         start = number * chunk
@@ -132,8 +134,10 @@ def _filled_in(leaf: Any) -> Any:
 
 
 def _cut(tree: Any, start: jax.Array, chunk: int) -> Any:
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, chunk, axis=1), tree)
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf[0], start, chunk), tree)
 
 
 def _put(tree: Any, part: Any, start: jax.Array) -> Any:
-    return jax.tree.map(lambda leaf, chunk: jax.lax.dynamic_update_slice_in_dim(leaf, chunk, start, axis=1), tree, part)
+    return jax.tree.map(
+        lambda leaf, chunk: jax.lax.dynamic_update_slice_in_dim(leaf, chunk[None], start, axis=1), tree, part
+    )

@@ -8,6 +8,7 @@ weight in all.
 A matrix is unpacked where it is used, one at a time, and once more in the backward pass: nothing of it is kept.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +22,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from easydel.errors import ConfigError, nearest
-from easydel.sharding import RULES, sharding_for
-from easydel.weights.load import check_tensors, load_row
+from easydel.sharding import parts_of, sharding_for
+from easydel.weights.load import Advance, check_tensors, load_row, unseen
 from easydel.weights.safetensors import Stored
 from easydel.weights.table import Row, Sizes, get, nest, unnest
 
@@ -129,14 +130,23 @@ def rows_at(table: Weights, index: Int[Array, "..."], dtype: DTypeLike) -> Float
 def packed_shardings(row: Row, sizes: Sizes, mesh: Mesh, kind: str, dtype: np.dtype) -> Packed:
     """Returns where the arrays of a packed row lie: as the row itself would, where blocks are not cut.
 
+    Where they would be, the inputs are whole on each device, and a warning says so.
+
     Raises:
         ConfigError: an axis that does not divide over the mesh.
     """
     out, into = row.sides[0]
     lead = row.axes[: -len(row.sides[1])]
     form = _packed_form(row, sizes, kind, dtype)
-    parts = int(np.prod([mesh.shape[axis] for axis in RULES.get(into[0], ())]))
-    whole_blocks = int(np.prod(form.inputs)) % (BLOCK * parts) == 0
+    parts = parts_of(into[0], mesh)
+    inputs = int(np.prod(form.inputs))
+    whole_blocks = inputs % (BLOCK * parts) == 0
+    if parts > 1 and not whole_blocks:
+        warnings.warn(
+            f"{row.name}: {inputs} inputs packed in blocks of {BLOCK} do not divide over {parts} devices, so that each "
+            "holds all of them. Choose sharding_axis_dims so that they do if memory is short.",
+            stacklevel=2,
+        )
 
     def place(array: jax.ShapeDtypeStruct) -> Any:
         last = into[0] if whole_blocks and array.shape[-1] % parts == 0 else "packed"
@@ -166,12 +176,13 @@ def load_packed(
     dtype: np.dtype,
     kind: str,
     duplicates: Mapping[str, str] | None = None,
+    advance: Advance = unseen,
 ) -> dict[str, Any]:
     """Returns what `load_params` does, packed as it is read: no more than one matrix is there unpacked."""
     check_tensors(rows, stored, sizes, duplicates or {})
 
     def load(row: Row) -> Any:
-        read = partial(load_row, row, stored, sizes, mesh=mesh, dtype=dtype)
+        read = partial(load_row, row, stored, sizes, mesh=mesh, dtype=dtype, advance=advance)
         if not is_packable(row):
             return read()
         if not row.stacked:

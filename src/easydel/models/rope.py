@@ -38,17 +38,17 @@ def rotary(
 
 
 def rotate(
-    x: Float[Array, "rows length heads head_dim"],
-    cos: Float[Array, "rows length half"],
-    sin: Float[Array, "rows length half"],
-) -> Float[Array, "rows length heads head_dim"]:
+    x: Float[Array, "... heads head_dim"],
+    cos: Float[Array, "... half"],
+    sin: Float[Array, "... half"],
+) -> Float[Array, "... heads head_dim"]:
     """Returns `x` with channel i and channel i + half turned by the i-th angle, computed in float32.
 
     Channels past the first 2 half stay as they are.
     """
     half = cos.shape[-1]
     first, second, rest = jnp.split(x.astype(jnp.float32), (half, 2 * half), axis=-1)
-    cos, sin = cos[:, :, None], sin[:, :, None]
+    cos, sin = cos[..., None, :], sin[..., None, :]
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
     return turned.astype(x.dtype)
 

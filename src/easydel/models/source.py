@@ -8,6 +8,7 @@ from easydel.models.kinds import ROPE_TYPES, Rope
 
 Source = Mapping[str, Any]
 LAYER_TYPES = ("full_attention", "sliding_attention")
+_SAYS_NOTHING = ("finetuned",)  # in the rotary settings of the models that YaRN was published with
 _N = TypeVar("_N", int, float)
 
 
@@ -132,14 +133,20 @@ def rope(
         ConfigError: a kind we do not know, settings it lacks, or some that we do not know.
     """
     given = dict(given)
-    kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
+    kind = given.pop("rope_type", None) or given.pop("type", None)
     given.pop("type", None)
+    if kind is None and given.get("factor") is not None:
+        raise ConfigError(
+            f"The rope scaling of config.json has a factor ({given['factor']}) and no rope_type, which says what the "
+            f"factor is of. Supported: {', '.join(sorted(ROPE_TYPES))}."
+        )
+    kind = kind or "default"
     kind = (aliases or {}).get(kind, kind)
     if kind not in ROPE_TYPES:
         raise unsupported("rope_type", str(kind), ROPE_TYPES)
     share = float(given.pop("partial_rotary_factor", None) or source.get("partial_rotary_factor") or 1.0)
     _check_rope(kind, given, share, partial)
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings = {name: value for name, value in given.items() if value is not None and name not in _SAYS_NOTHING}
     settings.setdefault("rope_theta", float(source.get("rope_theta") or theta))
     # `transformers` lets a value outside the rotary settings win over the one inside (Phi-3 writes it there).
     longest = number(source, "max_position_embeddings", int, 2048)
@@ -165,7 +172,7 @@ def _check_rope(kind: str, given: Mapping[str, Any], share: float, partial: bool
     if missing:
         raise ConfigError(f"The {kind!r} rope scaling of config.json lacks {', '.join(missing)}.")
     known = [name for name in Rope._fields if name not in ("dim", "rope_type")]
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted({*given} - {*known, *_SAYS_NOTHING})
     if unknown:
         raise ConfigError(
             f"The rope scaling of config.json has settings we do not know: {', '.join(unknown)}; "

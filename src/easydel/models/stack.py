@@ -12,7 +12,7 @@ from easydel.models.kinds import Layer
 # (kind, x, the layer's weights, its slice of the inputs) -> (x, what it keeps)
 Step = Callable[[Layer, jax.Array, Mapping[str, Any], Any], tuple[jax.Array, Any]]
 # Layers have one of the two; all other weights are in every layer.
-_DENSE, _SPARSE = ("gate", "up", "down"), ("router", "experts")
+_DENSE, _SPARSE = ("gate_up", "gate", "up", "down"), ("router", "experts")
 
 
 def run_stack(
@@ -29,11 +29,12 @@ def run_stack(
     """
     kept, place = [], 0
     for pattern, count in repetitions(kinds):
-        turns = partial(_turns, kinds=kinds, first=place, end=place + len(pattern) * count, count=count)
+        turn = (count,) if len(pattern) == 1 else (count, -1)
+        turns = partial(_turns, kinds=kinds, first=place, end=place + len(pattern) * count, turn=turn)
         held = [name for name in weights if any(_has(kind, name) for kind in pattern)]
         mine = {name: jax.tree.map(partial(turns, name), weights[name]) for name in held}
         x, outs = _repeat(step, x, mine, jax.tree.map(partial(turns, ""), inputs), pattern, count, unrolled)
-        kept.append(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outs))
+        kept.append(outs)
         place += len(pattern) * count
     return x, kept[0] if len(kept) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *kept)
 
@@ -66,7 +67,14 @@ def repetitions(kinds: Sequence[Layer]) -> list[tuple[Sequence[Layer], int]]:
 def _repeat(
     step: Step, x: jax.Array, weights: Any, inputs: Any, pattern: Sequence[Layer], count: int, unrolled: bool
 ) -> tuple[jax.Array, Any]:
-    """Runs a pattern of layers `count` times. Leaves are [turns of the loop, layers of a turn, ...]."""
+    """Runs a pattern of layers `count` times; leaves of what each kept are [layers, ...].
+
+    Leaves are [turns of the loop, layers of a turn, ...], or [turns, ...] where a turn is one layer. That one is then
+    given its weights as they come out of the loop, so that a backward pass that starts from them reads them where they
+    are: of anything made from them, such as a layer out of several, the loop keeps a copy for each turn.
+    """
+    if len(pattern) == 1:
+        return _scan(lambda x, turn: step(pattern[0], x, *turn), x, (weights, inputs), count, unrolled)
 
     def body(x: jax.Array, turn: tuple[Mapping[str, Any], Any]) -> tuple[jax.Array, Any]:
         mine, given = turn
@@ -77,7 +85,12 @@ def _repeat(
             outs.append(out)
         return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
 
-    return jax.lax.scan(body, x, (weights, inputs), length=count, unroll=count if unrolled else 1)
+    x, outs = _scan(body, x, (weights, inputs), count, unrolled)
+    return x, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outs)
+
+
+def _scan(body: Callable, x: jax.Array, turns: Any, count: int, unrolled: bool) -> tuple[jax.Array, Any]:
+    return jax.lax.scan(body, x, turns, length=count, unroll=count if unrolled else 1)
 
 
 def _has(kind: Layer, name: str) -> bool:
@@ -89,11 +102,13 @@ def _rank(name: str, kinds: Sequence[Layer], place: int) -> int:
     return sum(_has(kind, name) for kind in kinds[:place])
 
 
-def _turns(name: str, leaf: jax.Array, *, kinds: Sequence[Layer], first: int, end: int, count: int) -> jax.Array:
-    """Returns what the layers from `first` to `end` have of a weight, as [turns, layers of a turn, ...]."""
+def _turns(
+    name: str, leaf: jax.Array, *, kinds: Sequence[Layer], first: int, end: int, turn: tuple[int, ...]
+) -> jax.Array:
+    """Returns what the layers from `first` to `end` have of a weight, their axis in the shape `turn`, see `_repeat`."""
     start, stop = _rank(name, kinds, first), _rank(name, kinds, end)
     mine = leaf if stop - start == leaf.shape[0] else leaf[start:stop]
-    return mine.reshape(count, -1, *leaf.shape[1:])
+    return mine.reshape(*turn, *leaf.shape[1:])
 
 
 def _at(tree: Any, place: int) -> Any:

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from easydel.errors import ConfigError, nearest
+from easydel.scripts.completion import SHELLS, completion_script
 from easydel.trainers.fields import choices_of, element_type, field_types, read_yaml
 
+_GENERAL = ("config", "print_completion")  # flags that are no option of a run
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -33,6 +35,7 @@ def parse_arguments(
     description: str,
     version: str,
     aliases: Mapping[str, str],
+    commands: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Returns the options in the file of `--config` and, over them, those of flags, with values as written.
 
@@ -40,13 +43,19 @@ def parse_arguments(
         argv: the arguments after the program's name.
         classes: dataclasses whose fields, made by `easydel.trainers.fields.option`, are the flags.
         aliases: other spellings of field names.
+        commands: words that may stand in place of flags, each with what it does, for `--help` and shells only.
 
     Raises:
+        SystemExit: after `--help`, `--version` and `--print-completion`.
         ConfigError: a flag, or a name in the file, that no class has, with the nearest that one has.
     """
-    parser = _parser(classes, program, description, version)
+    parser = _parser(classes, program, description, version, commands or {})
     fields = {field.name: types for cls in classes for field, types in _fields(cls)}
     flags = vars(parser.parse_args(list(_normalised(argv, fields, aliases))))
+    if "print_completion" in flags:
+        choices = {name: kinds for cls in classes for name, kinds in _choices(cls)}
+        print(completion_script(parser, choices, flags["print_completion"], list(commands or {})))
+        raise SystemExit(0)
     path = flags.pop("config", None)
     values: dict[str, Any] = {}
     for name, value in (read_yaml(path) if path else {}).items():
@@ -67,11 +76,22 @@ def _fields(cls: type) -> Iterator[tuple[dataclasses.Field[Any], tuple[Any, ...]
     return ((field, types[field.name]) for field in dataclasses.fields(cls))
 
 
-def _parser(classes: Sequence[type], program: str, description: str, version: str) -> _Parser:
+def _choices(cls: type) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields the options that are a choice between a few values, with these."""
+    for field, types in _fields(cls):
+        choices = ("true", "false") if bool in types else choices_of(field, types)
+        if choices:
+            yield field.name, choices
+
+
+def _parser(
+    classes: Sequence[type], program: str, description: str, version: str, commands: Mapping[str, str]
+) -> _Parser:
+    usages = [f"{program} [--config run.yaml] [--flag value ...]", *(f"{program} {name}" for name in commands)]
     parser = _Parser(
         prog=program,
-        description=description,
-        usage=f"{program} [--config run.yaml] [--flag value ...]",
+        description=" ".join([description, *(f"`{program} {name}` {does}." for name, does in commands.items())]),
+        usage="\n       ".join(usages),
         allow_abbrev=False,
         add_help=False,
         argument_default=argparse.SUPPRESS,
@@ -81,6 +101,8 @@ def _parser(classes: Sequence[type], program: str, description: str, version: st
     group.add_argument("-h", "--help", action="help", help="show this help and exit")
     group.add_argument("--version", action="version", version=version, help="show the version and exit")
     group.add_argument("--config", metavar="FILE", help="YAML file of options; flags go over it")
+    shells, help = "|".join(SHELLS), "show the script that makes a shell complete flags, and exit"
+    group.add_argument("--print_completion", metavar=shells, help=help)
     for cls in classes:
         for field, types in _fields(cls):
             if field.metadata["group"]:
@@ -124,8 +146,8 @@ def _normalised(
         if name.startswith("no_") and bool in fields.get(name[3:], ()) and not joined:
             yield f"--{name[3:]}=false"
             continue
-        if name not in fields and name != "config":
-            near = nearest(f"--{name}", [f"--{known}" for known in (*fields, *aliases, "config")])
+        if name not in fields and name not in _GENERAL:
+            near = nearest(f"--{name}", [f"--{known}" for known in (*fields, *aliases, *_GENERAL)])
             raise FlagError(f"unknown flag --{flag}." + near.replace("'", ""))
         is_bool = bool in fields.get(name, ())
         if not joined and rest and not rest[0].startswith("--"):

@@ -15,7 +15,7 @@ _TOKENIZER_ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError)
 
 def check_model(name: str | None) -> None:
     """Raises ConfigError or WeightsError for a folder here that holds no model we can build."""
-    from easydel.models.auto import check_folder, local_folder
+    from easydel.models.folders import check_folder, local_folder
 
     folder = None if name is None else local_folder(name)
     if folder is not None:
@@ -29,7 +29,7 @@ def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase"
         ConfigError: there is none, or it has no token to end a completion with.
         WeightsError: a path that is no folder.
     """
-    from easydel.models.auto import local_folder
+    from easydel.models.folders import local_folder
 
     folder = local_folder(name)
     if folder is not None and not any((folder / file).is_file() for file in TOKENIZER_FILES):

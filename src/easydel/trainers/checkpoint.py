@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 
 from easydel.errors import ConfigError
 from easydel.trainers.state import TrainState, abstract
+from easydel.trainers.whole import WholeHandler, WholeRestore, WholeSave, require_whole
 
 
 class Progress(NamedTuple):
@@ -57,7 +58,7 @@ class Checkpointer:
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,  # what a kill left half written
         )
-        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "reference")}
+        handlers = {name: WholeHandler() for name in ("state", "reference")}
         with _named_failure(self.folder):
             self._manager = ocp.CheckpointManager(
                 self.folder, options=options, item_handlers={**handlers, "progress": ocp.JsonCheckpointHandler()}
@@ -90,11 +91,11 @@ class Checkpointer:
         if step in self.steps():
             return
         items: dict[str, Any] = {
-            "state": ocp.args.StandardSave(_with_plain_key(saved.state)),
+            "state": WholeSave(_with_plain_key(saved.state)),
             "progress": ocp.args.JsonSave(saved.progress._asdict()),
         }
         if saved.reference is not None:
-            items["reference"] = ocp.args.StandardSave(saved.reference)
+            items["reference"] = WholeSave(saved.reference)
         with _named_failure(self.folder):  # also of the save before, which ran in the background
             self._require_room(saved)
             self._manager.save(step, args=ocp.args.Composite(**items))
@@ -125,8 +126,10 @@ class Checkpointer:
         wanted: dict[str, PyTree] = {"state": like.state}
         if like.reference is not None:
             wanted["reference"] = like.reference
+        for name in wanted:
+            require_whole(self.path(step) / name)
         self._require_fit(step, wanted)
-        items: dict[str, Any] = {name: ocp.args.StandardRestore(tree) for name, tree in wanted.items()}
+        items: dict[str, Any] = {name: WholeRestore(tree) for name, tree in wanted.items()}
         items["progress"] = ocp.args.JsonRestore()
         restored = self._manager.restore(step, args=ocp.args.Composite(**items))
         state = TrainState(*restored["state"])

@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, Position
 from easydel.data.pack import Batch
+from easydel.display.display import SILENT, Display
 from easydel.memory import give_back_freed
 from easydel.trainers.interrupt import wait_for
 from easydel.trainers.reference import Reference
@@ -28,13 +29,14 @@ _LOOKED_AT = 32  # batches whose shapes are compiled ahead; a later one with a n
 
 
 class CompileAhead:
-    """Runs jobs in the order given, `threads` at a time; use it as a context manager.
+    """Runs jobs in the order given, `threads` at a time; use it as a context manager. Shows that they are waited for.
 
     >>> with CompileAhead([("a", lambda: None)], threads=1) as ahead:
     ...     ahead.wait("a")
     """
 
-    def __init__(self, jobs: Iterable[Job], *, threads: int) -> None:
+    def __init__(self, jobs: Iterable[Job], *, threads: int, display: Display = SILENT) -> None:
+        self._display = display
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="compile")
         self._jobs: dict[Hashable, list[Future[object]]] = {}
         for key, job in jobs:
@@ -55,9 +57,13 @@ class CompileAhead:
             Exception: what a job raised, such as the compiler's complaint.
             Interrupted: the run was asked to end.
         """
-        for job in self._jobs.pop(key, []):
-            if not job.cancel():
-                wait_for(job)
+        begun = [job for job in self._jobs.pop(key, []) if not job.cancel()]
+        if not begun:
+            return
+        with self._display.work("compile", unit="programs", total=len(begun)) as work:
+            for job in begun:
+                wait_for(job, meanwhile=work.tick)
+                work.advance()
 
 
 def _tidy(job: Callable[[], object]) -> object:
@@ -75,6 +81,7 @@ def compile_training(
     start: Position,
     steps: int,
     mesh: Mesh,
+    display: Display,
 ) -> CompileAhead:
     """Starts to compile the programs of the next batches of a run; wait for `form_of_batch(batch)`.
 
@@ -83,9 +90,9 @@ def compile_training(
     """
     threads = (os.cpu_count() or 1) if mesh.devices.flat[0].platform == "cpu" else 1
     if not isinstance(loader, Loader):
-        return CompileAhead([], threads=threads)
+        return CompileAhead([], threads=threads, display=display)
     jobs = _jobs(step, reference, state, frozen, loader, start, min(steps, _LOOKED_AT), mesh)
-    return CompileAhead(jobs, threads=threads)
+    return CompileAhead(jobs, threads=threads, display=display)
 
 
 def form_of_batch(batch: Batch) -> tuple[tuple[int, ...], ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from easydel.display.display import KINDS
 from easydel.errors import ConfigError
 from easydel.trainers.fields import check_fields, option, read_yaml, reject_unknown
 from easydel.trainers.loss_settings import (
@@ -18,12 +19,14 @@ from easydel.trainers.loss_settings import (
     weighted_losses,
 )
 
+TRACKERS = ("wandb", "trackio", "tensorboard")
+
 # What an optimizer does not have in its definition.
 UNUSED_BY_OPTIMIZER = {
-    "adafactor": ("adam_beta1", "adam_beta2", "adam_epsilon"),
-    "lion": ("adam_epsilon",),
+    "adafactor": ("adam_beta1", "adam_beta2", "adam_epsilon", "mu_dtype", "nu_dtype"),
+    "lion": ("adam_epsilon", "nu_dtype"),
     "muon": ("adam_epsilon",),
-    "rmsprop": ("adam_beta1",),
+    "rmsprop": ("adam_beta1", "mu_dtype"),
 }
 
 # Settings of adapters that are made for the run.
@@ -62,6 +65,18 @@ class DPOConfig:
     do_last_save: bool = option(True, "write the trained model, a Hugging Face folder, at the end")
     log_steps: int = option(10, "log metrics every so many steps", at_least=1)
     log_logit_metrics: bool = option(True, "also log entropy, logits/chosen, logits/rejected and token accuracy")
+    progress_bar_type: str = option(
+        "tqdm",
+        "what the terminal shows: bars of tqdm or rich, one JSON object a line for a program, or nothing; in a pipe or "
+        "file, lines take the place of bars",
+        choices=KINDS,
+    )
+    report_to: list[str] | None = option(
+        None, "trackers to log to besides the run folder; none is none of them", choices=TRACKERS
+    )
+    use_wandb: bool = option(False, "the same as report_to wandb: log to Weights & Biases, when it is installed")
+    wandb_entity: str | None = option(None, "user or team whose project the run goes to; none is wandb's own default")
+    wandb_name: str | None = option(None, "name of the run at wandb; none is model_name")
     profile_steps: int | None = option(
         None,
         "trace so many steps with jax.profiler, from the third on, into profile/ of the run folder; none traces none",
@@ -74,8 +89,6 @@ class DPOConfig:
         None, "where to on the hub, such as me/tuned; none is model_name, under your own account"
     )
     hub_private_repo: bool = option(False, "make a new repository on the hub private")
-    progress_bar: bool = option(True, "show a progress bar")
-    use_wandb: bool = option(False, "also log to Weights & Biases, when it is installed")
 
     # Loss
     loss_type: str | list[str] | Callable[..., Any] = option(
@@ -191,6 +204,12 @@ class DPOConfig:
     adam_epsilon: float | None = option(
         None, "added to the denominator of the update; none is the optimizer's own", above=0
     )
+    mu_dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "dtype that the first moment of each weight is kept in; bfloat16 saves 2 bytes a weight"
+    )
+    nu_dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "dtype that the second moment is kept in; bfloat16 is rounded at random, right on average"
+    )
     param_dtype: Literal["float32", "bfloat16", "float16"] | None = option(
         None, "dtype of the trained weights; none keeps the model's"
     )
@@ -277,6 +296,12 @@ class DPOConfig:
     def run_folder(self) -> Path:
         """The folder everything of this run is written to."""
         return Path(self.save_directory) / self.model_name
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The trackers of the run, each once."""
+        asked = [*(self.report_to or []), *(["wandb"] if self.use_wandb else [])]
+        return tuple(name for name in TRACKERS if name in asked)
 
     @property
     def losses(self) -> list[tuple[Loss, float]]:
@@ -401,7 +426,7 @@ def _check_sizes(config: DPOConfig) -> None:
 
 def _check_optimizer(config: DPOConfig) -> None:
     for name in UNUSED_BY_OPTIMIZER.get(config.optimizer, ()):
-        if getattr(config, name) is not None:
+        if getattr(config, name) != getattr(DPOConfig, name):
             raise ConfigError(
                 f"{name} = {getattr(config, name)} has no meaning for optimizer {config.optimizer!r}: "
                 "drop it, or take 'adamw'."
@@ -424,6 +449,12 @@ def _check_frozen(config: DPOConfig) -> None:
 
 def _check_needed(config: DPOConfig) -> None:
     """Refuses what would be ignored for want of another setting."""
+    for name in ("wandb_entity", "wandb_name"):
+        if getattr(config, name) is not None and "wandb" not in config.trackers:
+            raise ConfigError(
+                f"{name} = {getattr(config, name)!r} has no meaning without wandb: set report_to = 'wandb', or leave "
+                f"{name} out."
+            )
     for name, needed, example in (
         ("best_metric_greater", "best_metric", "such as 'eval_loss'"),
         ("load_best_at_end", "best_metric", "such as 'eval_loss'"),

@@ -1,15 +1,18 @@
 """The data of a run: rows as they were given become loaders of batches, to train on and to evaluate on."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
+from easydel import processes
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
+from easydel.data.share import Share
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
+from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
-from easydel.sharding import row_shards
+from easydel.sharding import length_shards, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.reference import refuse_stream
 
@@ -43,7 +46,7 @@ class PairSet(NamedTuple):
     counts: Counts
 
 
-def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> TrainSet:
+def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, display: Display = SILENT) -> TrainSet:
     """Returns the batches to train on, made as training goes where the rows are a stream, which has no length.
 
     Raises:
@@ -58,7 +61,7 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM)
             f"shuffle_buffer_size = {config.shuffle_buffer_size} is for streams, and this train_dataset has a length: "
             "it is shuffled whole. Leave it out."
         )
-    data = _prepared(config, rows, tokenizer, model, "train_dataset")
+    data = _prepared(config, rows, tokenizer, model, "train_dataset", display)
     loader = _loader(
         config,
         data,
@@ -80,7 +83,12 @@ def total_steps(config: DPOConfig, data: TrainSet) -> int:
 
 
 def evaluation_sets(
-    config: DPOConfig, dataset: Rows | Mapping[str, Rows], argument: str, tokenizer: Any, model: CausalLM
+    config: DPOConfig,
+    dataset: Rows | Mapping[str, Rows],
+    argument: str,
+    tokenizer: Any,
+    model: CausalLM,
+    display: Display = SILENT,
 ) -> dict[str, PairSet]:
     """Returns each set to evaluate on by how the names of its metrics begin: `eval`, or `eval_<name>` of a dict.
 
@@ -90,7 +98,7 @@ def evaluation_sets(
     size = config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps
 
     def pair_set(words: str, rows: Rows) -> PairSet:
-        data = _prepared(config, rows, tokenizer, model, words)
+        data = _prepared(config, rows, tokenizer, model, words, display)
         return PairSet(words, _loader(config, data, model, size, 1, shuffle=False), data.counts)
 
     return {name: pair_set(words, rows) for name, (words, rows) in named_sets(dataset, argument).items()}
@@ -114,10 +122,13 @@ def named_sets(dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, t
     return {f"eval_{name}": (f"{argument}[{name!r}]", rows) for name, rows in dataset.items()}
 
 
-def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str) -> Prepared:
+def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display) -> Prepared:
     recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
+    total = len(rows) if isinstance(rows, Sized) else None
     try:
-        return prepare_with(recipe, rows)
+        share = Share(processes.number(), processes.count(), processes.gathered)
+        with display.work(f"tokenise {words}", unit="rows", total=total) as work:
+            return prepare_with(recipe, rows, work.advance, share)
     except DataError as error:
         raise DataError(f"{words}: {error}") from error
 
@@ -145,6 +156,7 @@ def _loader(
         seed=config.seed,
         shuffle=shuffle,
         shards=row_shards(model.decoder.mesh),
+        parts=length_shards(model.decoder.mesh),
         length_cost=_length_cost(model),
         chunk=model.decoder.chunk,
         most_steps=config.max_training_steps,
@@ -167,6 +179,7 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
             buffer_size=config.shuffle_buffer_size,
             seed=config.seed,
             shards=row_shards(model.decoder.mesh),
+            parts=length_shards(model.decoder.mesh),
             length_cost=_length_cost(model),
             chunk=model.decoder.chunk,
         )

@@ -12,8 +12,10 @@ from jaxtyping import PyTree
 from easydel.data.loader import Loader, Position
 from easydel.data.prepare import Counts
 from easydel.data.stream import StreamLoader
+from easydel.display.display import SILENT, make_display
 from easydel.errors import ConfigError, Interrupted
 from easydel.losses import Scalar
+from easydel.memory import available_bytes
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import CHUNK, without_own_dropout
 from easydel.processes import agreed, is_first
@@ -29,17 +31,18 @@ from easydel.trainers.interrupt import listen
 from easydel.trainers.log import MetricsLog, rewind
 from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
+from easydel.trainers.needs import check_memory
 from easydel.trainers.objective import make_objective
+from easydel.trainers.opening import TRACKED_FACTS, Opening
 from easydel.trainers.parts import Ending, Parts
+from easydel.trainers.placement import placement
 from easydel.trainers.profile import Profile
 from easydel.trainers.reference import make_reference
 from easydel.trainers.run_folder import RunFolder, open_together, write_counts
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
     check_evaluation,
-    check_memory,
     check_models,
-    check_processes,
     check_run,
     check_tokenizer,
 )
@@ -47,7 +50,9 @@ from easydel.trainers.split import policy_of, split_of, trained_share
 from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import make_evaluation_step, make_logprobs, make_train_step
-from easydel.trainers.summary import facts_of, greeting, summary
+from easydel.trainers.summary import closing_values, facts_of, summary
+from easydel.trainers.tracker_kinds import About
+from easydel.trainers.trackers import Trackers
 
 
 class TrainResult(NamedTuple):
@@ -97,7 +102,7 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
-        check_processes(arguments)
+        self._display = make_display(arguments.progress_bar_type) if is_first() else SILENT
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments
         self.model = model = policy_of(arguments, model)
@@ -111,6 +116,7 @@ class DPOTrainer:
         self._objective = make_objective(arguments, model.config.experts)
         self._goal = goal_of(arguments)
         self._train_set: TrainSet | None = None
+        self._needs: dict[str, int] = {}  # bytes of training by purpose
         self._evaluation_sets: dict[str, PairSet] = {}
         if eval_dataset is not None:
             auxiliary = self._objective.balance is not None
@@ -120,9 +126,10 @@ class DPOTrainer:
             self._evaluation_sets = self._sets_of(eval_dataset, "eval_dataset")
         self._chunk = CHUNK if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
         if train_dataset is not None:
-            self._train_set = training_set(arguments, train_dataset, processing_class, model)
+            self._train_set = training_set(arguments, train_dataset, processing_class, model, self._display)
             check_run(arguments, model, self._train_set.loader, self.total_steps)
-            check_memory(
+            self._available_memory = available_bytes(list(model.decoder.mesh.devices.flat))
+            self._needs = check_memory(
                 arguments,
                 model,
                 self._train_set.loader.plan,
@@ -154,7 +161,8 @@ class DPOTrainer:
             self._prepare_reference(self._evaluation_sets)
             self.reference.release()
             start, ending = self._run_loop(data, folder, checkpointer)
-            checkpointer.wait()
+            with self._display.work("save checkpoint", unit=""):
+                checkpointer.wait()
             newest = checkpointer.latest()
             path = None if newest is None else checkpointer.path(newest)
         self.model = dataclasses.replace(self.model, params=self._joined(ending.state.params))
@@ -225,7 +233,9 @@ class DPOTrainer:
             routing=self._objective.balance is not None,
         )
         self._evaluation_step = make_evaluation_step(self._logprobs, beta=config.beta)
-        self.reference = make_reference(config, self.model, reference_model, chunk=self._chunk, split=self._split)
+        self.reference = make_reference(
+            config, self.model, reference_model, chunk=self._chunk, split=self._split, display=self._display
+        )
 
     def _run_loop(self, data: TrainSet, folder: RunFolder, checkpointer: Checkpointer) -> tuple[int, Ending]:
         """Runs from the newest checkpoint, or the beginning; returns the step it started after, and what it left."""
@@ -255,32 +265,22 @@ class DPOTrainer:
             dropout=not config.disable_dropout or self.model.decoder.adapter_dropout > 0,
             split=self._split,
         )
-        log = MetricsLog(
-            folder.path,
-            config.model_name,
-            total=self.total_steps,
-            done=start,
-            show=config.progress_bar and is_first(),
-            wandb_config=config.to_dict() if config.use_wandb and is_first() else None,
-            writes=is_first(),
-        )
         place = Position(saved.progress.epoch, saved.progress.batch)
         steps, mesh = self.total_steps - start, self.model.decoder.mesh
-        compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
+        opening = self._opening(data, folder, start)
+        self._display.event("start", opening.values(), opening.text())
+        if mesh.size > 1:
+            held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
+            computed = {name: self._needs[name] for name in ("activations", "logits")}
+            self._display.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
         # One process of several is enough to see what a step does; two of one machine would write the same file.
         profile = Profile(folder.path / "profile", config.profile_steps if is_first() else None, ahead=steps)
-        with log, profile, compiling(data.loader, place, steps, mesh) as ahead:
-            log.say(
-                greeting(
-                    config,
-                    self.model,
-                    self.counts,
-                    folder,
-                    streamed=isinstance(data.loader, StreamLoader),
-                    done=start,
-                    total_steps=self.total_steps,
-                )
-            )
+        compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
+        with (
+            profile,
+            compiling(data.loader, place, steps, mesh, self._display) as ahead,
+            self._log(folder, opening) as log,
+        ):
             parts = Parts(
                 config=config,
                 model=self.model,
@@ -307,6 +307,44 @@ class DPOTrainer:
                 report(folder.path, self.model, {})  # how far it came, and what it looked like where steps were skipped
                 raise
 
+    def _opening(self, data: TrainSet, folder: RunFolder, start: int) -> Opening:
+        return Opening(
+            config=self.arguments,
+            model=self.model,
+            split=self._split,
+            data=self.counts,
+            folder=folder,
+            streamed=isinstance(data.loader, StreamLoader),
+            done=start,
+            total_steps=self.total_steps,
+            needed_memory=self._needs,
+            available_memory=self._available_memory,
+        )
+
+    def _log(self, folder: RunFolder, opening: Opening) -> MetricsLog:
+        """Returns where metrics go; the trackers start while programs are compiled in the background."""
+        config, trackers = self.arguments, None
+        if config.trackers and is_first():
+            facts = {name: value for name, value in opening.values().items() if name in TRACKED_FACTS}
+            about = About(
+                folder.path,
+                config.model_name,
+                config.to_dict() | facts,
+                step=opening.done,
+                wandb_name=config.wandb_name,
+                wandb_entity=config.wandb_entity,
+            )
+            trackers = Trackers(config.trackers, about, display=self._display)
+        return MetricsLog(
+            folder.path,
+            config.model_name,
+            total=opening.total_steps,
+            done=opening.done,
+            display=self._display,
+            trackers=trackers,
+            writes=is_first(),
+        )
+
     def _finish(
         self, ending: Ending, folder: RunFolder, checkpoint: Path | None, start: int, repository: str | None
     ) -> TrainResult:
@@ -324,8 +362,8 @@ class DPOTrainer:
         if repository is not None:
             places["hub"] = upload(folder.path / "model", repository)
         text = summary(metrics, facts, self.counts, places)
-        if config.progress_bar and is_first():
-            print(f"\n{text}")
+        values = closing_values(ending, self.counts, places, total_steps=self.total_steps)
+        self._display.event("end", values, f"\n{text}")
         best = ending.best
         step, value = (None, None) if best is None or best.step is None else (best.step, best.value)
         return TrainResult(self.model, metrics, checkpoint, step, value, text, ending.step, ending.skipped)
@@ -340,7 +378,7 @@ class DPOTrainer:
         return self._train_set
 
     def _sets_of(self, dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, PairSet]:
-        return evaluation_sets(self.arguments, dataset, argument, self.processing_class, self.model)
+        return evaluation_sets(self.arguments, dataset, argument, self.processing_class, self.model, self._display)
 
     def _prepare_reference(self, sets: Mapping[str, PairSet]) -> None:
         for each in sets.values():
@@ -368,6 +406,7 @@ class DPOTrainer:
                 logit_metrics=self.arguments.log_logit_metrics,
                 mesh=self.model.decoder.mesh,
                 reward_shift=reward_shift,
+                display=self._display,
             )
             found |= {f"{name}_{metric}": value for metric, value in metrics.items()}
         return found

@@ -43,7 +43,7 @@ def export(
             tokenizer.save_pretrained(str(target))
         write_card(target, subject, None if run is None else read_run(run))
 
-    model.save_pretrained(folder, also=also, merge=merge)
+    model.save_pretrained(folder, also=also, merge=merge, progress_bar_type=config.progress_bar_type)
 
 
 def report(run: Path, model: CausalLM, facts: Mapping[str, str]) -> Path | None:

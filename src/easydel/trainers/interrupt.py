@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import FrameType
@@ -63,8 +63,8 @@ def listen() -> Iterator[None]:
             _heard.clear()
 
 
-def wait_for(future: Future[T]) -> T:
-    """Returns the result of a future.
+def wait_for(future: Future[T], meanwhile: Callable[[], object] = lambda: None) -> T:
+    """Returns the result of a future; while it is not there, `meanwhile` is called a few times a second.
 
     Raises:
         Interrupted: the run that listens was asked to end, be there a result or not.
@@ -74,6 +74,7 @@ def wait_for(future: Future[T]) -> T:
             raise Interrupted(_heard[0].name, "before its first step: there is nothing to save.")
         if future.done():
             return future.result()
+        meanwhile()
         wait([future], timeout=_SECONDS_BETWEEN_LOOKS)
 
 

@@ -1,29 +1,28 @@
-"""Where metrics go while a run is under way: `metrics.jsonl` always, the terminal, and Weights & Biases when asked."""
+"""Where metrics go while a run is under way: `metrics.jsonl` always, what people or a program see, and trackers."""
 
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from tqdm import tqdm
+from easydel.display.display import SILENT, Display
+from easydel.display.words import duration
+from easydel.trainers.trackers import Trackers
 
 Metrics = Mapping[str, float]
 
 
 class MetricsLog:
-    """Writes each logged step to a run folder and to the terminal; use it as a context manager.
-
-    A terminal shows a progress bar; anything else, such as a log file, gets one line per logged step.
+    """Writes each logged step to a run folder, shows it, and hands it to trackers; use it as a context manager.
 
     Args:
         folder: the run folder; `metrics.jsonl` in it is appended to.
-        name: shown at the bar, and the name of the wandb run.
+        name: shown at the bar.
         total: steps of the whole run; `done` of them lie behind.
-        show: False writes nothing to the terminal.
-        wandb_config: settings to record with a wandb run; None logs to the files only.
+        display: what it is shown on.
+        trackers: where it is logged besides; they are finished with the log.
         writes: False writes no file.
     """
 
@@ -34,33 +33,32 @@ class MetricsLog:
         *,
         total: int,
         done: int = 0,
-        show: bool = True,
-        wandb_config: Mapping[str, Any] | None = None,
+        display: Display = SILENT,
+        trackers: Trackers | None = None,
         writes: bool = True,
     ) -> None:
-        # First, so that a warning does not land in the middle of the bar.
-        self._wandb = None if wandb_config is None else _start_wandb(folder, name, wandb_config)
         self._file: TextIO | None = (folder / "metrics.jsonl").open("a", encoding="utf-8") if writes else None
         self._total = total
-        # disable=None: tqdm itself finds out whether stderr is a terminal.
-        self._bar = tqdm(total=total, initial=done, desc=name, unit="step", disable=None if show else True)
-        self._show = show
+        self._trackers = trackers
+        self._display = display
+        self._work = display.work(name, unit="steps", total=total, done=done, stays=True)
 
     def __enter__(self) -> Self:
+        self._work.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        self._work.__exit__(kind, error, trace)
         if self._file is not None:
             self._file.close()
-        if self._wandb is not None:
-            self._wandb.finish(exit_code=0 if error is None else 1)
+        if self._trackers is not None:
+            self._trackers.finish(failed=error is not None)
 
     def advance(self) -> None:
         """Moves the progress bar by one step."""
-        self._bar.update(1)
+        self._work.advance()
 
     def write(self, step: int, metrics: Metrics, *, sets: Sequence[str] = ()) -> None:
         """Records the metrics of a step: one JSON object on a line, `step` first.
@@ -74,19 +72,28 @@ class MetricsLog:
             plain = {"step": step} | {name: _plain(value) for name, value in metrics.items()}
             self._file.write(json.dumps(plain) + "\n")
             self._file.flush()  # what is logged survives a kill
-        if self._wandb is not None:
-            self._wandb.log(dict(metrics), step=step)
+        if self._trackers is not None:
+            self._trackers.log(step, metrics)
+        place = {"step": step, "total_steps": self._total}
         for name in sets:
-            self.say(f"step {step}/{self._total}  {brief(metrics, f'{name}_')}")
-        if not sets and self._bar.disable:
-            self.say(f"step {step}/{self._total}  {brief(metrics)}")
-        elif not sets:
-            self._bar.set_postfix_str(brief(metrics))
+            measured = {each.removeprefix(f"{name}_"): metrics[each] for each in metrics if each.startswith(f"{name}_")}
+            text = f"step {step}/{self._total}  {brief(metrics, f'{name}_')}"
+            self._display.event("evaluation", {**place, "set": name, "metrics": measured}, text)
+        if not sets:
+            left = (self._total - step) * metrics["step_time"] if "step_time" in metrics else None
+            text = f"step {step}/{self._total}  {brief(metrics)}" + (f"  {duration(left)} left" if left else "")
+            values = {**place, "seconds_left": left, "metrics": metrics}
+            self._display.figures("log", values, text, work=self._work, beside=beside_a_bar(metrics))
+
+    def samples(self, step: int, samples: Sequence[Mapping[str, Any]], text: str) -> None:
+        """Shows answers to the sample prompts, people `text`, and hands them to trackers."""
+        self._display.event("samples", {"step": step, "samples": list(samples)}, text)
+        if self._trackers is not None:
+            self._trackers.samples(step, samples)
 
     def say(self, text: str) -> None:
-        """Prints text without breaking the progress bar, unless the terminal is to be left alone."""
-        if self._show:
-            tqdm.write(text)
+        """Shows a message."""
+        self._display.say(text)
 
 
 def brief(metrics: Metrics, prefix: str = "") -> str:
@@ -100,6 +107,17 @@ def brief(metrics: Metrics, prefix: str = "") -> str:
     shown |= {"pairs_per_second": ("pairs/s", ".1f")}
     values = {label: (metrics.get(prefix + name), form) for name, (label, form) in shown.items()}
     return "  ".join(f"{label} {value:{form}}" for label, (value, form) in values.items() if value is not None)
+
+
+def beside_a_bar(metrics: Metrics) -> str:
+    """Returns the same in fewer letters: a terminal of 80 columns has a bar too.
+
+    >>> beside_a_bar({"loss": 0.5134, "rewards/accuracies": 0.9, "rewards/margins": 0.42, "pairs_per_second": 31.4})
+    'loss 0.513 acc 0.90 margin 0.42 31 pairs/s'
+    """
+    shown = {"loss": "loss {:.3f}", "rewards/accuracies": "acc {:.2f}", "rewards/margins": "margin {:.2f}"}
+    shown["pairs_per_second"] = "{:.0f} pairs/s" if metrics.get("pairs_per_second", 0.0) >= 10 else "{:.2g} pairs/s"
+    return " ".join(form.format(metrics[name]) for name, form in shown.items() if name in metrics)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -129,16 +147,3 @@ def rewind(folder: Path, step: int) -> None:
 def _plain(value: float) -> float | int | None:
     """JSON has no NaN: a value that is not finite is written as null."""
     return value if isinstance(value, int) or math.isfinite(value) else None
-
-
-def _start_wandb(folder: Path, name: str, config: Mapping[str, Any]) -> Any:
-    try:
-        import wandb  # pyright: ignore[reportMissingImports]  # an extra
-    except ImportError:
-        warnings.warn(
-            "use_wandb = True, but wandb is not installed: this run is logged to metrics.jsonl only. "
-            "Install it with `pip install 'easydel-dpo[wandb]'`.",
-            stacklevel=2,
-        )
-        return None
-    return wandb.init(project="easydel-dpo", name=name, dir=str(folder), config=dict(config))

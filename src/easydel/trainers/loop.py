@@ -216,8 +216,8 @@ class Loop:
         if of not in (None, self._step):
             answers = [{**answer, "weights": of} for answer in answers]
         append_samples(parts.folder, answers)
-        if self._step > 0:
-            parts.log.say(side_by_side(read_samples(parts.folder) if self._is_over() else answers))
+        shown = side_by_side(read_samples(parts.folder) if self._is_over() else answers) if self._step > 0 else ""
+        parts.log.samples(self._step, answers, shown)
         self._window.resume()
 
     def _save(self) -> None:

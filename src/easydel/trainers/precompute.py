@@ -1,7 +1,6 @@
 """Reference log-probabilities of single tokens, computed once for a set of pairs and looked up in every batch after."""
 
 import hashlib
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,14 +12,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
-from tqdm import tqdm
 
 from easydel.data.cache import content_key
 from easydel.data.loader import Loader, make_loader, prefetch
 from easydel.data.pack import Batch
+from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError
 from easydel.logprobs import completion_statistics
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder
+from easydel.processes import agreed, from_first, is_first, on_host
 from easydel.sharding import RULES
 from easydel.trainers.interrupt import wait_for
 from easydel.trainers.reference_cache import (
@@ -30,13 +30,14 @@ from easydel.trainers.reference_cache import (
     pair_key,
     read_shards,
     taken_apart,
+    to_arrays,
+    to_sides,
     write_shard,
 )
-from easydel.trainers.setup import on_mesh
+from easydel.trainers.setup import on_mesh, placed
 
 # Raise it when decoder or head come to compute other numbers: what was cached before is then not found.
 NUMBERS_VERSION = 1
-SECONDS_BETWEEN_LINES = 60.0  # in a log file, which has no progress bar
 
 PerToken = Float[Array, "micro shards slots"]
 
@@ -48,7 +49,7 @@ class Precompute(NamedTuple):
     mesh: Mesh  # where batches are put
     batch_size: int | None = None  # pairs at a time; None takes the batches of the loader
     shard_pairs: int = 256  # to a file, rounded up to whole batches; a killed run repeats at most so many
-    show: bool = False  # on the terminal, how far it is
+    display: Display = SILENT  # shows how far it is
 
 
 class Precomputed:
@@ -58,7 +59,9 @@ class Precomputed:
         self._decoder = decoder
         self._how = how
         self._per_token = make_token_step(decoder, chunk=chunk)
-        self._folder: Path | None = None  # known with the first weights
+        self._keeps = agreed(how.cache is not None)
+        self._origin: str | None = None  # known with the first weights
+        self._folder: Path | None = None  # of the first of several processes only, which reads and writes for all
         self._known: dict[str, Sides] = {}  # by `pair_key`
         self._sets: dict[str, Mapping[int, Sides]] = {}  # by name, then by `Pair.index`
 
@@ -66,14 +69,17 @@ class Precomputed:
         """Computes what is not known yet of a set of pairs, see `Reference.prepare`; `params` None can only look up."""
         order = loader.order(0)[: None if most_batches is None else most_batches * loader.total_batch_size].tolist()
         keys = [pair_key(loader.pairs[at]) for at in order]
-        if self._folder is None and self._how.cache is not None and params is not None:
-            self._folder = open_folder(self._how.cache, origin(self._decoder, params))
+        if self._keeps and self._origin is None and params is not None:
+            self._origin = origin(self._decoder, params)
+            if is_first() and self._how.cache is not None:
+                self._folder = open_folder(self._how.cache, self._origin)
         unknown = set(keys) - self._known.keys()
-        if unknown and self._folder is not None:
-            self._known |= read_shards(self._folder, unknown)
+        if unknown and self._origin is not None:
+            here = {} if self._folder is None else read_shards(self._folder, unknown)
+            self._known |= to_sides(from_first(to_arrays(here)))
         found = len(unknown & self._known.keys())
-        if self._how.show and found:
-            tqdm.write(f"reference log-probabilities of {name}: {found:,} pairs were in the cache")
+        if found:
+            self._how.display.say(f"reference log-probabilities of {name}: {found:,} pairs were in the cache")
         missing = {key: at for key, at in zip(keys, order, strict=True) if key not in self._known}
         if missing and params is None:
             raise ConfigError(
@@ -88,7 +94,7 @@ class Precomputed:
     def per_token(self, name: str, batch: Batch) -> PerToken:
         """Returns the log-probabilities of a batch of a prepared set, in the batch's slots on the devices."""
         by_slot = NamedSharding(self._how.mesh, PartitionSpec(None, RULES["rows"]))
-        return jax.device_put(laid_out(self._sets[name], batch), by_slot)
+        return placed([laid_out(self._sets[name], batch)], [by_slot])[0]
 
     def _compute(self, name: str, loader: Loader, missing: Mapping[str, int], params: PyTree) -> None:
         """Computes pairs in order and writes each shard when it is complete.
@@ -96,12 +102,12 @@ class Precomputed:
         What a killed process has left to do are whole shards of the same pairs, whose batches are the same: it ends
         with the same files as a process that was never killed.
         """
-        work = _batches_of(loader, list(missing.values()), self._how.batch_size)
+        left = _batches_of(loader, list(missing.values()), self._how.batch_size)
         keys = list(missing)
-        per_shard = -(-self._how.shard_pairs // work.total_batch_size)
+        per_shard = -(-self._how.shard_pairs // left.total_batch_size)
         with (
-            prefetch(work.batches(), wait_for=wait_for) as ahead,
-            _Progress(name, len(keys), show=self._how.show) as progress,
+            prefetch(left.batches(), wait_for=wait_for) as ahead,
+            self._how.display.work(f"reference of {name}", unit="pairs", total=len(keys)) as work,
         ):
             while computed := [
                 (batch, self._per_token(params, on_mesh(batch, self._how.mesh)))
@@ -109,9 +115,10 @@ class Precomputed:
             ]:
                 shard: dict[str, Sides] = {}
                 for batch, per_token in computed:  # fetched here only, so that the device never waits for the host
-                    shard |= {keys[at]: sides for at, sides in taken_apart(np.asarray(per_token), batch).items()}
+                    shard |= {keys[at]: sides for at, sides in taken_apart(on_host(per_token), batch).items()}
                 self._keep(shard)
-                progress.advance(len(shard))
+                work.advance(len(shard))
+        self._how.display.say(f"reference log-probabilities of {name}: {work.amount} computed")
 
     def _keep(self, shard: Mapping[str, Sides]) -> None:
         self._known |= shard
@@ -126,31 +133,6 @@ class Precomputed:
                 stacklevel=2,
             )
             self._folder = None
-            self._how = self._how._replace(cache=None)
-
-
-class _Progress:
-    """A progress bar on a terminal, and a line now and then in a log file."""
-
-    def __init__(self, name: str, total: int, *, show: bool) -> None:
-        self._bar = tqdm(total=total, desc=f"reference of {name}", unit="pair", disable=None if show else True)
-        self._lines = show and self._bar.disable
-        self._text, self._done, self._total = f"reference log-probabilities of {name}", 0, total
-        self._said = time.monotonic()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def advance(self, pairs: int) -> None:
-        """Moves on by so many pairs."""
-        self._bar.update(pairs)
-        self._done += pairs
-        if self._lines and (self._done == self._total or time.monotonic() - self._said > SECONDS_BETWEEN_LINES):
-            tqdm.write(f"{self._text}: {self._done:,} of {self._total:,} pairs computed")
-            self._said = time.monotonic()
 
 
 def make_token_step(decoder: Decoder, *, chunk: int) -> Callable[[PyTree, Batch], PerToken]:
@@ -187,7 +169,7 @@ def origin(decoder: Decoder, params: PyTree) -> str:
     }
     parts = [f"{name} {value}".encode() for name, value in facts.items()]
     for path, leaf in jax.tree.leaves_with_path(params):
-        values = np.ascontiguousarray(leaf)
+        values = np.ascontiguousarray(on_host(leaf))
         parts.append(f"{jax.tree_util.keystr(path)} {values.dtype}{list(values.shape)}".encode())
         parts.append(hashlib.sha256(values.reshape(-1).view(np.uint8).data).digest())
     return content_key(parts)
@@ -201,6 +183,8 @@ def _batches_of(loader: Loader, members: Sequence[int], batch_size: int | None) 
     pairs = [loader.pairs[at]._replace(index=place) for place, at in enumerate(members)]
     if batch_size is not None:
         all_pairs = [loader.pairs[at] for at in loader.order(0).tolist()]
-        plan = make_loader(all_pairs, total_batch_size=batch_size, shuffle=False, shards=loader.shards).plan
+        plan = make_loader(
+            all_pairs, total_batch_size=batch_size, shuffle=False, shards=loader.shards, parts=loader.parts
+        ).plan
         loader = replace(loader, total_batch_size=batch_size, gradient_accumulation_steps=1, plan=plan)
     return replace(loader, pairs=pairs, measured=loader.measured[list(members)], seed=None)

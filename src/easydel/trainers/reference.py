@@ -23,6 +23,7 @@ from jaxtyping import PyTree
 from easydel.data.cache import open_cache
 from easydel.data.loader import Loader
 from easydel.data.pack import Batch
+from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError
 from easydel.logprobs import sum_per_side
 from easydel.models.causal_lm import CausalLM
@@ -138,7 +139,13 @@ class Reference:
 
 
 def make_reference(
-    config: DPOConfig, model: CausalLM, reference_model: CausalLM | None, *, chunk: int, split: Split = ALL_TRAINED
+    config: DPOConfig,
+    model: CausalLM,
+    reference_model: CausalLM | None,
+    *,
+    chunk: int,
+    split: Split = ALL_TRAINED,
+    display: Display = SILENT,
 ) -> Reference:
     """Returns the reference that the settings describe.
 
@@ -147,6 +154,7 @@ def make_reference(
         split: which of its weights are trained.
         reference_model: what it is compared with; None takes the policy itself.
         chunk: as the policy's, see `logprobs.completion_logprobs`.
+        display: shows how far precomputing is.
 
     Raises:
         ConfigError: a cache folder that cannot be used.
@@ -166,7 +174,7 @@ def make_reference(
             cache=open_cache(config.cache_directory, "reference"),
             mesh=model.decoder.mesh,
             batch_size=config.precompute_ref_batch_size,
-            show=config.progress_bar,
+            display=display,
         )
     return Reference(
         source.decoder,

@@ -57,25 +57,33 @@ def read_shards(folder: Path, wanted: Collection[str]) -> dict[str, Sides]:
         if arrays is None:
             path.unlink(missing_ok=True)
             continue
-        ends = np.cumsum(arrays["lengths"])
-        sides = np.split(arrays["logps"], ends[:-1])
-        for number, key in enumerate(arrays["pairs"].tolist()):
+        for key, (chosen, rejected) in to_sides(arrays).items():
             if key in wanted:
                 # Copies, so that the rest of the shard is not kept in memory with them.
-                found[key] = sides[2 * number].copy(), sides[2 * number + 1].copy()
+                found[key] = chosen.copy(), rejected.copy()
     return found
 
 
 def write_shard(folder: Path, pairs: Mapping[str, Sides]) -> None:
     """Writes pairs to a shard of their own. The same pairs give the same bytes under the same name."""
-    sides = [side for pair in pairs.values() for side in pair]
-    arrays = {
-        "pairs": np.array(list(pairs)),
-        "lengths": np.array([len(side) for side in sides], "<i4"),
-        "logps": np.concatenate(sides).astype("<f4"),
-    }
     path = folder / f"{content_key(key.encode() for key in pairs)}.shard"
-    write_arrays(path, folder.name, arrays)
+    write_arrays(path, folder.name, to_arrays(pairs))
+
+
+def to_arrays(pairs: Mapping[str, Sides]) -> dict[str, np.ndarray]:
+    """Returns pairs as a few arrays: their keys, how long each side is, and all values end to end."""
+    sides = [side for pair in pairs.values() for side in pair]
+    return {
+        "pairs": np.array(list(pairs), str),
+        "lengths": np.array([len(side) for side in sides], "<i4"),
+        "logps": np.concatenate([*sides, np.zeros(0)]).astype("<f4"),
+    }
+
+
+def to_sides(arrays: Mapping[str, np.ndarray]) -> dict[str, Sides]:
+    """Returns the pairs of `to_arrays`; their values are parts of one array."""
+    sides = np.split(arrays["logps"], np.cumsum(arrays["lengths"])[:-1])
+    return {key: (sides[2 * at], sides[2 * at + 1]) for at, key in enumerate(arrays["pairs"].tolist())}
 
 
 def places(batch: Batch) -> tuple[Int[np.ndarray, "micro shards slots"], Int[np.ndarray, "ends"]]:

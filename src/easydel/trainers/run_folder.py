@@ -27,12 +27,15 @@ FREE_ON_RESUME = frozenset(
         "do_last_save",
         "merge_lora_before_save",
         "log_steps",
+        "progress_bar_type",
+        "report_to",
         "profile_steps",
         "push_to_hub",
         "hub_model_id",
         "hub_private_repo",
-        "progress_bar",
         "use_wandb",
+        "wandb_entity",
+        "wandb_name",
         "eval_batch_size",
         "evaluation_steps",
         "max_evaluation_steps",
@@ -145,8 +148,10 @@ def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
     """Appends sample answers to `samples.jsonl`, one JSON object a line: step, prompt, answer.
 
-    `weights` is the step that the weights are of where that is another one.
+    `weights` is the step that the weights are of where that is another one. Of several processes the first one writes.
     """
+    if not is_first():
+        return
     with (folder / "samples.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
 

@@ -13,24 +13,22 @@ from jaxtyping import PyTree
 
 from easydel import processes
 from easydel.data.loader import Loader
-from easydel.data.pack import Batch, Shape
+from easydel.data.pack import Batch
 from easydel.data.pair import Pair
 from easydel.data.stream import StreamLoader
 from easydel.data.tokenize import check_ending
 from easydel.errors import ConfigError
-from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.processes import on_host
-from easydel.sharding import RULES, row_shards
+from easydel.sharding import RULES
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.loss_settings import WITH_MARGIN
-from easydel.trainers.split import ALL_TRAINED, Split
 
 # The fields of a batch that have one value per pair and not per row or slot.
 PER_PAIR = ("lengths", "index", "weight", "margin")
-# Numbers an optimizer keeps per weight; adafactor keeps rows and columns only.
-_MOMENTS = {"adamw": 2, "muon": 2, "lion": 1, "rmsprop": 1, "adafactor": 0}
+# Those that have one value per token of a row.
+PER_TOKEN = ("tokens", "segment", "branch", "position")
 
 
 def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None) -> None:
@@ -78,16 +76,6 @@ def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
         )
 
 
-def check_processes(config: DPOConfig) -> None:
-    """Raises ConfigError for what several processes cannot do together yet."""
-    for name in ("precompute_ref_log_probs", "generation_prompts"):
-        if getattr(config, name) and processes.count() > 1:
-            raise ConfigError(
-                f"{name} = {getattr(config, name)} does not work with several processes yet, and these are "
-                f"{processes.count()}: leave it out, or run one process."
-            )
-
-
 def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) -> None:
     """Raises ConfigError for settings of evaluation that nothing could come of."""
     for name in ("evaluation_steps", "best_metric"):
@@ -124,56 +112,6 @@ def check_run(config: DPOConfig, model: CausalLM, loader: Loader | StreamLoader,
             f"does not look at: it is left out. These do: {', '.join(WITH_MARGIN)}.",
             stacklevel=3,
         )
-
-
-def check_memory(
-    config: DPOConfig,
-    model: CausalLM,
-    shapes: Sequence[Shape],
-    *,
-    head_chunk: int,
-    reference: CausalLM | None = None,
-    split: Split = ALL_TRAINED,
-) -> dict[str, int]:
-    """Returns the bytes that training needs by purpose, at its largest compiled shape.
-
-    What is counted is what must be there whatever the compiler does: weights, moments, gradients, a chunk of logits
-    and the layers' inputs that the backward pass starts from. A reference counts where it is a copy made for training
-    and held all along: one that was given, or that shares the policy's first weights, is in memory already, as are
-    frozen weights.
-
-    Args:
-        reference: the model given as one; None takes the policy.
-        split: which of its weights are trained.
-
-    Raises:
-        ConfigError: it is more than there is.
-    """
-    trained = jax.tree.leaves(jax.eval_shape(lambda: split.trained_part(model.params)))
-    weights, given = sum(x.size for x in trained), trained[0].dtype
-    width = jnp.finfo(config.param_dtype or given).bits // 8
-    computed = jnp.finfo(model.decoder.dtype).bits // 8
-    tokens = max((shape.rows * shape.length for shape in shapes), default=0)
-    at_the_head = min(head_chunk * row_shards(model.decoder.mesh), tokens)  # every shard has a chunk of its own
-    copies = model.decoder.mesh.shape["dp"]  # the other axes split the weights, this one repeats them
-    needs = {
-        "weights": copies * weights * width,
-        "optimizer": copies * weights * 4 * _MOMENTS[config.optimizer],
-        "gradients": copies * weights * width * (1 if config.gradient_accumulation_steps == 1 else 2),
-        "activations": tokens * model.config.hidden_size * model.config.num_hidden_layers * computed,
-        "logits": 3 * at_the_head * model.config.vocab_size * 4,
-    }
-    rounded = reference is None and config.param_dtype not in (None, given.name)  # see `reference.make_reference`
-    held = config.needs_reference and not config.precompute_ref_log_probs
-    if config.sync_ref_model or (rounded and held):
-        needs["reference"] = copies * weights * width
-    require(
-        needs,
-        available_bytes(list(model.decoder.mesh.devices.flat)),
-        way_out="Raise gradient_accumulation_steps, lower max_length or total_batch_size, take optimizer 'adafactor' "
-        "or 'lion', or spread the model over more devices (sharding_axis_dims).",
-    )
-    return needs
 
 
 def cast(params: PyTree, dtype: str | None) -> PyTree:
@@ -220,22 +158,23 @@ def weights_fingerprint(params: PyTree) -> str:
 
 def on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns a stacked batch on the devices: rows and slots split over the mesh, what is per pair on each."""
-    shardings = _batch_shardings(mesh)
+    return jax.tree.unflatten(jax.tree.structure(batch), placed(list(batch), _batch_shardings(mesh)))
+
+
+def placed(arrays: Sequence[np.ndarray], shardings: Sequence[NamedSharding]) -> list[jax.Array]:
+    """Returns arrays on the devices; each process has them whole, and puts its part of them on its own devices."""
     if processes.count() == 1:
-        placed = jax.device_put(list(batch), shardings)
-    else:  # each process has the batch, and puts its rows of it on its own devices
-        placed = [
-            jax.make_array_from_callback(x.shape, place, x.__getitem__)
-            for x, place in zip(batch, shardings, strict=True)
-        ]
-    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+        return jax.device_put(list(arrays), list(shardings))
+    return [
+        jax.make_array_from_callback(x.shape, place, x.__getitem__) for x, place in zip(arrays, shardings, strict=True)
+    ]
 
 
 def form_on_mesh(batch: Batch, mesh: Mesh) -> Batch:
     """Returns shape, dtype and place of each array of `on_mesh(batch, mesh)`."""
     forms = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in batch]
-    placed = [form.update(sharding=place) for form, place in zip(forms, _batch_shardings(mesh), strict=True)]
-    return jax.tree.unflatten(jax.tree.structure(batch), placed)
+    with_place = [form.update(sharding=place) for form, place in zip(forms, _batch_shardings(mesh), strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(batch), with_place)
 
 
 def whole_on_mesh(mesh: Mesh) -> NamedSharding:
@@ -245,4 +184,9 @@ def whole_on_mesh(mesh: Mesh) -> NamedSharding:
 
 def _batch_shardings(mesh: Mesh) -> list[NamedSharding]:
     by_row = NamedSharding(mesh, PartitionSpec(None, RULES["rows"]))
-    return [whole_on_mesh(mesh) if name in PER_PAIR else by_row for name in Batch._fields]
+    by_token = NamedSharding(mesh, PartitionSpec(None, RULES["rows"], RULES["length"]))
+    places: dict[str, NamedSharding] = {
+        **dict.fromkeys(PER_PAIR, whole_on_mesh(mesh)),
+        **dict.fromkeys(PER_TOKEN, by_token),
+    }
+    return [places.get(name, by_row) for name in Batch._fields]

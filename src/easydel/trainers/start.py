@@ -42,6 +42,8 @@ def optimizer_of(
         beta1=config.adam_beta1,
         beta2=config.adam_beta2,
         epsilon=config.adam_epsilon,
+        mu_dtype=config.mu_dtype,
+        nu_dtype=config.nu_dtype,
     )
 
 

@@ -30,18 +30,33 @@ class TrainState(NamedTuple):
 def initial_state(params: PyTree, optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> TrainState:
     """Returns the state before the first update, which owns `params`: a step consumes the state it is given.
 
+    Everything is made where it lies: `device_put` would reach the devices of this process only.
+    """
+    places = shardings(form_of_state(params, optimizer, mesh))
+
+    def others() -> tuple[Array, Array, RewardMean]:
+        return jnp.zeros((), jnp.int32), jax.random.key(seed), _no_rewards()
+
+    opt_state = jax.jit(optimizer.init, out_shardings=places.opt_state)(params)
+    step, key, rewards = jax.jit(others, out_shardings=(places.step, places.key, places.rewards))()
+    return TrainState(step, params, opt_state, key, rewards)
+
+
+def form_of_state(params: PyTree, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """Returns shape, dtype and place of each array of a state of these weights, which may be forms themselves.
+
     A moment lies where its weight lies; what has no weight of its shape is on every device.
     """
     moments = jax.eval_shape(optimizer.init, params)
-    opt_state = jax.jit(optimizer.init, out_shardings=_like_params(moments, params, mesh))(params)
     whole = NamedSharding(mesh, PartitionSpec())
+    others = jax.eval_shape(lambda: (jnp.zeros((), jnp.int32), jax.random.key(0), _no_rewards()))
+    step, key, rewards = jax.tree.map(lambda x: x.update(sharding=whole), others)
+    placed = jax.tree.map(lambda x, place: x.update(sharding=place), moments, _like_params(moments, params, mesh))
+    return TrainState(step, abstract(params), placed, key, rewards)
 
-    def others() -> tuple[Array, Array, RewardMean]:
-        return jnp.zeros((), jnp.int32), jax.random.key(seed), RewardMean(jnp.zeros(()), jnp.zeros(()))
 
-    # Made where they lie: `device_put` reaches the devices of this process only.
-    step, key, rewards = jax.jit(others, out_shardings=whole)()
-    return TrainState(step, params, opt_state, key, rewards)
+def _no_rewards() -> RewardMean:
+    return RewardMean(jnp.zeros(()), jnp.zeros(()))
 
 
 def with_rewards(so_far: RewardMean, sums: Mapping[str, Array]) -> RewardMean:

@@ -1,78 +1,19 @@
-"""What is said about a run: before its first step, and when it is over."""
+"""What is said about a run when it is over."""
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from easydel.data.prepare import Counts
-from easydel.models.causal_lm import CausalLM
-from easydel.models.quantize import quantization_of
-from easydel.models.rows import weight_rows
+from easydel.display.words import duration, labelled
 from easydel.trainers.best import Goal
-from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
 from easydel.trainers.parts import Ending
 from easydel.trainers.report.run import title
-from easydel.trainers.run_folder import RunFolder
-from easydel.trainers.split import split_of, trained_share
-from easydel.weights.table import Row
 
 SHOWN = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies")
 """The metrics of the closing table."""
-
-
-def greeting(
-    config: DPOConfig,
-    model: CausalLM,
-    data: Mapping[str, Counts],
-    folder: RunFolder,
-    *,
-    streamed: bool,
-    done: int,
-    total_steps: int,
-) -> str:
-    """Returns what is about to happen: the data as it was read, the steps, where the results will be."""
-    lines = [f"{config.model_name}: {_model(config, model)}, {_losses(config)}"]
-    for name, counts in data.items():
-        first = "the first rows of a stream: " if name == "train" and streamed else ""
-        lines.append(f"{title(name)}: {first}{counts.summary()}")
-    if folder.moved is not None:
-        lines.append(f"An earlier run in {folder.path} was moved to {folder.moved}.")
-    if config.resume == "auto" and not done:
-        lines.append(
-            "There is no checkpoint to continue from, so the run starts at its beginning; save_steps makes some."
-        )
-    asked = config.max_training_steps
-    if not streamed and asked is not None and total_steps < asked:
-        epochs = f"{config.num_train_epochs} epoch" + ("s" if config.num_train_epochs > 1 else "")
-        lines.append(f"max_training_steps = {asked} is not reached: {epochs} (num_train_epochs) end before.")
-    start = f"continuing after step {done} of" if done else "training for"
-    lines.append(f"{start} {total_steps} steps of {config.total_batch_size} pairs, in {folder.path}")
-    return "\n".join(lines)
-
-
-def _model(config: DPOConfig, model: CausalLM) -> str:
-    def count(rows: Sequence[Row]) -> int:
-        return sum(math.prod(row.shape(model.sizes)) for row in rows)
-
-    packed = quantization_of(model.params)
-    words = f"{model.config.model_type} with {count(weight_rows(model.config)):,} weights"
-    words += "" if packed is None else f" in {packed}"
-    if model.lora is not None:
-        return f"{words} and adapters of {count(model.adapter_rows):,}, rank {model.lora.rank}"
-    if config.frozen_parameters is not None:
-        return f"{words}, {trained_share(split_of(config, model), model):.1%} of them trained"
-    return words
-
-
-def _losses(config: DPOConfig) -> str:
-    names = config.to_dict()["loss_type"]
-    weighted = zip([names] if isinstance(names, str) else names, config.losses, strict=False)
-    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, (_, weight) in weighted) + (
-        "" if config.rpo_alpha is None else f" + {config.rpo_alpha:g} sft"
-    )
 
 
 def facts_of(ending: Ending, goal: Goal | None, folder: Path, *, start: int, total_steps: int) -> dict[str, str]:
@@ -103,16 +44,28 @@ def facts_of(ending: Ending, goal: Goal | None, folder: Path, *, start: int, tot
     return found
 
 
-def duration(seconds: float) -> str:
-    """Returns a time as people write it.
-
-    >>> duration(3.14), duration(192), duration(7384)
-    ('3.1 s', '3 min 12 s', '2 h 03 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+def closing_values(
+    ending: Ending, data: Mapping[str, Counts], places: Mapping[str, Path | str | None], *, total_steps: int
+) -> dict[str, Any]:
+    """Returns what a program is told at the end, see docs/terminal.md."""
+    best = ending.best
+    return {
+        "steps": ending.step,
+        "total_steps": total_steps,
+        "skipped_steps": ending.skipped,
+        "pairs": ending.progress.num_pairs,
+        "tokens": ending.progress.num_tokens,
+        "seconds": ending.seconds,
+        "metrics": ending.metrics,
+        "best_step": None if best is None else best.step,
+        "best_metric": None if best is None or best.step is None else best.value,
+        "data": {name: counts._asdict() for name, counts in data.items()},
+        "places": {
+            what: place.absolute() if isinstance(place, Path) else place
+            for what, place in places.items()
+            if place is not None
+        },
+    }
 
 
 def summary(
@@ -138,8 +91,7 @@ def summary(
         rows.append(f"{name:<20}" + "".join(f"{_number(value):>{wide}}" for value in values))
     below: dict[str, Any] = {**facts, **{f"rows, {title(name)}": counts.summary() for name, counts in data.items()}}
     below |= {what: place for what, place in places.items() if place is not None}
-    label = max(12, *(len(what) + 2 for what in below))
-    return "\n".join([*rows, "", *(f"{what:<{label}}{text}" for what, text in below.items())])
+    return "\n".join([*rows, "", labelled(below)])
 
 
 def _number(value: float | None) -> str:

@@ -1,5 +1,6 @@
 """Loads the tensors of a folder into sharded arrays, and gives them back for export, by one weight table."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,22 @@ from easydel.weights.table import Row, Sizes, get, nest
 
 # Buffers that old checkpoints carry and that follow from the configuration.
 HARMLESS_SUFFIXES = (".rotary_emb.inv_freq",)
+# Ends of the names that quantised formats have beside, or in place of, a weight.
+_QUANTISED = {
+    ".qweight": "GPTQ or AWQ",
+    ".SCB": "bitsandbytes, 8 bits",
+    ".absmax": "bitsandbytes, 4 bits",
+    ".weight_scale_inv": "fp8 in blocks",
+    ".weight_scale": "compressed-tensors or fp8",
+    ".weight_packed": "compressed-tensors",
+}
+
+Advance = Callable[[int], None]
+"""Is told how many bytes more are there."""
+
+
+def unseen(count: int) -> None:
+    """An `Advance` that shows nobody how far it is."""
 
 
 def load_params(
@@ -25,6 +42,7 @@ def load_params(
     mesh: Mesh,
     dtype: np.dtype,
     duplicates: Mapping[str, str] | None = None,
+    advance: Advance = unseen,
 ) -> dict[str, Any]:
     """Returns the nested dict of arrays that the table describes, split over the mesh.
 
@@ -34,6 +52,7 @@ def load_params(
     Args:
         duplicates: names that a file may hold a second time, such as a tied LM head: {name: the name it
             repeats}.
+        advance: is told as bytes of the arrays are read, `array_bytes` of them in all.
 
     Raises:
         WeightsError: missing, unexpected or misshapen tensors, integers for weights, or a duplicate that
@@ -41,7 +60,12 @@ def load_params(
         ConfigError: an axis that does not divide over the mesh.
     """
     check_tensors(rows, stored, sizes, duplicates or {})
-    return nest({row.path: load_row(row, stored, sizes, mesh=mesh, dtype=dtype) for row in rows})
+    return nest({row.path: load_row(row, stored, sizes, mesh=mesh, dtype=dtype, advance=advance) for row in rows})
+
+
+def array_bytes(rows: Sequence[Row], sizes: Sizes, dtype: np.dtype) -> int:
+    """Returns the bytes of the arrays of a table, before they are packed and however often they lie on devices."""
+    return sum(math.prod(row.shape(sizes)) for row in rows) * dtype.itemsize
 
 
 def check_tensors(
@@ -97,13 +121,26 @@ def export_tensors(
 
 
 def load_row(
-    row: Row, stored: Mapping[str, Stored], sizes: Sizes, *, mesh: Mesh, dtype: np.dtype, layer: int | None = None
+    row: Row,
+    stored: Mapping[str, Stored],
+    sizes: Sizes,
+    *,
+    mesh: Mesh,
+    dtype: np.dtype,
+    layer: int | None = None,
+    advance: Advance = unseen,
 ) -> jax.Array:
     """Returns the array of one row, split over the mesh; with `layer`, that one of the stack alone."""
     shape, stack = row.shape(sizes), row.stack(sizes)
     names = np.array(row.names(sizes), object).reshape(stack)
     if layer is not None:
         names, shape = names[layer : layer + 1], (1, *shape[1:])
+    left = math.prod(shape) * dtype.itemsize  # to be told of; what lies on several devices is read for each
+
+    def tell(count: int) -> None:
+        nonlocal left
+        advance(min(count, left))
+        left -= min(count, left)
 
     def local_part(index: tuple[slice, ...] | None) -> np.ndarray:
         assert index is not None  # None is for arrays without axes, and weights have some
@@ -112,10 +149,13 @@ def load_row(
         out = np.empty((len(parts), *parts[0].shape), dtype)
         for place, part in enumerate(parts):
             out[place] = part
+            tell(out[place].nbytes)
         return out.reshape(*wanted.shape, *parts[0].shape)
 
     sharding = sharding_for(row.axes, shape, mesh, name=row.name)
-    return jax.make_array_from_callback(shape, sharding, local_part)
+    array = jax.make_array_from_callback(shape, sharding, local_part)
+    advance(left)
+    return array
 
 
 def _check_names(
@@ -132,9 +172,8 @@ def _check_names(
     if missing or unexpected:
         kinds = {"missing": missing, "unexpected": unexpected}
         found = "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
-        raise WeightsError(
-            f"The tensors in {where} do not fit its config.json: {found}. Is config.json that of this model?"
-        )
+        hint = _quantised(unexpected) or "Is config.json that of this model?"
+        raise WeightsError(f"The tensors in {where} do not fit its config.json: {found}. {hint}")
     for name, shape in expected.items():
         found = stored[name]
         if found.shape != shape:
@@ -146,6 +185,13 @@ def _check_names(
                 f"{found.file}: {name} has dtype {found.dtype}; weights must be floating point. "
                 "Quantised checkpoints are not supported: load the original model."
             )
+
+
+def _quantised(unexpected: Sequence[str]) -> str:
+    """Returns the quantised format that has tensors of such names, and the way out; '' where there is none."""
+    found = next((kind for end, kind in _QUANTISED.items() if any(name.endswith(end) for name in unexpected)), None)
+    way_out = "Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
+    return f"Such tensors are those of a quantised format ({found}), which is not read. {way_out}" if found else ""
 
 
 def _same_bytes(one: Stored, other: Stored) -> bool:

@@ -80,6 +80,12 @@ def read_folder(folder: Path) -> dict[str, Stored]:
             "they are opened, so they are not read. Convert them once where you trust them: "
             "transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)."
         )
+    gguf = sorted(path.name for path in folder.glob("*.gguf"))
+    if gguf:
+        raise WeightsError(
+            f"{folder} holds {', '.join(gguf)} but no {WEIGHTS_NAME}. GGUF is a format that is not read: take "
+            "the model that it was made from."
+        )
     raise WeightsError(f"{folder} holds no weights: neither {WEIGHTS_NAME} nor {INDEX_NAME}.")
 
 

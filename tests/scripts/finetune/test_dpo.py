@@ -250,12 +250,12 @@ def test_settings_of_adapters_are_flags_and_keep_the_base_in_the_dtype_of_the_co
 def test_reference_tokenizer_and_evaluation_data_of_their_own_are_loaded(loads, capsys):
     argv = ["--repo_id", "model", "--dataset_name", loads.train, "--eval_dataset_name", loads.eval]
     argv += ["--refrence_model_repo_id", "other", "--processor_repo_id", "words", "--no_compilation_cache"]
-    assert dpo.main([*argv, "--no_progress_bar"]) == 0  # with one, the trainer prints the summary itself
+    assert dpo.main(argv) == 0
     assert loads.names == ["tokenizer words", "model", "other"]
     assert FakeTrainer.made["reference_model"] == "other"
     assert [row["prompt"] for row in FakeTrainer.made["train_dataset"]] == ["a"]
     assert [row["prompt"] for row in FakeTrainer.made["eval_dataset"]] == ["b"]
-    assert "0.5000" in capsys.readouterr().out
+    assert capsys.readouterr().out == ""  # the trainer says what there is to say
 
 
 def test_a_data_error_in_training_is_reported_like_any_other(loads, monkeypatch, capsys):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
 from easydel import processes
+from easydel.display.display import make_display
 from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.datasets import (
@@ -146,19 +147,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises anyway
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["doctor"]:
+        from easydel.scripts import doctor  # no other command needs it
+
+        return doctor.main(words[1:])
+    display = make_display("tqdm")
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        # Without the place in the code, which helps a programmer and not a user.
+        warnings.showwarning = lambda message, *where: display.complain("warning", str(message))
         try:
-            run, config = parse(sys.argv[1:] if argv is None else argv)
+            run, config = parse(words)
+            display = make_display(config.progress_bar_type)
             if argv is None:  # otherwise the process is somebody else's
                 if run.huge_pages:
                     start_over()
                 signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback; a run listens for it
             train(run, config)
         except (ConfigError, DataError, WeightsError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            display.complain("error", str(error))
             return 2
         except Interrupted as asked:
+            display.event("interrupted", {"text": str(asked), "signal": asked.signal}, "")
             print(asked, file=sys.stderr)
             processes.stop()
             if argv is None:  # Python would wait for the compiler, which nobody waits for any more
@@ -173,11 +183,6 @@ def _is_not_about_torch(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("PyTorch was not found")
 
 
-def _show_warning(message: Warning | str, *where: Any) -> None:
-    """Prints a warning without the place in the code, which helps a programmer and not a user."""
-    print(f"warning: {message}", file=sys.stderr)
-
-
 def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
     """Returns what to load and how to train it; with no model and no data given, the quick start."""
     values = parse_arguments(
@@ -187,6 +192,7 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
         description="Trains a language model on preference pairs; without model and data, a quick start.",
         version=f"easydel-dpo {easydel.__version__}",
         aliases={"reference_model_repo_id": "refrence_model_repo_id"},
+        commands={"doctor": "says what a bug report should say about this machine, and what is wrong with it"},
     )
     for name in NAMES:
         if name in values and not str(values[name]).strip():
@@ -250,8 +256,6 @@ def train(run: RunConfig, config: DPOConfig) -> None:
         place = place_of(str(error), sets, run.dataset_name)
         raise DataError(f"{error}{place} Rows count from 0; {sources(run)}.") from error
     processes.stop()
-    if not config.progress_bar and processes.is_first():  # else it was printed
-        print(result.summary)
     if 2 * result.skipped_steps > result.steps:
         raise ConfigError(
             f"{result.skipped_steps} of {result.steps} steps were skipped, as their loss or gradient was not finite: "
@@ -289,6 +293,7 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
         gradient_checkpointing=run.gradient_checkpointing,
         quantization=run.quantization,
         revision=revision,
+        progress_bar_type=config.progress_bar_type,
     )
 
 

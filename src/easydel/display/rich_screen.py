@@ -1,0 +1,102 @@
+"""Bars of rich, in colour. A module of its own, as rich takes a tenth of a second to import."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
+
+from easydel.display.screens import SECONDS_UNSEEN
+from easydel.display.work import Bar, Work
+
+
+class RichScreen:
+    """Bars and text on the terminal; where stdout is none, bars on stderr and plain text on stdout.
+
+    Args:
+        shows_figures: stdout is a terminal.
+    """
+
+    def __init__(self, *, shows_figures: bool) -> None:
+        self.shows_figures = shows_figures
+        self._console = Console(stderr=not shows_figures, highlight=False)
+        self._progress: Progress | None = None  # while there is work
+        self._open = 0  # bars
+
+    def say(self, text: str) -> None:
+        """Prints text above the bars; brackets in it are no markup."""
+        if self.shows_figures:
+            self._console.print(Text(text), soft_wrap=True)
+        else:
+            print(text, flush=True)
+
+    def complain(self, text: str) -> None:
+        """Prints to stderr, which rich puts above the bars."""
+        print(text, file=sys.stderr, flush=True)
+
+    def emit(self, event: str, values: Mapping[str, Any]) -> None:
+        """People read this one."""
+
+    def bar(self, work: Work) -> Bar:
+        """Returns a bar, which shows itself when the work turns out to take a while; all are drawn together."""
+        if self._progress is None:
+            self._progress = self._started()
+        self._open += 1
+        task = self._progress.add_task(
+            work.name, total=work.total, completed=work.done, visible=_is_seen(work), amount=work.amount, note=""
+        )
+        return _RichBar(self, self._progress, task)
+
+    def close(self, progress: Progress, task: TaskID, *, stays: bool) -> None:
+        """Takes a bar away, or leaves it where it is, and stops drawing when there is no other."""
+        if not stays:
+            progress.remove_task(task)
+        self._open -= 1
+        if not self._open:
+            progress.live.transient = not progress.tasks
+            progress.stop()
+            self._progress = None
+
+    def _started(self) -> Progress:
+        progress = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}", style="bold", markup=False),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[amount]}", markup=False),
+            TimeRemainingColumn(),
+            TextColumn(
+                "{task.fields[note]}",
+                style="cyan",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
+            ),
+            console=self._console,
+            refresh_per_second=4,
+            redirect_stdout=self.shows_figures,
+        )
+        progress.start()
+        return progress
+
+
+class _RichBar:
+    def __init__(self, screen: RichScreen, progress: Progress, task: TaskID) -> None:
+        self._screen, self._progress, self._task = screen, progress, task
+
+    def show(self, work: Work) -> None:
+        self._progress.update(
+            self._task,
+            completed=work.done,
+            visible=_is_seen(work),
+            amount=work.amount,
+            note=work.note,
+        )
+
+    def close(self, work: Work, *, failed: bool) -> None:
+        self._screen.close(self._progress, self._task, stays=work.stays)
+
+
+def _is_seen(work: Work) -> bool:
+    return work.stays or work.total is None or work.seconds > SECONDS_UNSEEN

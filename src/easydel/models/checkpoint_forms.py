@@ -1,0 +1,75 @@
+"""Checkpoints that say the same as the weight table in other forms: what is read is turned into its names.
+
+Gemma 3 from 4B up is there with images only: its text is a model of its own. `transformers` 5 keeps the experts of a
+layer in one tensor, and writes them so when it is told to (`save_original_format=False`).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from easydel.models.kinds import Experts
+from easydel.weights.safetensors import Stored
+
+_TEXT_OF = {"gemma3": ("gemma3_text", "Gemma3ForCausalLM")}
+# Of the versions 4 and 5 of `transformers`.
+_NOT_TEXT = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.")
+_TEXT_PREFIX = re.compile(r"language_model\.|(?<=^model\.)language_model\.")
+_SPARSE = re.compile(
+    r"(?P<layer>model\.layers\.\d+)\.mlp\.(?P<part>gate\.weight|experts\.gate_up_proj|experts\.down_proj)"
+)
+
+
+def has_images(source: Mapping[str, Any]) -> bool:
+    """Returns whether a `config.json` is that of a model of text and images whose text we read."""
+    return source.get("model_type") in _TEXT_OF and isinstance(source.get("text_config"), Mapping)
+
+
+def text_config(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the `config.json` of the text of a model of text and images; any other as it is."""
+    if not has_images(source):
+        return dict(source)
+    model_type, architecture = _TEXT_OF[source["model_type"]]
+    outer = {
+        name: source[name] for name in ("dtype", "torch_dtype", "eos_token_id", "quantization_config") if name in source
+    }
+    return {**source["text_config"], **outer, "model_type": model_type, "architectures": [architecture]}
+
+
+def text_tensors(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """Returns the tensors of the text of a model of text and images, by the names of a model of text alone."""
+    return {_TEXT_PREFIX.sub("", name, count=1): tensor for name, tensor in stored.items() if not _NOT_TEXT.match(name)}
+
+
+def unstacked(stored: Mapping[str, Stored], experts: Experts) -> dict[str, Stored]:
+    """Returns the tensors with a tensor for each matrix of each expert, where a layer keeps them in one.
+
+    The parts are views: nothing is read.
+    """
+    if not any(name.endswith(".mlp.experts.gate_up_proj") for name in stored):
+        return dict(stored)
+    gate, up, down = experts.projections
+    found: dict[str, Stored] = {}
+    for name, tensor in stored.items():
+        match = _SPARSE.fullmatch(name)
+        if match is None:
+            found[name] = tensor
+        elif match["part"] == "gate.weight":
+            found[f"{match['layer']}.{experts.module}.gate.weight"] = tensor
+        else:
+            names = (down,) if match["part"] == "experts.down_proj" else (gate, up)
+            at = f"{match['layer']}.{experts.module}.experts"
+            found |= {f"{at}.{number}.{each}.weight": part for number, each, part in _parts(tensor, names)}
+    return found
+
+
+def _parts(tensor: Stored, names: tuple[str, ...]) -> list[tuple[int, str, Stored]]:
+    """Returns (expert, name, matrix) of a tensor [experts, matrices side by side, inputs]."""
+    experts, *matrix = tensor.shape
+    shape = (matrix[0] // len(names), *matrix[1:])
+    each = len(tensor.data) // max(experts * len(names), 1)
+    parts = []
+    for place in range(experts * len(names)):
+        data = tensor.data[place * each : (place + 1) * each]
+        parts.append((place // len(names), names[place % len(names)], tensor._replace(shape=shape, data=data)))
+    return parts

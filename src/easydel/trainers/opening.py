@@ -1,0 +1,129 @@
+"""What is said about a run before its first step: as values for a program, and as a table for people."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from easydel.data.prepare import Counts
+from easydel.display.words import labelled
+from easydel.memory import in_one_line
+from easydel.models.causal_lm import CausalLM
+from easydel.models.quantize import quantization_of
+from easydel.models.rows import weight_rows
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.report.run import title
+from easydel.trainers.run_folder import RunFolder
+from easydel.trainers.split import Split
+from easydel.weights.table import Row
+
+# What trackers are told besides the settings.
+TRACKED_FACTS = ("model", "model_type", "parameters", "trained_parameters", "devices", "platform", "mesh", "data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What there is to know about a run that is about to start."""
+
+    config: DPOConfig
+    model: CausalLM
+    split: Split  # which of its weights are trained
+    data: Mapping[str, Counts]
+    folder: RunFolder
+    streamed: bool  # the training rows come from a stream
+    done: int  # steps that lie behind
+    total_steps: int
+    needed_memory: Mapping[str, int]  # bytes by purpose, beside the model as it was loaded
+    available_memory: int | None  # bytes; None where nobody can tell
+
+    def values(self) -> dict[str, Any]:
+        """Returns what a program is told, see docs/terminal.md."""
+        mesh = self.model.decoder.mesh
+        return {
+            "run": self.config.model_name,
+            "folder": self.folder.path.absolute(),
+            "model": self.model.origin.name,
+            "model_type": self.model.config.model_type,
+            "parameters": self._parameters,
+            "trained_parameters": self._trained,
+            "loss": _losses(self.config),
+            "devices": mesh.size,
+            "platform": mesh.devices.flat[0].platform,
+            "mesh": dict(mesh.shape),
+            "memory_needed": dict(self.needed_memory),
+            "memory_available": self.available_memory,
+            "data": {name: counts._asdict() for name, counts in self.data.items()},
+            "pairs_per_step": self.config.total_batch_size,
+            "step": self.done,
+            "total_steps": self.total_steps,
+        }
+
+    def text(self) -> str:
+        """Returns what people are told: what is trained on what, how far, and where the results will be."""
+        facts = {"run": f"{self.config.model_name}, in {self.folder.path}", "model": self._model()}
+        facts |= {"trained": self._trained_words(), "loss": _losses(self.config), "devices": self._devices()}
+        if self.needed_memory:
+            facts["memory"] = in_one_line(self.needed_memory, self.available_memory)
+        for name, counts in self.data.items():
+            first = "the first rows of a stream: " if name == "train" and self.streamed else ""
+            facts[f"rows, {title(name)}"] = first + counts.summary()
+        behind = f", of which {self.done} lie behind" if self.done else ""
+        facts["steps"] = f"{self.total_steps} of {self.config.total_batch_size} pairs{behind}"
+        return "\n".join([labelled(facts), *self._notes()])
+
+    @property
+    def _parameters(self) -> int:
+        return self._size_of(weight_rows(self.model.config)) + self._size_of(self.model.adapter_rows)
+
+    @property
+    def _trained(self) -> int:
+        forms = jax.eval_shape(lambda: self.split.trained_part(self.model.params))  # it copies what is frozen in part
+        return sum(form.size for form in jax.tree.leaves(forms))
+
+    def _size_of(self, rows: Sequence[Row]) -> int:
+        return sum(math.prod(row.shape(self.model.sizes)) for row in rows)
+
+    def _model(self) -> str:
+        packed, decoder = quantization_of(self.model.params), self.model.decoder
+        kept = packed or jax.tree.leaves(self.model.params)[0].dtype.name
+        computed = jnp.dtype(decoder.dtype).name
+        words = f"{self.model.config.model_type}, {self._size_of(weight_rows(self.model.config)):,} weights in {kept}"
+        return words + ("" if kept == computed else f", computed in {computed}")
+
+    def _trained_words(self) -> str:
+        if self.model.lora is not None:
+            return f"adapters of rank {self.model.lora.rank}, {self._trained:,} weights"
+        share = self._trained / self._parameters
+        return "all weights" if share == 1 else f"{self._trained:,} weights, {share:.1%} of them"
+
+    def _devices(self) -> str:
+        mesh = self.model.decoder.mesh
+        split = ", ".join(f"{axis} {length}" for axis, length in mesh.shape.items() if length > 1)
+        kind = mesh.devices.flat[0].device_kind
+        return f"{mesh.size} {kind}" + (f", split by {split}" if split else "")
+
+    def _notes(self) -> list[str]:
+        """What is not as it may have been meant."""
+        config, notes = self.config, []
+        if self.folder.moved is not None:
+            notes.append(f"An earlier run in {self.folder.path} was moved to {self.folder.moved}.")
+        if config.resume == "auto" and not self.done:
+            notes.append(
+                "There is no checkpoint to continue from, so the run starts at its beginning; save_steps makes some."
+            )
+        asked = config.max_training_steps
+        if not self.streamed and asked is not None and self.total_steps < asked:
+            epochs = f"{config.num_train_epochs} epoch" + ("s" if config.num_train_epochs > 1 else "")
+            notes.append(f"max_training_steps = {asked} is not reached: {epochs} (num_train_epochs) end before.")
+        return notes
+
+
+def _losses(config: DPOConfig) -> str:
+    names = config.to_dict()["loss_type"]
+    weighted = zip([names] if isinstance(names, str) else names, config.losses, strict=False)
+    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, (_, weight) in weighted) + (
+        "" if config.rpo_alpha is None else f" + {config.rpo_alpha:g} sft"
+    )

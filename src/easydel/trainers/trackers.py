@@ -1,0 +1,132 @@
+"""Trackers beside the run folder, each in a thread of its own: they neither slow a run nor end it.
+
+What fails in one is a warning, once, and the run goes on without it: `metrics.jsonl` has everything.
+"""
+
+import contextlib
+import importlib.util
+import io
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from easydel.display.display import SILENT, Display
+from easydel.trainers.tracker_kinds import MODULES, START, About, Tracker
+
+SECONDS_TO_START, SECONDS_TO_FINISH = 10.0, 60.0  # of waiting; a tracker that needs longer goes on behind the run
+# A setting whose name has one of these in it is not told to anybody.
+_SECRET = ("token", "secret", "password", "api_key", "credential")
+
+
+class Trackers:
+    """The trackers of a run that could be started; none does nothing.
+
+    Args:
+        names: of `tracker_kinds.START`.
+        about: the run. Settings that may be secret are left out.
+        display: says where to look.
+    """
+
+    def __init__(self, names: Sequence[str], about: About, *, display: Display = SILENT) -> None:
+        self._display = display
+        about = about._replace(settings=without_secrets(about.settings))
+        # Some print how to look at them as they start, which would break a bar or a line of JSON.
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._lines = [_Line(name, about) for name in names if _is_installed(name)]
+            wait([line.started for line in self._lines], timeout=SECONDS_TO_START)
+        for line in self._lines:
+            line.check()
+            if line.where:
+                display.say(line.where)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Hands on the metrics of a step, those that are finite."""
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        for line in self._lines:
+            line.do(lambda tracker: tracker.log(step, finite))
+
+    def samples(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
+        """Hands on the answers to the sample prompts."""
+        for line in self._lines:
+            line.do(lambda tracker: tracker.samples(step, samples))
+
+    def finish(self, *, failed: bool) -> None:
+        """Ends the run at every tracker, and waits for those that have something to send."""
+        last = [line.do(lambda tracker: tracker.finish(failed=failed)) for line in self._lines]
+        with self._display.work("trackers", unit=""), contextlib.redirect_stdout(io.StringIO()):
+            late = wait([future for future in last if future is not None], timeout=SECONDS_TO_FINISH).not_done
+        for line, future in zip(self._lines, last, strict=True):
+            line.close(late=future in late)
+
+
+class _Line:
+    """One tracker and the thread that it lives in."""
+
+    def __init__(self, name: str, about: About) -> None:
+        self._name = name
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"tracker-{name}")
+        self.started: Future[Tracker] = self._pool.submit(START[name], about)
+        self._jobs: deque[Future[Any]] = deque([self.started])
+        self._failed = False
+
+    @property
+    def where(self) -> str:
+        """Where to look; "" while that is not known."""
+        return self.started.result().where if self.started.done() and not self._failed else ""
+
+    def do(self, job: Callable[[Tracker], None]) -> Future[None] | None:
+        """Gives the thread a job, unless one has failed before."""
+        self.check()
+        if self._failed:
+            return None
+        future = self._pool.submit(lambda: job(self.started.result()))
+        self._jobs.append(future)
+        return future
+
+    def check(self) -> None:
+        """Looks at the jobs that are done; the first that failed is the last."""
+        while self._jobs and self._jobs[0].done():
+            job = self._jobs.popleft()
+            error = None if job.cancelled() else job.exception()
+            if error is not None and not self._failed:
+                self._failed = True
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                reason = " ".join(str(error).split())
+                warnings.warn(
+                    f"{self._name} failed, and the run goes on without it; metrics.jsonl has everything: "
+                    f"{type(error).__name__}: {reason:.300}",
+                    stacklevel=2,
+                )
+
+    def close(self, *, late: bool) -> None:
+        """Looks at the last jobs and lets the thread end."""
+        self.check()
+        self._pool.shutdown(wait=False)
+        if late:
+            warnings.warn(
+                f"{self._name} has not finished after {SECONDS_TO_FINISH:.0f} s; it goes on until the process ends.",
+                stacklevel=2,
+            )
+
+
+def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings but those that have a secret for a value, by their names.
+
+    >>> without_secrets({"beta": 0.1, "hub_token": "hf_..."})
+    {'beta': 0.1}
+    """
+    return {name: value for name, value in settings.items() if not any(word in name.lower() for word in _SECRET)}
+
+
+def _is_installed(name: str) -> bool:
+    if importlib.util.find_spec(MODULES[name]) is not None:
+        return True
+    warnings.warn(
+        f"{name} was asked for (report_to, use_wandb), but {MODULES[name]} is not installed: this run is logged "
+        f"without it, in metrics.jsonl. Install it with `pip install 'easydel-dpo[{name}]'`.",
+        stacklevel=3,
+    )
+    return False

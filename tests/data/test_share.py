@@ -1,0 +1,80 @@
+"""Rows that several processes tokenise together: each its share, and all get the same pairs."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from easydel.data import read
+from easydel.data.prepare import Prepared, make_recipe, prepare_with
+from easydel.data.share import Arrays, Share
+from easydel.errors import DataError
+from oracles.tokenizers import tiny_tokenizer
+
+ROWS = [{"prompt": "ab " * (1 + at % 3), "chosen": f"yes {at}", "rejected": "no", "weight": at / 8} for at in range(20)]
+
+
+class Room:
+    """Where the threads that stand for processes exchange what they have."""
+
+    def __init__(self, count: int) -> None:
+        self._barrier = threading.Barrier(count)
+        self._given: list[Arrays] = [{}] * count
+
+    def share(self, number: int) -> Share:
+        def exchange(arrays: Arrays) -> Sequence[Arrays]:
+            self._given[number] = arrays
+            self._barrier.wait(10)
+            return list(self._given)
+
+        return Share(number, len(self._given), exchange)
+
+
+def together(count: int, work: Callable[[Share], object]) -> list[object]:
+    """What each of `count` processes returns, or raises."""
+    room, results = Room(count), [None] * count
+
+    def run(number: int) -> None:
+        try:
+            results[number] = work(room.share(number))
+        except DataError as error:
+            results[number] = str(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "ROWS_AT_ONCE", 3)
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_the_shares_of_several_processes_are_the_pairs_of_one(count, monkeypatch):
+    expected = prepare_with(make_recipe(tiny_tokenizer(), max_length=20), ROWS)
+    rows_read: list[int] = []
+    real = read.read_tokens
+
+    def counted(rows, first, tokenizer):
+        rows_read.extend(range(first, first + len(rows)))
+        return real(rows, first, tokenizer)
+
+    monkeypatch.setattr(read, "read_tokens", counted)
+
+    def work(share: Share) -> Prepared:
+        return prepare_with(make_recipe(tiny_tokenizer(), max_length=20), ROWS, share=share)
+
+    assert together(count, work) == [expected] * count
+    assert sorted(rows_read) == list(range(len(ROWS)))  # each row once, by one of them
+
+
+def test_what_is_wrong_with_the_rows_of_one_process_ends_all_of_them():
+    rows = [*ROWS[:7], {"prompt": 3, "chosen": "a", "rejected": "b"}, *ROWS]
+    recipe = make_recipe(tiny_tokenizer())
+    found = together(3, lambda share: prepare_with(recipe, rows, share=share))
+    assert len(set(found)) == 1
+    assert str(found[0]).startswith("row 7: 'prompt'")

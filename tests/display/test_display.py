@@ -1,0 +1,146 @@
+"""What a run says, as a terminal, a pipe and a program see it, each in a process of its own."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from easydel.display import screens
+from easydel.display.display import SILENT, make_display
+from easydel.errors import ConfigError
+
+SAYS = """
+import sys, time
+from easydel.display.display import make_display
+display = make_display(sys.argv[1])
+display.event("start", {"run": "mine"}, "the run [mine] is 100% ready")
+with display.work("mine", unit="steps", total=2, stays=True) as work:
+    for step in (1, 2):
+        work.advance()
+        display.figures("log", {"step": step}, f"step {step}", work=work, beside=f"loss 0.{step}")
+        with display.work("evaluate", unit="batches", total=4) as evaluated:
+            for _ in range(4):
+                time.sleep(0.15)
+                evaluated.advance()
+        display.say("looked at")
+    display.complain("warning", "it is late")
+"""
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def on_a_terminal(kind: str, *, size: tuple[int, int] = (30, 80), **environment: str) -> str:
+    """Returns what a terminal of that many lines and columns is sent."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    command = [sys.executable, "-c", SAYS, kind]
+    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": "", **environment}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=variables):
+        os.close(theirs)
+        sent = b""
+        try:
+            while part := os.read(ours, 65536):
+                sent += part
+        except OSError:  # Linux says so that the other end is gone
+            pass
+    os.close(ours)
+    return sent.decode()
+
+
+def in_a_pipe(kind: str) -> tuple[str, str]:
+    """Returns what stdout and stderr get where neither is a terminal."""
+    done = subprocess.run([sys.executable, "-c", SAYS, kind], check=True, capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["tqdm", "rich"])
+def test_a_terminal_shows_bars_with_their_figures_and_text_between_them(kind):
+    shown = on_a_terminal(kind)
+    assert CONTROL.search(shown)
+    plain = CONTROL.sub("\n", shown)
+    lines = [line.rstrip() for line in plain.splitlines() if line.strip()]
+    assert lines[0] == "the run [mine] is 100% ready"
+    assert lines.count("looked at") == 2
+    assert "warning: it is late" in lines
+    assert any("evaluate" in line for line in lines)
+    assert "step 1" not in plain  # its figures stand beside the bar
+    assert "loss 0.1" in plain
+    assert "mine" in lines[-1] or "loss 0.2" in lines[-1]  # it stays
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_terminal_that_does_not_know_its_size_shows_bars_too():
+    assert "loss 0.2" in on_a_terminal("tqdm", size=(0, 0))
+
+
+@pytest.mark.parametrize("kind", ["tqdm", "rich"])
+def test_a_terminal_that_cannot_draw_gets_lines(kind):
+    shown = on_a_terminal(kind, TERM="dumb")
+    assert not CONTROL.search(shown.replace("\r\n", "\n"))
+    assert "step 1" in shown
+
+
+@pytest.mark.parametrize("kind", ["tqdm", "rich"])
+def test_a_pipe_gets_lines_without_a_control_character(kind):
+    expected = "the run [mine] is 100% ready\nstep 1\nlooked at\nstep 2\nlooked at\n"
+    assert in_a_pipe(kind) == (expected, "warning: it is late\n")
+
+
+def test_a_program_gets_one_object_a_line_and_nothing_else():
+    out, err = in_a_pipe("json")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events if event["event"] != "work"] == [
+        *("start", "log", "message", "log", "message", "warning")
+    ]
+    assert {tuple(event)[:2] for event in events} == {("event", "time")}
+    states = [(event["work"], event["state"]) for event in events if event["event"] == "work"]
+    assert states[0] == ("mine", "begun")
+    assert states[-1] == ("mine", "done")
+    assert states.count(("evaluate", "begun")) == states.count(("evaluate", "done")) == 2
+    last = events[-1]
+    assert (last["done"], last["total"], last["unit"], last["seconds_left"]) == (2, 2, "steps", 0.0)
+    assert err == "warning: it is late\n"
+
+
+def test_a_quiet_run_shows_warnings_only():
+    assert in_a_pipe("none") == ("", "warning: it is late\n")
+
+
+def test_work_that_takes_long_says_so_in_a_log_file_every_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(screens, "SECONDS_BETWEEN_LINES", 0.0)
+    with make_display("tqdm").work("tokenise", unit="rows", total=4) as work:
+        work.advance(1)
+        work.advance(3)
+    lines = re.sub(r"[0-9.]+ s", "T", capsys.readouterr().out).splitlines()
+    assert lines == [*("tokenise: 1 of 4 rows, T left", "tokenise: 4 of 4 rows, T left", "tokenise: 4 of 4 rows in T")]
+
+
+def test_work_that_was_given_up_does_not_say_that_it_is_done(monkeypatch, capsys):
+    monkeypatch.setattr(screens, "SECONDS_BETWEEN_LINES", 0.0)
+    with pytest.raises(KeyError), make_display("json").work("load", unit="B", total=4):
+        raise KeyError
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["state"] == "failed"
+
+
+def test_what_is_no_number_is_null_for_a_program():
+    values = {"a": float("nan"), "b": [float("inf"), 1], "c": {"d": 0.5}}
+    assert screens.plain(values) == {"a": None, "b": [None, 1], "c": {"d": 0.5}}
+
+
+def test_a_kind_that_there_is_not_is_an_error_with_the_nearest_one():
+    with pytest.raises(ConfigError, match=r"progress_bar_type = 'tdqm' is not one of .*\. Did you mean 'tqdm'\?"):
+        make_display("tdqm")
+
+
+def test_a_display_for_nobody_says_nothing(capsys):
+    SILENT.event("start", {}, "text")
+    with SILENT.work("load", unit="B") as work:
+        work.advance(3)
+        work.tick()
+    assert capsys.readouterr() == ("", "")

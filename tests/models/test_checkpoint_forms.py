@@ -1,0 +1,80 @@
+"""Checkpoints in other forms: the text of Gemma 3 with images, and experts that a file keeps in one tensor."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from easydel.errors import WeightsError
+from easydel.models.auto import AutoEasyDeLModelForCausalLM
+from easydel.weights.safetensors import read_folder
+from oracles.cases import CASES, TOKENS
+from oracles.folders import expected, tensors_of, write_model, write_tensors
+
+WITH_IMAGES = {"model_type": "gemma3", "text_config": CASES["gemma3"], "vision_config": {}, "eos_token_id": [7, 8]}
+# Where versions 4 and 5 of transformers keep the text and the images.
+PREFIXES = {"4": ("language_model.model.", "vision_tower."), "5": ("model.language_model.", "model.vision_tower.")}
+
+
+def load(folder):
+    return AutoEasyDeLModelForCausalLM.from_pretrained(folder, dtype="float32", sharding_axis_dims=(1, 1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("version", PREFIXES)
+def test_the_text_of_a_model_with_images_is_a_model_of_its_own(version, tmp_path):
+    text, images = PREFIXES[version]
+    tensors = {name.replace("model.", text, 1): array for name, array in tensors_of(CASES["gemma3"]).items()}
+    tensors[f"{images}encoder.layers.0.mlp.fc1.weight"] = np.zeros((2, 2), np.float32)
+    (tmp_path / "config.json").write_text(json.dumps(WITH_IMAGES), encoding="utf-8")
+    write_tensors(tmp_path, tensors)
+    with pytest.warns(UserWarning, match="text and images: its text is loaded, and saving writes .* 'gemma3_text'"):
+        model = load(tmp_path)
+    np.testing.assert_allclose(model(TOKENS).logits[0], expected("gemma3").logits, atol=1e-4)
+    assert model.config.eos_token_id == (7, 8)
+    model.save_pretrained(tmp_path / "out")
+    assert set(read_folder(tmp_path / "out")) == set(tensors_of(CASES["gemma3"]))
+    assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == ["Gemma3ForCausalLM"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load(tmp_path / "out")(TOKENS).logits, model(TOKENS).logits)
+
+
+def stacked(name):
+    """The tensors of a case as transformers 5 keeps them: gate and up of all experts in one, down in another."""
+    tensors = tensors_of(CASES[name])
+    module, projections = ("block_sparse_moe", ("w1", "w3", "w2")) if name == "mixtral" else ("mlp", None)
+    gate, up, down = projections or ("gate_proj", "up_proj", "down_proj")
+    found = {name: array for name, array in tensors.items() if f"{module}." not in name or "expert" not in name}
+    for layer in range(CASES[name]["num_hidden_layers"]):
+        at = f"model.layers.{layer}.{module}"
+        if f"{at}.gate.weight" in found:
+            found[f"model.layers.{layer}.mlp.gate.weight"] = found.pop(f"{at}.gate.weight")
+            number = sum(each.startswith(f"{at}.experts.") for each in tensors) // 3
+            experts = [[tensors[f"{at}.experts.{i}.{part}.weight"] for part in (gate, up, down)] for i in range(number)]
+            both = np.stack([np.concatenate(parts[:2]) for parts in experts])
+            found[f"model.layers.{layer}.mlp.experts.gate_up_proj"] = both
+            found[f"model.layers.{layer}.mlp.experts.down_proj"] = np.stack([parts[2] for parts in experts])
+    return found
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3-moe-mixed"])
+def test_experts_in_one_tensor_are_those_of_many(name, tmp_path):
+    folder = write_model(tmp_path, CASES[name])
+    write_tensors(folder, stacked(name))
+    model = load(folder)
+    model.save_pretrained(folder / "out")
+    for each, array in tensors_of(CASES[name]).items():
+        np.testing.assert_array_equal(read_folder(folder / "out")[each].array(), array)
+
+
+def test_experts_in_one_tensor_of_another_shape_are_refused(tmp_path):
+    folder = write_model(tmp_path, CASES["mixtral"])
+    tensors = stacked("mixtral")
+    at = "model.layers.1.mlp.experts.gate_up_proj"
+    write_tensors(folder, tensors | {at: tensors[at][:, :, 1:]})
+    with pytest.raises(WeightsError, match=r"layers\.1\.block_sparse_moe\.experts\.0\.w1\.weight has shape \[40, 31\]"):
+        load(folder)
+    write_tensors(folder, tensors | {at: tensors[at][:3]})
+    with pytest.raises(WeightsError, match=r"4 missing \(model\.layers\.1\.block_sparse_moe\.experts\.3\.w1"):
+        load(folder)

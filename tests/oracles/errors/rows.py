@@ -1,0 +1,203 @@
+"""Errors in data: rows, their files, and where they are looked for."""
+
+import gzip
+import warnings
+from typing import Any
+
+from easydel.data.cache import open_cache
+from easydel.data.format import to_preference
+from easydel.data.loader import START, Position
+from easydel.data.mix import mix
+from easydel.data.pair import Limits
+from easydel.data.prepare import prepare
+from easydel.data.source import load_rows, stream_rows
+from easydel.scripts.finetune import dpo
+from easydel.scripts.loading import load_tokenizer
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.datasets import named_sets
+from oracles.errors import Case, Cases, Place
+from oracles.runs import tiny_model
+from oracles.tokenizers import tiny_tokenizer
+
+GOOD = {"prompt": "sky", "chosen": "blue", "rejected": "red"}
+IDS = {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}
+ASKED = [{"role": "user", "content": "sky"}]
+BLUE, RED = {"role": "assistant", "content": "blue"}, {"role": "assistant", "content": "red"}
+CHAT = {"prompt": ASKED, "chosen": [BLUE], "rejected": [RED]}
+PLAIN = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def row(template: str | None = None, **values: Any) -> Case:
+    def read(place: Place) -> object:
+        kept = {name: value for name, value in values.items() if value is not ...}
+        return prepare([kept], tiny_tokenizer(chat_template=template))
+
+    return read
+
+
+def rows(given: Any, tokenizer: Any = None, **settings: Any) -> Case:
+    return lambda place: prepare(given, tokenizer, **settings)
+
+
+def content(name: str, text: str | bytes) -> Case:
+    return lambda place: load_rows(str(place.file(name, text)))
+
+
+def split(words: str | None, *names: str) -> Case:
+    def read(place: Place) -> object:
+        for name in names:
+            place.file(f"pairs/{name}", '{"prompt": "a"}\n')
+        return load_rows(str(place.folder / "pairs"), words)
+
+    return read
+
+
+def train(given: Any, **settings: Any) -> Case:
+    """A trainer is made for these rows."""
+    from easydel.trainers.dpo import DPOTrainer
+
+    return lambda place: DPOTrainer(DPOConfig(**settings), tiny_model(), train_dataset=given)
+
+
+def talk(**message: Any) -> Case:
+    return row(PLAIN, conversations=[message], chosen="blue", rejected="red")
+
+
+class NoEnd:
+    """A tokenizer without a token to end an answer with."""
+
+    eos_token_id = eos_token = None
+    chat_template = None
+
+    def __len__(self) -> int:
+        return 3
+
+
+class Unsendable(NoEnd):
+    """A tokenizer that cannot be sent to another process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("it holds an open file")
+
+
+def trained_on(place: Place) -> object:
+    """The command line, with a row that has no answer."""
+    files = ["--repo_id", str(place.model), "--dataset_name", str(place.file("pairs.jsonl", '{"prompt": "sky"}'))]
+    settings = ["--sharding_axis", "1,1,1,1,1", "--no_compilation_cache", "--save_directory", str(place.folder)]
+    return dpo.train(*dpo.parse([*files, *settings]))
+
+
+CASES: Cases = {
+    "A column is missing": [
+        row(prompt="a", chosen="b"),
+        row(prompt="a", chosn="b", rejected="c"),
+        row(chosen="blue", rejected="red"),
+        rows([{"prompt_ids": [1], "chosen_ids": [2]}]),
+        row(PLAIN, chosen=[*ASKED, BLUE], rejected=[{"role": "user", "content": "sea"}, RED]),
+    ],
+    "Which row, of which file": [trained_on],
+    "A value that is no answer": [
+        row(**{**GOOD, "prompt": ""}),
+        row(**{**GOOD, "rejected": None}),
+        row(**{**GOOD, "chosen": 3}),
+        row(PLAIN, **{**GOOD, "chosen": [BLUE]}),
+        row(messages="sky", chosen="blue", rejected="red"),
+        row(**GOOD, weight=-1),
+        rows([{**IDS, "margin": "big"}]),
+        rows([{**IDS, "prompt_ids": "1 2"}]),
+        rows([{**IDS, "prompt_ids": []}]),
+        rows([{**IDS, "chosen_ids": [-1]}], vocab_size=48),
+        rows([{**IDS, "chosen_ids": [48]}], vocab_size=48),
+        rows(["sky"]),
+    ],
+    "A conversation": [
+        row(PLAIN, **{**CHAT, "prompt": ["sky"]}),
+        row(PLAIN, **{**CHAT, "prompt": [{"role": "user", "content": 3}]}),
+        talk(**{"from": "bing", "value": "sky"}),
+        talk(**{"from": "human", "value": 3}),
+        talk(**{"from": "function_call", "value": "{"}),
+        talk(**{"from": "function_call", "value": "{}"}),
+        row(PLAIN, conversations=[{"from": "human", "value": "a"}], system=3, chosen="b", rejected="c"),
+        row(PLAIN, **CHAT, tools="["),
+        row(PLAIN, **CHAT, tools="3"),
+        row(PLAIN, **CHAT, chat_template_kwargs=3),
+        row(PLAIN, **CHAT, chat_template_kwargs={"tokenize": True}),
+        row("{{ raise_exception('roles must alternate') }}", **CHAT),
+        row(**CHAT),
+        lambda place: to_preference(CHAT, 0),
+    ],
+    "What was given in place of rows": [
+        rows("pairs.jsonl"),
+        rows(3),
+        rows({"train": []}),
+        rows([GOOD]),
+        rows([]),
+        lambda place: mix([], None),
+        lambda place: mix([[GOOD], []], None),
+        lambda place: mix([[GOOD]], [1.0, 2.0]),
+        lambda place: mix([[GOOD]], [0.0]),
+        lambda place: mix([[GOOD]], [1.0], stop="never"),  # type: ignore[arg-type]
+        lambda place: named_sets({}, "eval_dataset"),
+        lambda place: named_sets({"my set": []}, "eval_dataset"),
+    ],
+    "No row is left": [
+        rows([{**IDS, "prompt_ids": [1] * 9}], max_length=5),
+        lambda place: Limits(max_length=1).check(),
+        lambda place: Limits(truncation_mode="keep_middle").check(),
+    ],
+    "A file that cannot be read": [
+        content("pairs.txt", "sky"),
+        content("pairs.jsonl", b"\xff"),
+        content("pairs.jsonl.gz", gzip.compress(b"{}")[:-6]),
+        content("pairs.jsonl", '{"prompt": "a",'),
+        content("pairs.jsonl", '"sky"'),
+        content("pairs.json", "[3]"),
+        content("pairs.json", "[{]"),
+        content("pairs.csv", "prompt,chosen,rejected\nsky,blue"),
+        content("pairs.csv", 'prompt,chosen\n"sky,blue'),
+        content("pairs.jsonl", ""),
+        content("pairs.parquet", "PAR"),
+    ],
+    "No such dataset or split": [
+        lambda place: load_rows("./nowhere.jsonl"),
+        lambda place: load_rows(str(place.file("notes/a.md").parent)),
+        lambda place: load_rows(str(place.file("saved/dataset_info.json").parent)),
+        lambda place: load_rows("owner/nowhere", None),
+        lambda place: load_rows("owner/nowhere", "train"),
+        split("tset", "train.jsonl", "test.jsonl"),
+        split(None, "train.jsonl", "test.jsonl"),
+        split("train[:x]", "train.jsonl"),
+        split("train[:900%]", "train.jsonl"),
+        lambda place: stream_rows(str(place.file("a.jsonl")), "train[:90%]"),
+    ],
+    "Streams": [
+        train(iter([IDS])),
+        train(iter([IDS]), max_training_steps=2, num_train_epochs=2),
+        train(iter([IDS]), max_training_steps=2, shuffle_buffer_size=4, shuffle_train_dataset=False),
+        train([IDS], shuffle_buffer_size=4),
+        train(iter([IDS]), max_training_steps=2, precompute_ref_log_probs=True),
+        lambda place: list(_used(place).batches(START, epochs=None)),
+        lambda place: list(_used(place, again=False).batches(Position(0, 5), epochs=None)),
+    ],
+    "Tokenizers": [
+        lambda place: load_tokenizer(str(place.file("empty/a.txt").parent), None),
+        lambda place: load_tokenizer(str(place.file("broken/tokenizer.json", "{}").parent), None),
+        rows([GOOD], NoEnd()),
+        rows([GOOD], Unsendable(), dataset_num_proc=2),
+    ],
+    "Folders of the cache": [
+        lambda place: open_cache(str(place.file("taken")), "tokens"),
+    ],
+}
+
+
+def _used(place: Place, *, again: bool = True) -> Any:
+    """The loader of a stream that can be read once, read already where `again` is said."""
+    from easydel.trainers.datasets import training_set
+
+    config = DPOConfig(max_training_steps=9, total_batch_size=1, shuffle_train_dataset=False, cache_directory=None)
+    loader = training_set(config, iter([IDS] * 3), None, tiny_model()).loader
+    if again:
+        with warnings.catch_warnings(action="ignore"):  # it ends before max_training_steps
+            list(loader.batches(START, epochs=None))
+    return loader

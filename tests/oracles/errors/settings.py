@@ -1,0 +1,122 @@
+"""Errors in settings: options of DPOConfig, flags, files of options."""
+
+from typing import Any
+
+from easydel.data.loader import Position, make_loader
+from easydel.scripts.finetune import dpo
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.objective import make_objective
+from oracles.errors import Case, Cases, Place
+from oracles.tiny import tiny_pairs
+
+
+def config(**values: Any) -> Case:
+    return lambda place: DPOConfig(**values)
+
+
+def flags(words: str) -> Case:
+    return lambda place: dpo.parse(words.split())
+
+
+def file(text: str) -> Case:
+    def read(place: Place) -> object:
+        return dpo.parse(["--config", str(place.file("run.yaml", text))])
+
+    return read
+
+
+def yaml(text: str) -> Case:
+    return lambda place: DPOConfig.from_yaml(place.file("settings.yaml", text))
+
+
+def objective(loss: Any, **values: Any) -> Case:
+    return lambda place: make_objective(DPOConfig(loss_type=loss, **values))
+
+
+def sums(policy: Any, reference: Any, lengths: Any) -> Any:
+    return (policy - reference).sum()
+
+
+def plain(policy: Any, reference: Any, lengths: Any) -> Any:
+    return (policy - reference)[:, 0]
+
+
+def sharp(policy: Any, reference: Any, lengths: Any, *, sharpness: float) -> Any:
+    return sharpness * (policy - reference)[:, 0]
+
+
+CASES: Cases = {
+    "A name that there is not": [
+        config(bta=0.1),
+        flags("--max_lenght 5"),
+        file("beeta: 0.1"),
+        flags("quick"),
+        flags("--beta"),
+    ],
+    "A value that is none": [
+        config(beta="big"),
+        config(beta=None),
+        config(loss_type=[]),
+        config(loss_type="sigmiod"),
+        config(beta=0),
+        config(loss_type="my.losses:wpo"),
+        flags("--sharding_axis 1,2"),
+        flags("--dataset_name --repo_id x"),
+        config(frozen_parameters="("),
+        config(model_name="../mine"),
+    ],
+    "An empty value": [
+        lambda place: dpo.parse(["--repo_id", "", "--dataset_name", "x"]),
+        flags("--repo_id m --dataset_name a,,b"),
+    ],
+    "A file of settings": [
+        lambda place: dpo.parse(["--config", "nowhere.yaml"]),
+        file("beta: ["),
+        file("- beta"),
+        yaml("beta: 0"),
+    ],
+    "Settings that contradict each other": [
+        config(sync_ref_model=True, reference_free=True),
+        config(reference_free=True, loss_type="simpo"),
+        config(sync_ref_model=True, loss_type="simpo"),
+        config(precompute_ref_log_probs=True, sync_ref_model=True),
+        config(precompute_ref_log_probs=True, reference_free=True),
+        config(precompute_ref_log_probs=True, loss_type="orpo"),
+        config(max_length=64, max_prompt_length=64),
+        config(total_batch_size=16, gradient_accumulation_steps=3),
+        config(loss_weights=[1.0, 2.0]),
+        config(loss_type=["sigmoid", "sft"], loss_weights=[0.0, 0.0]),
+        config(loss_type="exo_pair"),
+        config(loss_type=["sigmoid", "bco_pair"], f_divergence_type="forward_kl"),
+        flags("--loss_type simpo --repo_id m --dataset_name d --refrence_model_repo_id r"),
+        flags("--repo_id m --dataset_name d --streaming"),
+        flags("--repo_id m"),
+        flags("--repo_id m --dataset_name d --eval_dataset_name a.jsonl b.jsonl"),
+        flags("--repo_id m --dataset_name a b --dataset_weights 1 2 3"),
+    ],
+    "A setting without effect": [
+        config(precompute_ref_batch_size=8),
+        config(optimizer="lion", adam_epsilon=1e-6),
+        config(learning_rate_end=1e-7),
+        config(load_best_at_end=True),
+        config(loss_type="hinge", label_smoothing=0.1),
+        config(loss_type="bco_pair", f_divergence_type="forward_kl"),
+        config(f_alpha_divergence_coef=0.3),
+        objective(plain, label_smoothing=0.1),
+        objective("sigmoid", router_aux_loss_coef=0.1),
+        flags("--repo_id m --dataset_name d --dataset_weights 1"),
+        flags("--repo_id m --dataset_name a b --dataset_stop all_exhausted"),
+    ],
+    "A loss of your own": [
+        objective(lambda policy, reference: policy),
+        objective(sharp),
+        objective(sums),
+    ],
+    "Batches": [
+        lambda place: make_loader([], total_batch_size=0),
+        lambda place: make_loader([], total_batch_size=5, gradient_accumulation_steps=2),
+        lambda place: make_loader([], total_batch_size=4, seed=-1),
+        lambda place: make_loader([], total_batch_size=4),
+        lambda place: next(make_loader(tiny_pairs(4), total_batch_size=4).batches(Position(0, 9), epochs=1)),
+    ],
+}

@@ -1,0 +1,138 @@
+"""A tracker that is missing, breaks or hangs, as far as a run notices it."""
+
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+
+from easydel.display.display import make_display
+from easydel.errors import ConfigError
+from easydel.trainers import tracker_kinds, trackers
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.tracker_kinds import About
+from easydel.trainers.trackers import Trackers, without_secrets
+from oracles.runs import logged, trainer
+
+ABOUT = About(Path("run"), "mine", {"beta": 0.1, "hub_token": "hf_secret"})
+
+
+class Recorded:
+    """A tracker that keeps what it is told, and may fail at some call."""
+
+    where = "recorded: here"
+    told: list
+
+    def __init__(self, about: About, fail_at: str = "") -> None:
+        self.told, self._fail_at = [("start", about.settings)], fail_at
+        self._call("start")
+
+    def log(self, step, metrics) -> None:
+        self.told.append((step, metrics))
+        self._call("log")
+
+    def samples(self, step, samples) -> None:
+        self.told.append((step, samples))
+
+    def finish(self, *, failed: bool) -> None:
+        self.told.append(("finish", failed))
+        self._call("finish")
+
+    def _call(self, name: str) -> None:
+        if name == self._fail_at:
+            raise RuntimeError("the server\n is gone")
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorded]:
+    """Puts recorded trackers in the place of wandb and trackio; a test may make one that fails."""
+    made: dict[str, Recorded] = {}
+
+    def start(name: str, fail_at: str):
+        def begin(about: About) -> Recorded:
+            made[name] = Recorded(about, fail_at)
+            return made[name]
+
+        return begin
+
+    def use(**fail_at: str) -> None:
+        monkeypatch.setattr(trackers, "START", {name: start(name, at) for name, at in fail_at.items()})
+        monkeypatch.setattr(trackers, "MODULES", dict.fromkeys(fail_at, "json"))  # one that is installed
+
+    made["use"] = use  # pyright: ignore[reportArgumentType]
+    return made
+
+
+def test_a_tracker_is_told_everything_in_order_but_what_is_secret_or_no_number(recorded, capsys):
+    recorded["use"](wandb="")
+    running = Trackers(["wandb"], ABOUT, display=make_display("tqdm"))
+    assert capsys.readouterr().out == "recorded: here\n"
+    running.log(1, {"loss": 0.5, "grad_norm": float("nan")})
+    running.samples(1, [{"prompt": "Hi?", "answer": "Hello!"}])
+    running.finish(failed=True)
+    assert recorded["wandb"].told == [
+        ("start", {"beta": 0.1}),
+        (1, {"loss": 0.5}),
+        (1, [{"prompt": "Hi?", "answer": "Hello!"}]),
+        ("finish", True),
+    ]
+
+
+@pytest.mark.parametrize("fail_at", ["start", "log", "finish"])
+def test_a_tracker_that_fails_is_one_warning_and_the_others_go_on(recorded, fail_at):
+    recorded["use"](wandb=fail_at, trackio="")
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        running = Trackers(["wandb", "trackio"], ABOUT)
+        for step in (1, 2, 3):
+            running.log(step, {"loss": 0.5})
+        running.finish(failed=False)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "wandb failed, and the run goes on without it; metrics.jsonl has everything: RuntimeError: the server is gone"
+    )
+    assert [step for step, _ in recorded["trackio"].told] == ["start", 1, 2, 3, "finish"]
+
+
+def test_a_tracker_that_hangs_holds_up_neither_the_start_nor_the_steps_nor_the_end(recorded, monkeypatch):
+    monkeypatch.setattr(trackers, "SECONDS_TO_START", 0.01)
+    monkeypatch.setattr(trackers, "SECONDS_TO_FINISH", 0.01)
+    answers = threading.Event()
+    monkeypatch.setattr(trackers, "MODULES", {"wandb": "json"})
+    monkeypatch.setattr(trackers, "START", {"wandb": lambda about: answers.wait() and Recorded(about)})
+    running = Trackers(["wandb"], ABOUT)
+    running.log(1, {"loss": 0.5})
+    with pytest.warns(UserWarning, match="wandb has not finished after"):
+        running.finish(failed=False)
+    answers.set()
+
+
+@pytest.mark.parametrize("name", list(tracker_kinds.MODULES))
+def test_a_tracker_that_is_not_installed_is_a_warning_with_the_command(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, tracker_kinds.MODULES[name], None)  # importing it fails
+    with pytest.warns(UserWarning, match=rf"{name} was asked for .* is not installed.*easydel-dpo\[{name}\]"):
+        Trackers([name], ABOUT).finish(failed=False)
+
+
+def test_a_run_goes_on_when_its_tracker_breaks(recorded, tmp_path: Path):
+    recorded["use"](wandb="log")
+    with pytest.warns(UserWarning, match="wandb failed"):
+        result = trainer(tmp_path, use_wandb=True, wandb_name="shown").train()
+    assert result.steps == len(logged(tmp_path, "loss")) == 3
+    assert recorded["wandb"].told[-1][0] != "finish"
+
+
+def test_what_is_asked_for_twice_is_started_once():
+    assert DPOConfig(use_wandb=True, report_to="tensorboard,wandb").trackers == ("wandb", "tensorboard")  # pyright: ignore[reportArgumentType]
+    assert DPOConfig().trackers == ()
+
+
+@pytest.mark.parametrize("name", ["wandb_entity", "wandb_name"])
+def test_names_for_wandb_mean_nothing_without_it(name):
+    with pytest.raises(ConfigError, match=f"{name} = 'me' has no meaning without wandb: set report_to = 'wandb'"):
+        DPOConfig(**{name: "me", "report_to": ["trackio"]})
+
+
+def test_secrets_are_known_by_their_names():
+    settings = {"hub_token": 1, "API_KEY": 2, "Password": 3, "wandb_name": "x", "eos_token_id": 2}
+    assert without_secrets(settings) == {"wandb_name": "x"}
