@@ -71,13 +71,18 @@ def test_the_likelihood_of_a_continuation_is_that_of_its_tokens_after_the_contex
         assert greedy == bool((best[-count:] == tokens[-count:]).all())
 
 
-def test_what_greedy_decoding_writes_is_greedy_and_ends_where_it_is_told_to(asked):
-    [text] = asked.generate_until([request("say", {"until": [], "max_gen_toks": 5})])
-    [(_, greedy)] = asked._loglikelihood_tokens([(None, [1, *ids("say")], ids(text))])
-    assert greedy
-    assert 0 < len(ids(text)) <= 5
-    end = text[1]
-    assert asked.generate_until([request("say", {"until": [end], "max_gen_toks": 5})]) == [text.split(end)[0]]
+def test_what_is_written_is_what_the_model_generates_up_to_an_end(asked):
+    contexts, tokenizer = ("say", "ask me"), tiny_tokenizer()
+    expected = []
+    for context in contexts:
+        tokens = np.array([[1, *ids(context)]])
+        out = asked.model.generate(tokens, max_new_tokens=9, eos_token_id=2)[0, tokens.shape[1] :]
+        expected.append(tokenizer.decode(out, skip_special_tokens=True))
+    settings = {"until": [], "max_gen_toks": 9}
+    assert asked.generate_until([request(context, settings) for context in contexts]) == expected
+    text = max(expected, key=len)
+    context, end = contexts[expected.index(text)], text[len(text) // 2]
+    assert asked.generate_until([request(context, settings | {"until": [end]})]) == [text.split(end)[0]]
 
 
 def test_a_long_text_is_scored_in_windows_that_do_not_overlap(asked):

@@ -138,7 +138,7 @@ class HarnessLM(TemplateLM):
         new = settings.get("max_gen_toks", _NEW_TOKENS)
         kept = max(self._max_length - new, 1)
         # As many rows each time, of which the last is repeated: another number would be another program.
-        filled = [*contexts, *contexts[-1:] * (self._batch_size - len(contexts))]
+        filled = [*contexts, *[contexts[-1]] * (self._batch_size - len(contexts))]
         tokens, mask, _ = _padded([(self.tok_encode(context)[-kept:], 0) for context in filled], left=True)
         out = self.model.generate(
             tokens,
