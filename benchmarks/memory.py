@@ -85,6 +85,7 @@ def step_memory(model: CausalLM, batch: Batch, settings: DPOConfig) -> Taken:
     step = make_train_step(logprobs, make_objective(settings), optimizer, state, dropout=False)
     reference = jax.ShapeDtypeStruct(batch.lengths.shape, np.float32, sharding=whole_on_mesh(mesh))
     said = step.lower(state, batch, reference, {}).compile().memory_analysis()
+    assert said is not None, "XLA on this platform does not say what a program takes"
     arguments, outputs = said.argument_size_in_bytes, said.output_size_in_bytes
     temporary = said.temp_size_in_bytes
     return Taken(arguments, outputs, temporary, arguments + outputs - said.alias_size_in_bytes + temporary)

@@ -5,13 +5,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.attention import MECHANISMS, WITH_SCORE_CAP, attend, packed_attention, resolve_mechanism, visible
+from easydel.attention import (
+    MECHANISMS,
+    RUNS_ON,
+    WITH_SCORE_CAP,
+    Needs,
+    attend,
+    packed_attention,
+    resolve_mechanism,
+    visible,
+)
 from easydel.errors import ConfigError
 from easydel.sharding import make_mesh
 from oracles.tiny import ONE_DEVICE
 
 SEGMENT = np.array([[1, 1, 1, 1, 1, 2, 2, 2, 0, 0]])
 BRANCH = np.array([[0, 0, 1, 2, 2, 0, 1, 2, 0, 0]])
+# cuDNN cannot run here: `test_unshared.py` tests all of it but the kernel.
+HERE = [name for name in MECHANISMS if name != "cudnn"]
+H100 = Needs("gpu", 128, "bfloat16", capability=(9, 0))
+CPU, TPU = Needs("cpu", 64, "float32"), Needs("tpu", 128, "bfloat16")
 POSITION = np.array([[0, 1, 2, 2, 3, 0, 1, 1, 0, 0]])
 
 
@@ -57,7 +70,7 @@ def test_a_window_is_measured_in_positions_of_the_own_sequence():
         assert np.flatnonzero(seen[place]).tolist() == keys
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", HERE)
 @pytest.mark.parametrize("window", [None, 1, 3])
 def test_every_mechanism_is_a_masked_softmax_over_grouped_heads(mechanism, window):
     query, key, value = inputs()
@@ -83,7 +96,7 @@ def test_a_cap_bounds_the_scores_before_the_softmax(mechanism):
     np.testing.assert_allclose(attention(query, key, value, None)[:, :8], expected[:, :8], atol=1e-5)
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", [name for name in MECHANISMS if name not in RUNS_ON])
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
 def test_a_query_without_keys_gives_finite_numbers_and_gradients(mechanism, dtype):
     arguments = inputs(dtype=dtype)
@@ -110,38 +123,85 @@ def test_dropout_keeps_the_mean_and_drops_the_given_share():
 
 
 @pytest.mark.parametrize(
-    ("name", "platform", "rate", "cap", "resolved"),
+    ("needs", "resolved"),
     [
-        ("auto", "cpu", 0.0, None, "blockwise"),
-        ("auto", "cpu", 0.0, 50.0, "blockwise"),
-        ("auto", "gpu", 0.0, None, "sdpa"),
-        ("auto", "gpu", 0.0, 50.0, "vanilla"),
-        ("auto", "gpu", 0.1, None, "vanilla"),
-        ("auto", "cpu", 0.1, None, "vanilla"),
-        ("sdpa", "cpu", 0.0, None, "sdpa"),
+        (CPU, "blockwise"),
+        (CPU._replace(score_cap=50.0), "blockwise"),
+        (CPU._replace(dropout_rate=0.1), "vanilla"),
+        (H100, "cudnn"),
+        (H100._replace(head_dim=256), "cudnn"),
+        (H100._replace(head_dim=256, capability=(8, 0)), "sdpa"),
+        (H100._replace(capability=(7, 5)), "sdpa"),
+        (H100._replace(capability=None), "sdpa"),  # no GPU of NVIDIA
+        (H100._replace(head_dim=20), "sdpa"),
+        (H100._replace(length_shards=2), "sdpa"),
+        (H100._replace(dtype="float32"), "sdpa"),
+        (H100._replace(score_cap=50.0), "vanilla"),
+        (H100._replace(dropout_rate=0.1), "vanilla"),
+        (TPU, "splash"),
+        (TPU._replace(score_cap=50.0), "splash"),
+        (TPU._replace(dtype="float32"), "sdpa"),
+        (TPU._replace(length_shards=2), "sdpa"),
+        (TPU._replace(dropout_rate=0.1), "vanilla"),
+        (TPU._replace(platform="metal"), "sdpa"),
     ],
 )
-def test_auto_picks_by_platform_and_by_what_the_model_needs(name, platform, rate, cap, resolved):
-    assert resolve_mechanism(name, platform=platform, dropout_rate=rate, score_cap=cap) == resolved
+def test_auto_picks_by_platform_and_by_what_the_model_needs(needs, resolved):
+    assert resolve_mechanism("auto", needs) == resolved
+    assert resolve_mechanism(resolved, needs) == resolved
 
 
-def test_a_cap_with_a_mechanism_that_has_none_is_refused():
-    with pytest.raises(ConfigError, match=r"no cap of scores and attn_logit_softcapping is 50.0. Use 'vanilla' or"):
-        resolve_mechanism("sdpa", platform="gpu", score_cap=50.0)
+@pytest.mark.parametrize(
+    ("name", "needs", "message"),
+    [
+        (
+            "sdpa",
+            H100._replace(score_cap=50.0),
+            r"no cap of scores and attn_logit_softcapping is 50.0. Use 'vanilla' or",
+        ),
+        (
+            "cudnn",
+            CPU,
+            r"'cudnn' runs on gpu only, and the devices are cpu. Use 'vanilla' or 'blockwise' or 'sdpa', or",
+        ),
+        ("splash", CPU, "'splash' runs on tpu only, and the devices are cpu"),
+        ("splash", TPU._replace(length_shards=4), r"takes whole rows, and they are split over 4 devices \(sp\)"),
+        ("cudnn", H100._replace(capability=(7, 5)), r"needs an NVIDIA GPU of compute capability 8\.0"),
+        ("cudnn", H100._replace(head_dim=20), "a multiple of 8 up to 256, and it is 20"),
+        ("cudnn", H100._replace(dtype="float32"), "computes in bfloat16, and dtype is float32"),
+        ("blockwise", CPU._replace(dropout_rate=0.1), r"no dropout and attention_dropout is 0\.1"),
+        (
+            "flash_attn2",
+            H100,
+            "'flash_attn2' is not supported.*: auto, vanilla, blockwise, sdpa, cudnn, splash",
+        ),
+    ],
+)
+def test_a_mechanism_that_cannot_serve_is_refused_with_those_that_can(name, needs, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve_mechanism(name, needs)
+
+
+def test_a_cap_or_dropout_is_not_left_out_in_silence():
     with pytest.raises(ConfigError, match="no cap of scores"):
         attend(*inputs(), jnp.ones((2, 10, 10), bool), scale=1.0, mechanism="sdpa", score_cap=50.0)
-
-
-def test_an_unknown_mechanism_is_refused_with_those_supported():
-    with pytest.raises(ConfigError, match=r"'flash_attn2' is not supported.*Supported: auto, vanilla, blockwise, sdpa"):
-        resolve_mechanism("flash_attn2", platform="gpu")
-
-
-@pytest.mark.parametrize("mechanism", ["blockwise", "sdpa"])
-def test_dropout_with_a_mechanism_that_has_none_is_refused(mechanism):
-    with pytest.raises(ConfigError, match=r"no dropout and attention_dropout is 0\.1"):
-        resolve_mechanism(mechanism, platform="gpu", dropout_rate=0.1)
     layout = (jnp.asarray(x) for x in (SEGMENT, BRANCH, POSITION))
-    attention = packed_attention(mechanism, *layout, scale=1.0, mesh=make_mesh(ONE_DEVICE))
-    with pytest.raises(ConfigError, match="no dropout"):
+    attention = packed_attention("blockwise", *layout, scale=1.0, mesh=make_mesh(ONE_DEVICE))
+    with pytest.raises(ConfigError, match="has dropout"):
         attention(*inputs(rows=1), (jax.random.key(0), 0.1))
+
+
+def test_splash_has_the_gradients_of_a_dense_mask():
+    """With a cap, on two rows of 200 tokens, which are two blocks with their filler."""
+    segment, branch = np.zeros((2, 2, 200), np.int32)
+    segment[:, :150], branch[:, 60:150], branch[:, 100:150], segment[1, 150:170] = 1, 1, 2, 2
+    layout = [jnp.asarray(x) for x in (segment, branch, np.tile(np.arange(200), (2, 1)))]
+    arguments = inputs(rows=2, length=200)
+    pull = np.where(segment > 0, 1.0, 0.0)[..., None, None] * np.cos(np.arange(8))
+
+    def gradient(mechanism):
+        attention = packed_attention(mechanism, *layout, scale=0.3, mesh=make_mesh(ONE_DEVICE), score_cap=2.0)
+        return jax.jit(jax.grad(lambda *x: jnp.sum(pull * attention(*x, None)), argnums=(0, 1, 2)))(*arguments)
+
+    for given, expected in zip(gradient("splash"), gradient("vanilla"), strict=True):
+        np.testing.assert_allclose(given, expected, atol=2e-5)

@@ -33,6 +33,7 @@ class Decoder(Protocol):
         branch: Array,
         position: Array,
         dropout_key: Array | None = None,
+        sequences: int | None = None,  # at most so many answers there are
     ) -> Float[Array, "rows length embed"]: ...
 
     def with_routing(
@@ -43,6 +44,7 @@ class Decoder(Protocol):
         branch: Array,
         position: Array,
         dropout_key: Array | None = None,
+        sequences: int | None = None,
     ) -> tuple[Float[Array, "rows length embed"], Float[Array, "2 experts"] | None]: ...  # and what its routers did
 
     def head(self, params: PyTree) -> Float[Array, "vocab embed"]: ...
@@ -101,11 +103,11 @@ def completion_logprobs(
         routing: return what the routers of a model with experts did, with its gradient.
         dropout_key: turns the model's dropout on.
     """
-    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
+    rows, answers = map(jnp.asarray, batch[:4]), batch.lengths.size
     if routing:
-        hidden, routed = decoder.with_routing(params, tokens, segment, branch, position, dropout_key)
+        hidden, routed = decoder.with_routing(params, *rows, dropout_key, answers)
     else:
-        hidden, routed = decoder(params, tokens, segment, branch, position, dropout_key), None
+        hidden, routed = decoder(params, *rows, dropout_key, answers), None
     statistics = _at_completions(decoder, params, batch, hidden, chunk, logit_metrics, collision)
     full, entropy, mean_logit, correct, collisions = (sum_per_side(x, batch) for x in statistics)
     logps = full if ld_alpha is None else sum_per_side(statistics.logp, batch, ld_alpha=ld_alpha)
@@ -115,8 +117,7 @@ def completion_logprobs(
 
 def completion_statistics(decoder: Decoder, params: PyTree, batch: Batch, *, chunk: int = 1024) -> TokenStatistics:
     """Returns the log-probability of each completion slot of the batch; filler slots have no meaning."""
-    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
-    hidden = decoder(params, tokens, segment, branch, position)
+    hidden = decoder(params, *map(jnp.asarray, batch[:4]), sequences=batch.lengths.size)
     return _at_completions(decoder, params, batch, hidden, chunk, logit_metrics=False, collision=False)
 
 

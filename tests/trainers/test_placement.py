@@ -23,7 +23,7 @@ def test_what_is_split_counts_by_its_part_and_what_is_not_as_a_whole():
 
 def test_a_run_on_several_devices_begins_with_the_table(tmp_path, capsys):
     model = tiny_model(dims=(1, 1, 1, 1, 2), config=tiny_config(num_hidden_layers=1, vocab_size=64))
-    options = {"progress_bar": True, "max_training_steps": 1, "do_last_save": False}
+    options = {"progress_bar_type": "tqdm", "max_training_steps": 1, "do_last_save": False}
     ed.DPOTrainer(config(tmp_path, **options), model, train_dataset=id_rows(4)).train()
     out = capsys.readouterr().out.splitlines()
     at = out.index("2 cpu devices, on each of them")

@@ -354,7 +354,7 @@ def _exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
 @partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
 def _logits(decoder: Decoder, params: Params, tokens: jax.Array, mask: jax.Array) -> jax.Array:
     position = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-    return decoder.logits(params, decoder(params, tokens, mask, jnp.zeros_like(mask), position))
+    return decoder.logits(params, decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens)))
 
 
 def _patched(source: Mapping[str, Any], dtype: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
-from easydel.attention import Dropout, LayerAttention, packed_attention, resolve_mechanism
+from easydel.attention import Dropout, LayerAttention, needs_on, packed_attention, resolve_mechanism
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
 from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
@@ -91,12 +91,14 @@ class Decoder:
     def __post_init__(self) -> None:
         _check_name("precision", self.precision, PRECISIONS)
         _check_name("gradient_checkpointing", self.gradient_checkpointing or None, CHECKPOINT_POLICIES)
-        mechanism = resolve_mechanism(
-            self.attn_mechanism,
-            platform=self._platform,
+        needs = needs_on(
+            self.mesh,
+            head_dim=self.config.head_dim,
+            dtype=self.dtype,
             dropout_rate=self.config.attention_dropout,
             score_cap=self.config.score_cap,
         )
+        mechanism = resolve_mechanism(self.attn_mechanism, needs)
         if self.mesh.shape["ep"] > 1 and self.config.experts is None:
             raise ConfigError(
                 f"sharding_axis_dims has {self.mesh.shape['ep']} devices for experts (ep), and a "
@@ -113,14 +115,16 @@ class Decoder:
         branch: Int[Array, "rows length"],
         position: Int[Array, "rows length"],
         dropout_key: Key[Array, ""] | None = None,
+        sequences: int | None = None,
     ) -> Float[Array, "rows length embed"]:
         """Returns the hidden states that meet the head, in `dtype`: after the final norm, over `logits_scaling`.
 
         Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
         must be a multiple of `row_shards(mesh)`, their length of `length_shards(mesh)`. Dropout, of attention and of
-        adapters, happens only with a `dropout_key`.
+        adapters, happens only with a `dropout_key`. `sequences` bounds how many answers there are, see
+        `easydel.attention.packed_attention`.
         """
-        return self.with_routing(params, tokens, segment, branch, position, dropout_key)[0]
+        return self.with_routing(params, tokens, segment, branch, position, dropout_key, sequences)[0]
 
     def with_routing(
         self,
@@ -130,6 +134,7 @@ class Decoder:
         branch: Int[Array, "rows length"],
         position: Int[Array, "rows length"],
         dropout_key: Key[Array, ""] | None = None,
+        sequences: int | None = None,
     ) -> tuple[Float[Array, "rows length embed"], Float[Array, "2 experts"] | None]:
         """Returns what a call returns, and what the routers did: `experts.routing_sums` over all sparse layers.
 
@@ -141,7 +146,7 @@ class Decoder:
             chunk = None  # chunks would all drop in the same places
             dropout_key, adapter_key = jax.random.split(dropout_key)
             params = with_dropout(params, self.adapter_dropout, adapter_key)
-        mixes = self.row_attention(segment, branch, position)
+        mixes = self.row_attention(segment, branch, position, sequences)
 
         def attention(window: int | None, cache: Any) -> KeepingAttention:
             return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), None)
@@ -164,7 +169,11 @@ class Decoder:
         return CHUNK if self._platform == "cpu" and self.mesh.size == 1 else None
 
     def row_attention(
-        self, segment: Int[Array, "rows length"], branch: Int[Array, "rows length"], position: Int[Array, "rows length"]
+        self,
+        segment: Int[Array, "rows length"],
+        branch: Int[Array, "rows length"],
+        position: Int[Array, "rows length"],
+        sequences: int | None = None,
     ) -> dict[int | None, LayerAttention]:
         """Returns, by window, the attention of the layers that have it, see `easydel.attention.packed_attention`."""
         return {
@@ -175,6 +184,7 @@ class Decoder:
                 position,
                 scale=self.config.attention_scale,
                 mesh=self.mesh,
+                sequences=sequences,
                 window=window,
                 score_cap=self.config.score_cap,
                 precision=self.precision,

@@ -151,7 +151,7 @@ def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Arra
     a ring, and place p lies in slot p modulo the slots.
     """
     position = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
-    mixes = decoder.row_attention(real, jnp.zeros_like(real), position)
+    mixes = decoder.row_attention(real, jnp.zeros_like(real), position, sequences=real.shape[0])
 
     def attention(window: int | None, _: Any) -> KeepingAttention:
         return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), (key, value))

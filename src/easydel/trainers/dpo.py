@@ -28,12 +28,12 @@ from easydel.trainers.evaluation import evaluate
 from easydel.trainers.export import export, report, repository_of
 from easydel.trainers.hub import open_repository, upload
 from easydel.trainers.interrupt import listen
-from easydel.trainers.log import MetricsLog, rewind
+from easydel.trainers.log import rewind
 from easydel.trainers.loop import Loop
 from easydel.trainers.metrics import names
 from easydel.trainers.needs import check_memory
 from easydel.trainers.objective import make_objective
-from easydel.trainers.opening import TRACKED_FACTS, Opening
+from easydel.trainers.opening import Opening, make_log
 from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.placement import placement
 from easydel.trainers.profile import Profile
@@ -51,8 +51,6 @@ from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
 from easydel.trainers.step import make_evaluation_step, make_logprobs, make_train_step
 from easydel.trainers.summary import closing_values, facts_of, summary
-from easydel.trainers.tracker_kinds import About
-from easydel.trainers.trackers import Trackers
 
 
 class TrainResult(NamedTuple):
@@ -279,7 +277,7 @@ class DPOTrainer:
         with (
             profile,
             compiling(data.loader, place, steps, mesh, self._display) as ahead,
-            self._log(folder, opening) as log,
+            make_log(opening, self._display) as log,
         ):
             parts = Parts(
                 config=config,
@@ -319,30 +317,6 @@ class DPOTrainer:
             total_steps=self.total_steps,
             needed_memory=self._needs,
             available_memory=self._available_memory,
-        )
-
-    def _log(self, folder: RunFolder, opening: Opening) -> MetricsLog:
-        """Returns where metrics go; the trackers start while programs are compiled in the background."""
-        config, trackers = self.arguments, None
-        if config.trackers and is_first():
-            facts = {name: value for name, value in opening.values().items() if name in TRACKED_FACTS}
-            about = About(
-                folder.path,
-                config.model_name,
-                config.to_dict() | facts,
-                step=opening.done,
-                wandb_name=config.wandb_name,
-                wandb_entity=config.wandb_entity,
-            )
-            trackers = Trackers(config.trackers, about, display=self._display)
-        return MetricsLog(
-            folder.path,
-            config.model_name,
-            total=opening.total_steps,
-            done=opening.done,
-            display=self._display,
-            trackers=trackers,
-            writes=is_first(),
         )
 
     def _finish(

@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import (
     HFValidationError,
-    HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # of httpx or httpx2, by the version
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # of whichever HTTP library it uses
 )
 
 from easydel.errors import ConfigError

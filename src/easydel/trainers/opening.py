@@ -1,4 +1,4 @@
-"""What is said about a run before its first step: as values for a program, and as a table for people."""
+"""What is said about a run before its first step, as values for a program and as a table for people; and its log."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,24 @@ import jax
 import jax.numpy as jnp
 
 from easydel.data.prepare import Counts
+from easydel.display.display import Display
 from easydel.display.words import labelled
 from easydel.memory import in_one_line
 from easydel.models.causal_lm import CausalLM
 from easydel.models.quantize import quantization_of
 from easydel.models.rows import weight_rows
+from easydel.processes import is_first
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.log import MetricsLog
 from easydel.trainers.report.run import title
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.split import Split
+from easydel.trainers.tracker_kinds import About
+from easydel.trainers.trackers import Trackers
 from easydel.weights.table import Row
 
 # What trackers are told besides the settings.
-TRACKED_FACTS = ("model", "model_type", "parameters", "trained_parameters", "devices", "platform", "mesh", "data")
+_TRACKED_FACTS = ("model", "model_type", "parameters", "trained_parameters", "devices", "platform", "mesh", "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +124,34 @@ class Opening:
             epochs = f"{config.num_train_epochs} epoch" + ("s" if config.num_train_epochs > 1 else "")
             notes.append(f"max_training_steps = {asked} is not reached: {epochs} (num_train_epochs) end before.")
         return notes
+
+
+def make_log(opening: Opening, display: Display) -> MetricsLog:
+    """Returns where the metrics of a run go; of several processes only the first writes, shows and tracks them.
+
+    Trackers start here, best while programs are compiled in the background.
+    """
+    config, folder, trackers = opening.config, opening.folder.path, None
+    if config.trackers and is_first():
+        facts = {name: value for name, value in opening.values().items() if name in _TRACKED_FACTS}
+        about = About(
+            folder,
+            config.model_name,
+            config.to_dict() | facts,
+            step=opening.done,
+            wandb_name=config.wandb_name,
+            wandb_entity=config.wandb_entity,
+        )
+        trackers = Trackers(config.trackers, about, display=display)
+    return MetricsLog(
+        folder,
+        config.model_name,
+        total=opening.total_steps,
+        done=opening.done,
+        display=display,
+        trackers=trackers,
+        writes=is_first(),
+    )
 
 
 def _losses(config: DPOConfig) -> str:

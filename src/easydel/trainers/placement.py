@@ -8,9 +8,8 @@ import jax
 from jax.sharding import Mesh
 
 from easydel import processes
+from easydel.display.words import size
 from easydel.sharding import length_shards, row_shards
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def placement(mesh: Mesh, trees: Mapping[str, Any], computed: Mapping[str, int]) -> str:
@@ -28,11 +27,11 @@ def placement(mesh: Mesh, trees: Mapping[str, Any], computed: Mapping[str, int])
         arrays = {id(x): x for x in jax.tree.leaves(tree) if id(x) not in counted}
         counted |= arrays.keys()
         held[name] = bytes_on_each(list(arrays.values()))
-    held |= {name: -(-size // share) for name, size in computed.items()}
-    held = {name: size for name, size in held.items() if size}
+    held |= {name: -(-count // share) for name, count in computed.items()}
+    held = {name: count for name, count in held.items() if count}
     lines = [f"{mesh.size} {kind} devices{of}, on each of them"]
-    axes = (list(mesh.shape), [str(size) for size in mesh.shape.values()])
-    sizes = (list(held), [in_words(size) for size in held.values()])
+    axes = (list(mesh.shape), [str(length) for length in mesh.shape.values()])
+    sizes = (list(held), [size(count) for count in held.values()])
     for axis_row, size_row in zip(axes, sizes, strict=True):
         cells = [f"{cell:>6}" for cell in axis_row] + [f"{cell:>13}" for cell in size_row]
         lines.append("".join(cells))
@@ -42,13 +41,3 @@ def placement(mesh: Mesh, trees: Mapping[str, Any], computed: Mapping[str, int])
 def bytes_on_each(tree: Any) -> int:
     """Returns the bytes of a tree that lie on each device: a part of what is split, the whole of what is not."""
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
-
-
-def in_words(size: int) -> str:
-    """Returns bytes as people write them.
-
-    >>> in_words(7), in_words(1_234_567), in_words(80_000_000_000)
-    ('7 B', '1.2 MB', '80.0 GB')
-    """
-    power = min((len(str(size)) - 1) // 3, len(_UNITS) - 1)
-    return f"{size / 1000**power:.1f} {_UNITS[power]}" if power else f"{size} B"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from easydel.attention import resolve_mechanism
+from easydel.attention import Needs, resolve_mechanism
 from easydel.models import auto
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
@@ -206,8 +206,10 @@ CASES: Cases = {
         config(hidden_act="sine"),
         config(model_type="llama4"),
         lambda place: ModelConfig.from_hf({**MODELS["gemma3"], "use_bidirectional_attention": True}),
-        lambda place: resolve_mechanism("sdpa", platform="gpu", dropout_rate=0.1, score_cap=None),
-        lambda place: resolve_mechanism("sdpa", platform="gpu", dropout_rate=0.0, score_cap=50.0),
+        lambda place: resolve_mechanism("sdpa", Needs("gpu", 64, "bfloat16", dropout_rate=0.1)),
+        lambda place: resolve_mechanism("sdpa", Needs("gpu", 64, "bfloat16", score_cap=50.0)),
+        lambda place: resolve_mechanism("cudnn", Needs("cpu", 64, "bfloat16")),
+        lambda place: resolve_mechanism("splash", Needs("tpu", 64, "float32")),
         config(quantization_config={"quant_method": "gptq"}),
         folder("config.json", json.dumps({**SOURCE, "quantization_config": {"quant_method": "gptq"}})),
     ],

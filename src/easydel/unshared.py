@@ -1,0 +1,168 @@
+"""Packed rows taken apart into sequences, [prompt chosen] and [prompt rejected], for attention that knows no branches.
+
+A kernel such as cuDNN's takes plain causal sequences and their lengths. Tokens of a shared prompt are copied into both
+sequences, and what attention makes of them is taken from the first: it is the same in both. Sequences are put into
+buckets, longest first, whose sizes are known before any length is: of sequences longer than a k-th of a row, no row
+has more than 2 (k - 1).
+"""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+MULTIPLE = 64  # tokens; kernels refuse odd lengths
+
+
+class Bucket(NamedTuple):
+    """So many sequences, each with room for so many tokens. Static."""
+
+    count: int
+    length: int
+
+
+class Sequences(NamedTuple):
+    """Where tokens go: places count the tokens of all rows, slots the room in all buckets, one after another.
+
+    A slot that no token is in has the place 0, and a token that is in one sequence only, or none, has the slot -1.
+    """
+
+    source: Int[Array, "slots"]  # the place of what is copied there
+    first: Int[Array, "places"]  # the slot of a token
+    second: Int[Array, "places"]  # the slot of its copy
+    lengths: Int[Array, "sequences"]
+
+
+def buckets(rows: int, length: int, sequences: int) -> tuple[Bucket, ...]:
+    """Returns buckets that take any `sequences` of packed rows, filled longest first.
+
+    The sequence of rank r (from 0) is at most `length / k` long with `k = 1 + r // (2 rows)`: were it longer, there
+    would be r + 1 > 2 rows (k - 1) of them, at most two to a segment, and some row would have k segments of more than
+    a k-th of it. Several k share a bucket, so that there are few.
+
+    >>> [tuple(bucket) for bucket in buckets(rows=2, length=1024, sequences=14)]
+    [(4, 1024), (4, 512), (4, 384), (2, 256)]
+    """
+    found, placed, k = [], 0, 1
+    while placed < sequences:
+        after = k + max(1, k // 2)
+        count = min(2 * rows * (after - k), sequences - placed)
+        found.append(Bucket(count, -(-(length // k) // MULTIPLE) * MULTIPLE))
+        placed, k = placed + count, after
+    return tuple(found)
+
+
+def take_apart(
+    segment: Int[Array, "rows length"], branch: Int[Array, "rows length"], room: tuple[Bucket, ...]
+) -> Sequences:
+    """Returns where the tokens of rows go whose segments each lie as [prompt chosen rejected].
+
+    A segment without answers, as a prompt to be continued is, is one sequence.
+    """
+    length = segment.shape[1]
+    segment, branch = segment.reshape(-1), branch.reshape(-1)
+    place = jnp.arange(segment.size)
+    new_segment = (place % length == 0) | (segment != jnp.roll(segment, 1))
+    new_run = new_segment | (branch != jnp.roll(branch, 1))
+    prompt = jax.lax.cummax(jnp.where(new_segment, place, 0))
+    after_prompt = jnp.maximum(prompt, jax.lax.cummax(jnp.where(branch == 0, place + 1, 0)))
+    end = jax.lax.cummin(jnp.append(jnp.where(new_run, place, place.size)[1:], place.size), reverse=True)
+    alone = (branch == 0) & jnp.append(new_segment, True)[end]
+    begins = new_run & (segment > 0) & ((branch > 0) | alone)
+    of_prompt = jnp.where(branch > 0, after_prompt - prompt, 0)
+    total = jnp.where(begins, of_prompt + end - place, 0)
+    longest = jnp.argsort(-total, stable=True)[: sum(bucket.count for bucket in room)]
+    lengths = total[longest]
+    source, at = [], 0
+    for bucket in room:
+        own = longest[at : at + bucket.count, None]
+        slot, shared = jnp.arange(bucket.length), of_prompt[own]
+        token = jnp.where(slot < shared, prompt[own] + slot, own + slot - shared)
+        source.append(jnp.where(slot < total[own], token, place.size).reshape(-1))
+        at += bucket.count
+    source = jnp.concatenate(source)
+    slots = jnp.arange(source.size)
+    last = jnp.full(place.size, -1).at[source].max(slots, mode="drop")
+    first = jnp.full(place.size, source.size).at[source].min(slots, mode="drop")
+    return Sequences(
+        source=jnp.where(source < place.size, source, 0),
+        first=jnp.where(last < 0, -1, first),
+        second=jnp.where(last > first, last, -1),
+        lengths=lengths,
+    )
+
+
+def unshared_attention(
+    query: Float[Array, "rows length heads head_dim"],
+    key: Float[Array, "rows length kv_heads head_dim"],
+    value: Float[Array, "rows length kv_heads head_dim"],
+    sequences: Sequences,
+    room: tuple[Bucket, ...],
+    *,
+    scale: float,
+    window: int | None,
+    implementation: Literal["xla", "cudnn"],
+) -> Float[Array, "rows length heads head_dim"]:
+    """Returns softmax(scale * query key^T) value over the keys each query sees, 0 at padding.
+
+    A query sees keys of its sequence less than `window` before it. The backward pass begins with query, key and value:
+    their copies are made again.
+    """
+
+    def mixed(*packed: jax.Array) -> jax.Array:
+        parts = [_apart(x.reshape(-1, *x.shape[2:]), sequences) for x in packed]
+        outs, slot, rank = [], 0, 0
+        for count, length in room:
+            used = jnp.maximum(sequences.lengths[rank : rank + count], 1)  # kernels may divide by it
+            here = (x[slot : slot + count * length].reshape(count, length, *x.shape[1:]) for x in parts)
+            out = jax.nn.dot_product_attention(
+                *here,
+                scale=scale,
+                is_causal=True,
+                query_seq_lengths=used,
+                key_value_seq_lengths=used,
+                local_window_size=None if window is None else (window - 1, 0),
+                implementation=implementation,
+            )
+            outs.append(out.reshape(count * length, *out.shape[2:]))
+            slot, rank = slot + count * length, rank + count
+        return _together(jnp.concatenate(outs), sequences).reshape(packed[0].shape)
+
+    return jax.checkpoint(mixed)(query, key, value)
+
+
+# Both are written with their gradients, so that each way is a read: the gradient of a read would be a sum into places.
+@jax.custom_vjp
+def _apart(x: Float[Array, "places ..."], sequences: Sequences) -> Float[Array, "slots ..."]:
+    """Returns the tokens copied into their slots."""
+    return x[sequences.source]
+
+
+@jax.custom_vjp
+def _together(x: Float[Array, "slots ..."], sequences: Sequences) -> Float[Array, "places ..."]:
+    """Returns what stands in the first slot of each token, 0 for padding."""
+    return _read(x, sequences.first)
+
+
+def _read(x: Float[Array, "from ..."], at: Int[Array, "to"]) -> Float[Array, "to ..."]:
+    """Returns x[at], 0 where `at` is -1: what stands in a slot of no token may be anything, also nan."""
+    return jnp.where((at >= 0).reshape(-1, *[1] * (x.ndim - 1)), x[jnp.maximum(at, 0)], 0)
+
+
+def _apart_backward(sequences: Sequences, pull: Float[Array, "slots ..."]) -> tuple[jax.Array, None]:
+    return _read(pull, sequences.first) + _read(pull, sequences.second), None
+
+
+def _together_backward(sequences: Sequences, pull: Float[Array, "places ..."]) -> tuple[jax.Array, None]:
+    is_first = sequences.first[sequences.source] == jnp.arange(sequences.source.size)
+    return _read(pull, jnp.where(is_first, sequences.source, -1)), None
+
+
+def _kept(function, x: jax.Array, sequences: Sequences) -> tuple[jax.Array, Sequences]:
+    return function(x, sequences), sequences
+
+
+_apart.defvjp(partial(_kept, _apart), _apart_backward)
+_together.defvjp(partial(_kept, _together), _together_backward)

@@ -1,0 +1,94 @@
+"""Sequences taken apart: every mechanism that needs them against `vanilla`, values and gradients."""
+
+import doctest
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easydel import unshared
+from easydel.attention import attend, visible
+from easydel.data.pack import pack, pad
+from easydel.data.pair import Pair
+from easydel.unshared import buckets, take_apart, unshared_attention
+from oracles.pairs import pairs_of, random_pairs
+
+PAIRS = [*pairs_of((3, 5, 9), (4, 1, 2), (1, 7, 3)), Pair([], [3, 1, 4, 1], [9, 2, 6], 3, 1, index=3)]
+
+
+def layout_of(batch):
+    return tuple(map(jnp.asarray, (batch.segment, batch.branch, batch.position)))
+
+
+def inputs(segment, heads=4, kv_heads=2, head_dim=8):
+    random = np.random.default_rng(0)
+    shape = (*segment.shape, heads, head_dim)
+    query, out = random.standard_normal((2, *shape)).astype(np.float32)
+    key, value = random.standard_normal((2, *segment.shape, kv_heads, head_dim)).astype(np.float32)
+    return query, key, value, np.where((segment > 0)[..., None, None], out, 0)
+
+
+def test_examples_hold():
+    assert doctest.testmod(unshared).failed == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_buckets_have_room_for_every_sequence_of_packed_rows(seed):
+    pairs = random_pairs(40, seed, longest=300)
+    batch = pack(pairs)
+    room = buckets(*batch.tokens.shape, 2 * len(pairs))
+    sides = ((len(pair.prompt) + len(side)) for pair in pairs for side in (pair.chosen, pair.rejected))
+    longest = sorted(sides, reverse=True)
+    space = [bucket.length for bucket in room for _ in range(bucket.count)]
+    assert len(space) == len(longest)
+    assert all(length <= space[rank] for rank, length in enumerate(longest))
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize(
+    "batch",
+    [pack(PAIRS), pack(PAIRS, share_prompt=False), pad(PAIRS), pack(PAIRS, pad_pairs_to=9)],
+    ids=["packed", "unshared", "padded", "filler"],
+)
+def test_sequences_taken_apart_give_the_values_and_gradients_of_a_dense_mask(batch, window):
+    segment, branch, position = layout_of(batch)
+    room = buckets(*segment.shape, batch.lengths.size)
+    *arguments, pull = inputs(np.asarray(segment))
+    mask = visible(segment, branch, position, window)
+
+    def ours(query, key, value):
+        apart = take_apart(segment, branch, room)
+        how = {"scale": 0.3, "window": window, "implementation": "xla"}
+        return unshared_attention(query, key, value, apart, room, **how)
+
+    def dense(query, key, value):
+        return attend(query, key, value, mask, scale=0.3, mechanism="vanilla")
+
+    real = np.asarray(segment) > 0
+    found, wanted = (
+        jax.jit(lambda *x, function=function: (function(*x), *jax.vjp(function, *x)[1](jnp.asarray(pull))))(*arguments)
+        for function in (ours, dense)
+    )
+    for given, expected in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(np.asarray(given)[real], np.asarray(expected)[real], atol=2e-5)
+
+
+def test_a_row_without_answers_is_one_sequence_wherever_its_padding_lies():
+    segment = jnp.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]])
+    room = buckets(2, 5, 2)
+    apart = take_apart(segment, jnp.zeros_like(segment), room)
+    assert sorted(apart.lengths.tolist()) == [3, 4]
+    assert (apart.second == -1).all()
+    assert ((apart.first >= 0) == (segment.reshape(-1) > 0)).all()
+
+
+def test_what_a_kernel_leaves_in_slots_without_a_token_reaches_nobody():
+    batch = pack(PAIRS)
+    segment, branch, _ = layout_of(batch)
+    apart = take_apart(segment, branch, buckets(*segment.shape, batch.lengths.size))
+    taken = np.zeros(apart.source.size, bool)
+    taken[apart.first[apart.first >= 0]] = taken[apart.second[apart.second >= 0]] = True
+    slots = jnp.where(taken, 1.0, jnp.nan)[:, None]
+    assert np.isfinite(unshared._together(slots, apart)).all()
+    assert np.isfinite(unshared._apart_backward(apart, slots)[0]).all()
