@@ -9,7 +9,7 @@ from easydel.trainers.split import split_of
 from oracles.runs import config, tiny_model
 
 COUNTS = Counts(12, 10, {"max_length": 1}, {"too long": 2}, 0, 0)
-MEGABYTE = 1_000_000
+MIB = 1024**2
 
 
 def opening(
@@ -26,8 +26,8 @@ def opening(
         streamed=False,
         done=done,
         total_steps=3,
-        needed_memory={"weights": 2 * MEGABYTE, "optimizer": 4 * MEGABYTE, "reference": 0},
-        available_memory=8000 * MEGABYTE,
+        needed_memory={"weights": 2 * MIB, "optimizer": 4 * MIB, "reference": 0},
+        available_memory=8000 * MIB,
     )
 
 
@@ -44,7 +44,7 @@ def test_people_read_what_is_trained_on_what_and_with_how_much_memory(tmp_path: 
         "trained": "all weights",
         "loss": "sigmoid",
         "devices": "1 cpu",
-        "memory": "at least 6.0 MB of 8.0 GB: weights 2.0 MB, optimizer 4.0 MB",
+        "memory": "at least 6.0 of 8,000.0 MiB (weights 2.0, optimizer 4.0, reference 0.0)",
         "rows, train": "10 of 12 rows kept. Dropped: 2 (too long). Truncated: 1 (max_length).",
         "rows, held out": "10 of 12 rows kept. Dropped: 2 (too long). Truncated: 1 (max_length).",
         "steps": "3 of 4 pairs",
@@ -55,7 +55,7 @@ def test_a_program_is_told_the_same_in_numbers(tmp_path: Path):
     values = opening(tmp_path).values()
     assert values["parameters"] == values["trained_parameters"] == 4400
     assert values["mesh"] == {"dp": 1, "fsdp": 1, "ep": 1, "tp": 1, "sp": 1}
-    assert values["memory_needed"] == {"weights": 2 * MEGABYTE, "optimizer": 4 * MEGABYTE, "reference": 0}
+    assert values["memory_needed"] == {"weights": 2 * MIB, "optimizer": 4 * MIB, "reference": 0}
     assert values["data"]["eval"]["dropped"] == {"too long": 2}
     assert (values["step"], values["total_steps"], values["pairs_per_step"]) == (0, 3, 4)
 

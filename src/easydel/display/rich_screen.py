@@ -84,14 +84,18 @@ class RichScreen:
 class _RichBar:
     def __init__(self, screen: RichScreen, progress: Progress, task: TaskID) -> None:
         self._screen, self._progress, self._task = screen, progress, task
+        self._seen = False
 
     def show(self, work: Work) -> None:
+        appears = _is_seen(work) and not self._seen  # drawn at once: it may be done before the next time
+        self._seen = self._seen or appears
         self._progress.update(
             self._task,
             completed=work.done,
             visible=_is_seen(work),
             amount=work.amount,
             note=work.note,
+            refresh=appears,
         )
 
     def close(self, work: Work, *, failed: bool) -> None:
