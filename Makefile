@@ -26,7 +26,7 @@ docs: $(VENV)/.docs
 survive: $(VENV)/.ready
 	EASYDEL_KILLS=20 EASYDEL_EXAMPLES=1000 $(BIN)/pytest tests/test_chaos.py tests/test_fuzz.py
 
-# Compares with torch, transformers and peft.
+# Compares with torch, transformers and peft, and asks a model what lm-eval asks.
 oracle: $(VENV)/.oracle
 	$(BIN)/pytest -m oracle
 
@@ -63,5 +63,6 @@ $(VENV)/.docs: $(VENV)/.ready requirements-docs.lock
 	touch $@
 
 $(VENV)/.oracle: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock torch==2.13.0 peft==0.21.0
+	grep -v '^python-dateutil==' requirements.lock > $(VENV)/constraints.txt  # lm-eval needs an older one
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt torch==2.13.0 peft==0.21.0 lm-eval==0.4.13
 	touch $@

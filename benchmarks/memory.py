@@ -26,8 +26,9 @@ from benchmarks.shapes import SHAPES, shape_config
 from benchmarks.tables import table
 from easydel.data.pack import Batch, Shape, pack, stack
 from easydel.data.pair import Pair
-from easydel.models.causal_lm import CausalLM, Origin
+from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import CHECKPOINT_POLICIES, CHUNK, Decoder
+from easydel.models.export import Origin
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.sharding import make_mesh, row_shards, sharding_for
 from easydel.trainers.config import DPOConfig

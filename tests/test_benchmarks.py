@@ -9,21 +9,27 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import pytest
 
 import benchmarks.pairs
 import benchmarks.systems
 import benchmarks.tables
+from benchmarks import memory
 from benchmarks.flops import layout_of
 from benchmarks.models import MADE, random_weights
 from benchmarks.pairs import Limits, TooFewPairsError, first_rows, tokens_per_batch
 from benchmarks.report import Figures, agreement, figures, ratio_lines, same_tokens
+from benchmarks.shapes import SHAPES
 from benchmarks.systems import Run, Settings, our_command, runs
 from benchmarks.turns import Step, Worker, WorkerError
 from easydel import quickstart
+from easydel.data.pack import Shape
 from easydel.data.pair import Pair
 from easydel.models.config import ModelConfig
 from easydel.scripts.finetune.dpo import parse
+from easydel.sharding import make_mesh
+from easydel.trainers.config import DPOConfig
 
 ROOT = Path(__file__).parents[1]
 WHOLE = Limits(512)
@@ -173,6 +179,32 @@ def test_rows_without_room_for_a_completion_are_passed_over(tmp_path: Path) -> N
     assert [row["prompt"] for row in first_rows(file, tokenizer, 2, 32)] == ["a", "c"]
     with pytest.raises(TooFewPairsError, match="has 3 pairs within 32 tokens; this run needs 4"):
         first_rows(file, tokenizer, 4, 32)
+
+
+def test_the_memory_of_a_step_is_told_without_any_weight(capsys: pytest.CaptureFixture[str]) -> None:
+    """A weight in float32 and two moments in bfloat16 are 8 bytes, and a step changes them in place."""
+    assert memory.main(["--shape", "small", "--length", "64", "--choices", "both moments bfloat16"]) == 0
+    assert "106,816 weights in float32" in capsys.readouterr().out
+    mesh = make_mesh((1, 1, 1, 1, 1))
+    model = memory.model_form(
+        "small", mesh, dtype="bfloat16", param_dtype="float32", gradient_checkpointing="nothing_saveable"
+    )
+    batch = memory.batch_form(Shape(1, 64, 64), 2, mesh)
+    taken = memory.step_memory(model, batch, DPOConfig(mu_dtype="bfloat16", nu_dtype="bfloat16"))
+    assert 8 * 106_816 < taken.arguments < 8 * 106_816 + 5000
+    assert taken.arguments <= taken.peak < taken.arguments + taken.temporary + 5000
+
+
+def test_the_sizes_of_published_models_are_theirs() -> None:
+    weights = {name: sum(leaf.size for leaf in leaves_of(name)) for name in SHAPES}
+    assert weights["llama-3.1-8b"] == 8_030_261_248
+    assert weights["llama-3.2-1b"] == 1_235_814_400
+    assert weights["qwen2.5-0.5b"] == 494_032_768
+
+
+def leaves_of(name: str) -> list[jax.ShapeDtypeStruct]:
+    options = {"dtype": "bfloat16", "param_dtype": "float32", "gradient_checkpointing": ""}
+    return jax.tree.leaves(memory.model_form(name, make_mesh((1, 1, 1, 1, 1)), **options).params)
 
 
 def test_tokens_count_the_prompt_once_for_each_side() -> None:

@@ -43,6 +43,14 @@ def test_an_example_that_gives_something_else_is_found(tmp_path, capsys):
     assert run_examples(page) == (1, 2)
 
 
+def test_a_new_family_is_shown_in_fewer_than_40_lines():
+    section = (DOCS / "models.md").read_text(encoding="utf-8").split("## Adding a family")[1].split("\n## ")[0]
+    shown = re.findall(r"^(?:>>>|\.\.\.) .*$", section, re.MULTILINE)
+    assert any("FAMILIES[" in line for line in shown)
+    assert any("generate(" in line for line in shown)
+    assert len(shown) < 40
+
+
 def test_every_family_has_a_row_in_the_table_of_models_and_a_case_that_is_compared():
     text = (DOCS / "models.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(families.FAMILIES)

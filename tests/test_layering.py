@@ -47,6 +47,7 @@ BELOW: dict[str, set[str]] = {
 BELOW["scripts"] = {"trainers", "quickstart", *BELOW["trainers"]}
 BELOW["launch"] = {"scripts", "processes"}
 BELOW["report"] = {"trainers"}
+BELOW["scripts"].add("report")  # `easydel-dpo report`
 
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 

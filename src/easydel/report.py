@@ -1,4 +1,4 @@
-"""Makes the report of a run again, or compares several: `python -m easydel.report run [run ...]`."""
+"""Makes the report of a run again, or compares several: `easydel-dpo report run [run ...]`."""
 
 import argparse
 import sys
@@ -11,7 +11,9 @@ from easydel.trainers.report.page import write_comparison, write_report
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes a page about the runs in some folders, prints where it is, and returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m easydel.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="easydel-dpo report", description="Makes the report of a run again, or one page that compares several."
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="run", help="folder that a run wrote")
     parser.add_argument(
         "--output", type=Path, default=Path("comparison.html"), help="page of several runs (default: %(default)s)"

@@ -5,9 +5,10 @@ import numpy as np
 
 from easydel.data.pack import Batch, Shape, pack, stack
 from easydel.data.pair import Pair
-from easydel.models.causal_lm import CausalLM, Origin
+from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import Decoder
+from easydel.models.export import Origin
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.sharding import make_mesh, sharding_for
 from easydel.weights.table import Row, nest

@@ -98,7 +98,7 @@ def _resolved(config: ModelConfig, wanted: Lora, target_modules: str | Sequence[
     rows, sizes = weight_rows(config), axis_sizes(config)
     chosen = chosen_modules(target_modules, rows, sizes["layers"])
     check_lora(wanted, chosen, sizes)
-    return replace(wanted, target_modules=short_names(chosen, rows))
+    return replace(wanted, alpha=float(wanted.alpha), target_modules=short_names(chosen, rows))
 
 
 def _chosen(config: ModelConfig, lora: Lora) -> Modules:

@@ -15,9 +15,10 @@ from jax.typing import DTypeLike
 from easydel.display.display import Display, make_display
 from easydel.errors import ConfigError, nearest
 from easydel.memory import available_bytes, require
-from easydel.models.causal_lm import CausalLM, Origin
+from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import PRECISIONS, Decoder
+from easydel.models.export import Origin
 from easydel.models.folders import find_folder, is_adapter_folder, read_config, read_json, read_tensors
 from easydel.models.peft import base_of, read_adapter_config
 from easydel.models.quantize import check_quantization, is_packable, load_packed, packed_bytes

@@ -1,50 +1,43 @@
 """A causal language model as a value: a decoder, its parameters, and where they came from."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from easydel.display.display import make_display
 from easydel.errors import ConfigError
 from easydel.models.adapters import loaded_adapters, new_adapters, rows_and_sizes
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
+from easydel.models.export import Origin, exported, write_whole
+from easydel.models.fresh import init_params
 from easydel.models.generate import Sampling, generate_tokens
-from easydel.models.lora import Lora, merged_kernel, with_shared, without_adapters
+from easydel.models.inputs import checked_rows
+from easydel.models.lora import Lora, without_adapters
 from easydel.models.peft import write_adapters
-from easydel.models.quantize import check_quantization, dense, packed_params
-from easydel.models.rows import axis_sizes, weight_rows
+from easydel.models.quantize import check_quantization, packed_params
+from easydel.models.rows import weight_rows
 from easydel.processes import is_first
 from easydel.sharding import length_shards, make_mesh, row_shards
 from easydel.weights.folder import replace_folder
-from easydel.weights.load import export_specs, export_tensors, shardings_of
-from easydel.weights.safetensors import write_files, write_json
-from easydel.weights.table import Row, get, nest, unnest
+from easydel.weights.load import export_tensors
+from easydel.weights.table import Row, nest, unnest
 
 
 class Output(NamedTuple):
     """What calling a model gives."""
 
     logits: Float[Array, "batch length vocab"]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a model came from: its name, and the JSON files that its copies are saved with."""
-
-    name: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    generation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ class CausalLM:
         Raises:
             ConfigError: ids outside the vocabulary, or a mask of another shape.
         """
-        tokens, mask = self._checked(input_ids, attention_mask)
+        tokens, mask = checked_rows(input_ids, attention_mask, self.config.vocab_size)
         (batch, length), mesh = tokens.shape, self.decoder.mesh
         # Rows and their length are split over devices: fill up with padding, and drop it again.
         filler = ((0, -batch % row_shards(mesh)), (0, -length % length_shards(mesh)))
@@ -153,7 +146,7 @@ class CausalLM:
         Raises:
             ConfigError: settings out of range, a row without any token, or ids outside the vocabulary.
         """
-        tokens, mask = self._checked(input_ids, attention_mask)
+        tokens, mask = checked_rows(input_ids, attention_mask, self.config.vocab_size)
         if eos_token_id is None:
             eos_token_id = (self.origin.generation or {}).get("eos_token_id", self.config.eos_token_id)
         eos = () if eos_token_id is None else tuple(np.atleast_1d(np.asarray(eos_token_id, int)).tolist())
@@ -236,7 +229,7 @@ class CausalLM:
             dtype: of its weights; None is that of the base as it was loaded.
         """
         rows = weight_rows(self.config)
-        arrays = {row.path: _exported(self.params, row, None if dtype is None else np.dtype(dtype)) for row in rows}
+        arrays = {row.path: exported(self.params, row, None if dtype is None else np.dtype(dtype)) for row in rows}
         return CausalLM(replace(self.decoder, adapter_dropout=0.0), nest(arrays), self.origin)
 
     def save_pretrained(
@@ -264,32 +257,33 @@ class CausalLM:
                 together with the model.
             progress_bar_type: how it is shown how far writing is, see `DPOConfig`.
         """
-        base, sizes = weight_rows(self.config), self.sizes
         written = None if dtype is None else np.dtype(dtype)
-        kept = written or np.dtype(self.params["embedding"].dtype)
 
         def write(target: Path) -> None:
             if also is not None:
                 also(target)
             if self.lora is not None and not merge:
-                write_adapters(target, self.lora, self.adapter_rows, self.params, sizes, base=self.origin.name)
+                write_adapters(target, self.lora, self.adapter_rows, self.params, self.sizes, base=self.origin.name)
                 return
-            write_json(target / "config.json", _patched(self.origin.config, str(kept)))
-            if self.origin.generation is not None:
-                write_json(target / "generation_config.json", self.origin.generation)
-            specs = export_specs(base, self.params, sizes, written)
-            tensors = export_tensors(base, self.params, sizes, written, partial(_exported, dtype=written))
-            total = sum(spec.nbytes for spec in specs.values())
-            with make_display(progress_bar_type).work("save", unit="B", total=total) as work:
-                write_files(target, specs, _counted(tensors, work.advance), max_shard_size=max_shard_size)
+            write_whole(
+                target,
+                self.config,
+                self.params,
+                self.origin,
+                dtype=written,
+                max_shard_size=max_shard_size,
+                display=make_display(progress_bar_type),
+            )
 
         if merge and self.lora is None:
             raise ConfigError("merge = True adds adapters to the weights, and this model has none: leave it out.")
         if is_first():
             replace_folder(Path(folder), write)
         else:  # to give the first process the parts that lie here
-            lies_here = self.adapter_rows if self.lora is not None and not merge else base
-            deque(export_tensors(lies_here, self.params, sizes, written, partial(_exported, dtype=written)), maxlen=0)
+            lies_here = self.adapter_rows if self.lora is not None and not merge else weight_rows(self.config)
+            deque(
+                export_tensors(lies_here, self.params, self.sizes, written, partial(exported, dtype=written)), maxlen=0
+            )
 
     def _with_adapters(self, params: Params, lora: Lora) -> "CausalLM":
         return CausalLM(replace(self.decoder, adapter_dropout=lora.dropout), params, self.origin, lora)
@@ -301,66 +295,8 @@ class CausalLM:
                 "them to its weights, or model.without_adapters() to leave them."
             )
 
-    def _checked(self, input_ids: ArrayLike, attention_mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-        tokens = np.asarray(input_ids)
-        if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
-            raise ConfigError(f"input_ids must be integers [batch, length]; got {tokens.dtype} {list(tokens.shape)}.")
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.config.vocab_size:
-            raise ConfigError(
-                f"input_ids hold {tokens.min()} to {tokens.max()}; the vocabulary has 0 to "
-                f"{self.config.vocab_size - 1}. Does the tokenizer belong to this model?"
-            )
-        mask = np.ones_like(tokens) if attention_mask is None else np.asarray(attention_mask)
-        if mask.shape != tokens.shape:
-            raise ConfigError(f"attention_mask has shape {list(mask.shape)}, input_ids {list(tokens.shape)}.")
-        return tokens.astype(np.int32), (mask != 0).astype(np.int32)
-
-
-def init_params(config: ModelConfig, key: Key[Array, ""], *, dtype: DTypeLike, mesh: Mesh) -> dict[str, Any]:
-    """Returns fresh parameters, made in place: normal(0, initializer_range), norms one, biases zero."""
-    rows, sizes = weight_rows(config), axis_sizes(config)
-
-    def make(row: Row, row_key: Key[Array, ""]) -> jax.Array:
-        shape = row.shape(sizes)
-        if row.start != "normal":
-            return jnp.full(shape, float(row.start == "ones"), dtype)
-        return (jax.random.normal(row_key, shape, jnp.float32) * config.initializer_range).astype(dtype)
-
-    def make_all(key: Key[Array, ""]) -> dict[str, Any]:
-        keys = jax.random.split(key, len(rows))
-        return nest({row.path: make(row, row_key) for row, row_key in zip(rows, keys, strict=True)})
-
-    return jax.jit(make_all, out_shardings=shardings_of(rows, sizes, mesh))(key)
-
-
-def _counted(
-    tensors: Iterable[tuple[str, np.ndarray]], advance: Callable[[int], None]
-) -> Iterator[tuple[str, np.ndarray]]:
-    for name, tensor in tensors:
-        yield name, tensor
-        advance(tensor.nbytes)
-
-
-def _exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
-    """Returns an array of the base in `dtype` (None: its own), unpacked and with its adapters added."""
-    weights = get(params, row.path)
-    if row.path[-1] == "kernel" and row.path[:-2] == ("layers",):
-        of_projection = with_shared(params["layers"])[row.path[-2]]
-        if "lora_a" in of_projection:
-            return merged_kernel(of_projection).astype(dtype or weights.dtype)
-    return dense(weights, dtype or weights.dtype)
-
 
 @partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
 def _logits(decoder: Decoder, params: Params, tokens: jax.Array, mask: jax.Array) -> jax.Array:
     position = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
     return decoder.logits(params, decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens)))
-
-
-def _patched(source: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """Returns a copy of a config.json with the dtype of the weights, under the name it is spelled by there.
-
-    Everything else stays as it was: rewriting rotary settings in the other spelling loses them for one of the
-    major versions of `transformers`.
-    """
-    return {**source, "dtype" if "dtype" in source else "torch_dtype": dtype}

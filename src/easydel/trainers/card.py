@@ -1,5 +1,6 @@
 """The model card of an export: `README.md` with what the hub asks for in front, and `curves.svg`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,16 @@ from easydel.trainers.report.tables import Table, held_out_of
 # The panels of the picture: enough to see whether a run was healthy.
 _SHOWN = ("Loss", "Reward accuracy", "Reward margin", "Log-probability")
 # Settings of the machine and the moment, which would not help to make the model again.
-_LOCAL = (*NAMES, "resume", "cache_directory", "progress_bar", "push_to_hub", "hub_model_id", "hub_private_repo")
+_LOCAL = (
+    *NAMES,
+    "resume",
+    "cache_directory",
+    "progress_bar_type",
+    "report_to",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
+)
 
 
 class Subject(NamedTuple):
@@ -89,8 +99,12 @@ def _what(subject: Subject, settings: Mapping[str, Any]) -> str:
 
 
 def is_local(name: str) -> bool:
-    """Returns whether a model is a folder here, and not a name on the hub: those look like `owner/name`."""
-    return name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).expanduser().exists()
+    """Returns whether a model or dataset is a file or folder here, and not a name on the hub, such as `owner/name`.
+
+    >>> is_local("meta-llama/Llama-3.1-8B"), is_local("./model"), is_local("data/*.jsonl")
+    (False, True, True)
+    """
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is None or Path(name).exists()
 
 
 def _license_of(base: str) -> str | None:

@@ -152,6 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from easydel.scripts import doctor  # no other command needs it
 
         return doctor.main(words[1:])
+    if words[:1] == ["report"]:
+        from easydel import report
+
+        return report.main(words[1:])
     display = make_display("tqdm")
     with warnings.catch_warnings():
         # Without the place in the code, which helps a programmer and not a user.
@@ -192,7 +196,10 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
         description="Trains a language model on preference pairs; without model and data, a quick start.",
         version=f"easydel-dpo {easydel.__version__}",
         aliases={"reference_model_repo_id": "refrence_model_repo_id"},
-        commands={"doctor": "says what a bug report should say about this machine, and what is wrong with it"},
+        commands={
+            "doctor": "says what a bug report should say about this machine, and what is wrong with it",
+            "report": "makes the report of a run again, or a page that compares several runs",
+        },
     )
     for name in NAMES:
         if name in values and not str(values[name]).strip():
@@ -240,6 +247,8 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
     if run.compilation_cache:
         keep_compiled_programs()
+    from easydel.trainers.card import is_local  # imports the client of the hub
+
     try:
         model = load_model(run, config, run.repo_id, run.revision)
         trainer = easydel.DPOTrainer(
@@ -249,6 +258,7 @@ def train(run: RunConfig, config: DPOConfig) -> None:
             processing_class=tokenizer,
             train_dataset=train_rows,
             eval_dataset=eval_rows,
+            dataset_names=[name for name in names_of(run.dataset_name) if not is_local(name)],
         )
         result = trainer.train()
     except DataError as error:

@@ -1,0 +1,77 @@
+"""Writes a whole model as a folder that `transformers` loads: adapters added, packed weights unpacked."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from easydel.display.display import Display
+from easydel.models.config import ModelConfig
+from easydel.models.decoder import Params
+from easydel.models.lora import merged_kernel, with_shared
+from easydel.models.quantize import dense
+from easydel.models.rows import axis_sizes, weight_rows
+from easydel.weights.load import export_specs, export_tensors
+from easydel.weights.safetensors import write_files, write_json
+from easydel.weights.table import Row, get
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model came from: its name, and the JSON files that its copies are saved with."""
+
+    name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, Any] | None = None
+
+
+def write_whole(
+    folder: Path,
+    config: ModelConfig,
+    params: Params,
+    origin: Origin,
+    *,
+    dtype: np.dtype | None,
+    max_shard_size: int,
+    display: Display,
+) -> None:
+    """Writes config.json, weights, and generation_config.json if there was one, see `CausalLM.save_pretrained`."""
+    rows, sizes = weight_rows(config), axis_sizes(config)
+    write_json(folder / "config.json", _patched(origin.config, str(dtype or np.dtype(params["embedding"].dtype))))
+    if origin.generation is not None:
+        write_json(folder / "generation_config.json", origin.generation)
+    specs = export_specs(rows, params, sizes, dtype)
+    tensors = export_tensors(rows, params, sizes, dtype, partial(exported, dtype=dtype))
+    with display.work("save", unit="B", total=sum(spec.nbytes for spec in specs.values())) as work:
+        write_files(folder, specs, _counted(tensors, work.advance), max_shard_size=max_shard_size)
+
+
+def exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
+    """Returns an array of the base in `dtype` (None: its own), unpacked and with its adapters added."""
+    weights = get(params, row.path)
+    if row.path[-1] == "kernel" and row.path[:-2] == ("layers",):
+        of_projection = with_shared(params["layers"])[row.path[-2]]
+        if "lora_a" in of_projection:
+            return merged_kernel(of_projection).astype(dtype or weights.dtype)
+    return dense(weights, dtype or weights.dtype)
+
+
+def _counted(
+    tensors: Iterable[tuple[str, np.ndarray]], advance: Callable[[int], None]
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name, tensor in tensors:
+        yield name, tensor
+        advance(tensor.nbytes)
+
+
+def _patched(source: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """Returns a copy of a config.json with the dtype of the weights, under the name it is spelled by there.
+
+    Everything else stays as it was: rewriting rotary settings in the other spelling loses them for one of the
+    major versions of `transformers`.
+    """
+    return {**source, "dtype" if "dtype" in source else "torch_dtype": dtype}

@@ -1,0 +1,104 @@
+"""Measures a model on the tasks of lm-eval: `python -m easydel.scripts.evaluate --repo_id model --tasks hellaswag`."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import easydel
+from easydel.errors import ConfigError, DataError, WeightsError, nearest
+from easydel.scripts.arguments import make, parse_arguments
+from easydel.scripts.loading import check_model, load_tokenizer
+from easydel.trainers.fields import check_fields, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured, and how."""
+
+    repo_id: str = option("", "model: a folder or a hub name", group="model")
+    revision: str | None = option(None, "branch, tag or commit of repo_id on the hub")
+    dtype: Literal["float32", "bfloat16", "float16"] = option("float32", "dtype of the computation and the weights")
+    sharding_axis: str = option("1,-1,1,1,1", "devices along dp,fsdp,ep,tp,sp; -1 takes what is left")
+
+    tasks: list[str] | None = option(None, "names of tasks of lm-eval, such as hellaswag", group="tasks")
+    include_path: str | None = option(None, "folder with tasks of your own, as YAML files")
+    num_fewshot: int | None = option(None, "examples before each question; none is what the task says", at_least=0)
+    limit: int | None = option(None, "questions of each task; none is all", at_least=1)
+    apply_chat_template: bool = option(False, "put questions as the model's chat template does")
+    batch_size: int = option(8, "rows at a time", at_least=1)
+    max_length: int | None = option(None, "most tokens of a row; none is what the model was made for", at_least=2)
+    output: str | None = option(None, "JSON file for the results; none prints them only")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("repo_id", "tasks"):
+            if not getattr(self, name):
+                raise ConfigError(f"--{name} is missing: name a model (--repo_id) and what to measure (--tasks).")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status, 2 for an error that the user can put right."""
+    try:
+        values = parse_arguments(
+            sys.argv[1:] if argv is None else argv,
+            (EvaluationConfig,),
+            program="python -m easydel.scripts.evaluate",
+            description="Measures a model on the tasks of lm-eval.",
+            version=f"easydel-dpo {easydel.__version__}",
+            aliases={},
+        )
+        evaluate(make(EvaluationConfig, values))
+    except (ConfigError, DataError, WeightsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
+    """Returns the metrics of each task, prints them as a table, and writes them where they are to go.
+
+    Raises:
+        ConfigError: lm-eval is not installed, or knows no such task.
+    """
+    try:
+        import lm_eval  # pyright: ignore[reportMissingImports]  # an extra
+        from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
+        from lm_eval.utils import make_table  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ConfigError("lm-eval is not installed: install it with `pip install 'easydel-dpo[eval]'`.") from None
+    manager = TaskManager(include_path=config.include_path)
+    for task in config.tasks or ():
+        if task not in manager.all_tasks:
+            raise ConfigError(f"lm-eval knows no task {task!r}.{nearest(task, manager.all_tasks)}")
+    check_model(config.repo_id)
+    from easydel.scripts.harness import HarnessLM
+
+    tokenizer = load_tokenizer(config.repo_id, config.revision)
+    dims = tuple(int(size) for size in config.sharding_axis.split(","))
+    model = easydel.AutoEasyDeLModelForCausalLM.from_pretrained(
+        config.repo_id,
+        dtype=config.dtype,
+        param_dtype=config.dtype,
+        sharding_axis_dims=dims,
+        revision=config.revision,
+    )
+    found = lm_eval.simple_evaluate(
+        model=HarnessLM(model, tokenizer, batch_size=config.batch_size, max_length=config.max_length),
+        tasks=config.tasks,
+        num_fewshot=config.num_fewshot,
+        limit=config.limit,
+        apply_chat_template=config.apply_chat_template,
+        task_manager=manager,
+        bootstrap_iters=0 if config.limit == 1 else 1000,
+    )
+    print(make_table(found))
+    if config.output is not None:
+        Path(config.output).write_text(json.dumps(found["results"], indent=2) + "\n", encoding="utf-8")
+    return found["results"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
