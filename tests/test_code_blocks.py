@@ -20,6 +20,7 @@ from oracles.blocks import KINDS, PAGES, ROOT, Block, blocks_of, commands, flags
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = [block for block in BLOCKS if block.kind in ("python", "bash") and block.reason is None and not block.is_session]
+ROOTS = (ROOT, ROOT / "src")  # of modules
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is most of the time
 
 
@@ -84,7 +85,8 @@ def check_command(words: list[str]) -> None:
             assert found is not None
             assert found[1] is None or found[1] in project["optional-dependencies"]
         case ["python", "-m", module, *_]:
-            assert (ROOT / "src" / Path(*module.split("."))).with_suffix(".py").is_file() or (ROOT / module).is_dir()
+            path = Path(*module.split("."))
+            assert any((root / path).with_suffix(".py").is_file() or (root / path).is_dir() for root in ROOTS)
         case ["python" | "pytest" | "sbatch", file, *_] | ["kubectl", "apply", "-f", file] | ["sky", _, _, file, *_]:
             assert (ROOT / file).exists()
         case ["git", "clone", *_] | ["cd", _]:
