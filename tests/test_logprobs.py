@@ -1,6 +1,7 @@
 """Log-probabilities of packed completions against the full logits of each sequence on its own."""
 
 import dataclasses
+import re
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from easydel.data.pair import Pair
 from easydel.logprobs import completion_logprobs, token_statistics
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import COMPILER_OPTIONS
+from easydel.sharding import make_mesh, sharding_for
 from oracles.products import precisions
 from oracles.tiny import VOCAB, tiny_model, tiny_pairs
 
@@ -258,6 +260,30 @@ def test_the_memory_of_the_head_does_not_grow_with_vocabulary_times_tokens():
     few, many = temporary_bytes(1024), temporary_bytes(4096)
     assert many - few < 3072 * 20 * 4 * embed  # a few vectors of each slot, and not its 2,048 logits
     assert few < 8 * chunk * vocab * 4  # a handful of chunks of logits
+
+
+def test_the_logits_of_a_vocabulary_split_over_devices_are_never_in_one_place():
+    """Each of eight devices of `tp` has an eighth of a chunk of them; they exchange sums over the vocabulary."""
+    embed, vocab, chunk, slots = 8, 4096, 64, 256
+    mesh = make_mesh((1, 1, 1, 8, 1))
+    random = np.random.default_rng(0)
+    states, head = (random.standard_normal(size).astype(np.float32) for size in ((1, slots, embed), (vocab, embed)))
+    target = random.integers(0, vocab, (1, slots)).astype(np.int32)
+
+    def total(states, head, target):
+        return jnp.sum(token_statistics(states, target, head, chunk=chunk, logit_metrics=True).logp)
+
+    gradient = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+    split = jax.device_put(head, sharding_for(("vocab", "embed"), head.shape, mesh))
+    compiled = gradient.lower(states, split, target).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 0.5 * chunk * vocab * 4
+    exchanged = re.findall(r"f32\[([\d,]+)\]\S* (?:all-|collective)", compiled.as_text())
+    assert exchanged
+    assert all(np.prod([int(size) for size in shape.split(",")]) <= chunk * embed for shape in exchanged)
+    for found, expected in zip(
+        jax.tree.leaves(compiled(states, split, target)), jax.tree.leaves(gradient(states, head, target)), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_cap_bounds_the_logits_in_every_statistic_and_in_the_gradient(head_inputs):
