@@ -62,6 +62,13 @@ def test_an_export_has_the_files_that_other_programs_ask_for(pushed):
     assert json.loads((folder / "tokenizer_config.json").read_text())["eos_token"] == "</s>"
 
 
+def test_adapters_are_exported_as_the_two_files_that_peft_asks_for(tmp_path):
+    folder = write_model(tmp_path / "in", CASES["llama-gqa"])
+    model = ed.AutoEasyDeLModelForCausalLM.from_pretrained(folder, sharding_axis_dims=(1, 1, 1, 1, 1), dtype="float32")
+    model.apply_lora(rank=2).save_pretrained(tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == PEFT
+
+
 def test_the_names_and_shapes_of_the_weights_are_those_of_the_base(pushed):
     before, after = read_folder(pushed.base), read_folder(pushed.run / "model")
     assert {name: stored.shape for name, stored in after.items()} == {n: s.shape for n, s in before.items()}
