@@ -165,7 +165,11 @@ def test_auto_picks_by_platform_and_by_what_the_model_needs(needs, resolved):
             r"'cudnn' runs on gpu only, and the devices are cpu. Use 'vanilla' or 'blockwise' or 'sdpa', or",
         ),
         ("splash", CPU, "'splash' runs on tpu only, and the devices are cpu"),
-        ("splash", TPU._replace(length_shards=4), r"takes whole rows, and they are split over 4 devices \(sp\)"),
+        (
+            "splash",
+            TPU._replace(length_shards=4),
+            r"whole rows, and sharding_axis_dims splits them over 4 devices \(sp\)",
+        ),
         ("cudnn", H100._replace(capability=(7, 5)), r"needs an NVIDIA GPU of compute capability 8\.0"),
         ("cudnn", H100._replace(head_dim=20), "a multiple of 8 up to 256, and it is 20"),
         ("cudnn", H100._replace(dtype="float32"), "computes in bfloat16, and dtype is float32"),

@@ -19,7 +19,7 @@ from easydel.models import auto
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.scripts.finetune import dpo
 from easydel.scripts.loading import TOKENIZER_FILES
-from easydel.trainers import setup
+from easydel.trainers import needs
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
 from oracles.cases import CASES
@@ -251,7 +251,7 @@ def test_too_little_memory_for_the_weights_is_found_before_they_are_read(complai
 
 
 def test_too_little_memory_for_training_is_found_before_it_begins(complaint, monkeypatch):
-    monkeypatch.setattr(setup, "available_bytes", lambda devices: 1000)
+    monkeypatch.setattr(needs, "available_bytes", lambda devices: 1000)
     assert re.search(r"not enough memory: .*optimizer .* Raise gradient_accumulation_steps", complaint())
 
 

@@ -47,7 +47,8 @@ def test_nothing_in_the_package_runs_what_it_reads(path):
     forbidden |= {"allow_pickle=True", "trust_remote_code=True", "__import__"}
     forbidden |= {f"pickle.{name}" for name in ("load", "loads", "Unpickler")}
     forbidden |= {f"import {name}" for name in ("cloudpickle", "dill", "marshal", "shelve", "torch")}
-    own = {"read.py": {"pickle.loads"}}  # a process that tokenises reads what the one that started it sent
+    # A process that tokenises reads what the one that started it sent, and the processes of a run send plain arrays.
+    own = {"read.py": {"pickle.loads"}, "processes.py": {"np.load"}}
     assert not forbidden & set(calls(path)) - own.get(path.name, set())
 
 

@@ -153,8 +153,8 @@ def test_dropout_is_of_the_inputs_of_adapters_alone(base):
 
 
 def test_the_scale_is_that_of_the_settings():
-    assert Lora(4, 8.0, ()).scale == 2
-    assert Lora(4, 8.0, (), use_rslora=True).scale == 4
+    assert Lora(4, 8.0, ()).scale_of("model.layers.0.mlp.up_proj") == 2
+    assert Lora(4, 8.0, (), use_rslora=True).scale_of("model.layers.0.mlp.up_proj") == 4
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_scale_is_that_of_the_settings():
     [
         ({"rank": 0}, r"the rank of the adapters \(0\) must be at least 1"),
         ({"rank": 9}, r"\(9\) is larger than self_attn\.k_proj, a matrix of 8 x 16: take at most 8"),
-        ({"rank": 4, "alpha": 0}, r"alpha \(0\.0\) must be above 0"),
+        ({"rank": 4, "alpha": 0}, r"alpha \(0\) must be a number above 0"),
         ({"rank": 4, "dropout": 1.0}, r"dropout of the adapters \(1\.0\) must be in \[0, 1\)"),
         ({"rank": 4, "target_modules": ["nope"]}, "'nope' is no module"),
     ],

@@ -189,7 +189,7 @@ class CausalLM:
             ConfigError: the model has adapters, a rank that does not fit, or a target that is not there.
         """
         self._require_no_adapters()
-        wanted = Lora(rank, 2.0 * rank if alpha is None else alpha, (), dropout, use_dora, use_rslora)
+        wanted = Lora(rank, 2 * rank if alpha is None else alpha, (), dropout, use_dora, use_rslora)
         params, lora = new_adapters(
             self.config, self.params, self.decoder.mesh, wanted, target_modules=target_modules, seed=seed, dtype=dtype
         )
