@@ -22,7 +22,7 @@ from safetensors import safe_open
 from benchmarks.environments import HERE, versions
 from benchmarks.flops import layout_of, layout_table, read_config
 from benchmarks.machine import commit, machine_facts
-from benchmarks.models import NAMES, model_folder
+from benchmarks.models import NAMES, model_folder, model_rows
 from benchmarks.pairs import TooFewPairsError, cut_pairs, first_rows, id_rows, tokens_per_batch, write_rows
 from benchmarks.report import Agreement, Figures, agreement, figures, markdown, same_tokens
 from benchmarks.systems import SYSTEMS, Run, Settings, make_worker, runs
@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         write(out, result)  # after each model, so that an error in a later one loses nothing
     print("\n" + markdown(result))
     verdicts = [Agreement(**verdict) for model in result["models"].values() for verdict in model["agreement"]]
+    if plan.settings.device == "gpu":  # bfloat16 alone makes programs differ
+        return 0
     return int(any(not verdict.agrees and verdict.same_tokens == 1 for verdict in verdicts))
 
 
@@ -87,11 +89,12 @@ def measure(name: str, plan: Plan) -> dict[str, Any]:
 
     size = plan.settings.batch_size
     model = model_folder(name, plan.data, plan.build)
+    data = model_rows(name, plan.data, plan.build, (EPOCH_STEPS + plan.steps) * size, plan.settings.max_length)
     tokenizer, config = AutoTokenizer.from_pretrained(model), read_config(model)
-    rows = first_rows(plan.data, tokenizer, plan.steps * size, plan.settings.max_length)
+    rows = first_rows(data, tokenizer, plan.steps * size, plan.settings.max_length)
     # Ours chooses its row lengths for an epoch. One of a few steps is not what it is used for.
     try:
-        epoch = first_rows(plan.data, tokenizer, EPOCH_STEPS * size, plan.settings.max_length)
+        epoch = first_rows(data, tokenizer, EPOCH_STEPS * size, plan.settings.max_length)
     except TooFewPairsError:
         epoch = rows
     pairs = {run: cut_pairs(rows, tokenizer, run.limits) for run in plan.runs}
@@ -105,7 +108,7 @@ def measure(name: str, plan: Plan) -> dict[str, Any]:
         workers[run] = make_worker(run, model, file, folders[run], plan.settings, plan.steps)
     take_turns(name, list(workers.values()), plan)
     done = {
-        run: figures(run, worker.steps, worker.peak_memory, size, tokens_per_batch(pairs[run], size))
+        run: figures(run, worker.steps, memory_of(worker, plan), size, tokens_per_batch(pairs[run], size))
         for run, worker in workers.items()
     }
     layouts = {
@@ -151,6 +154,11 @@ def compare(
     return verdicts
 
 
+def memory_of(worker: Worker, plan: Plan) -> int | None:
+    """Returns the most bytes that a program had: in its process, or on the GPU as it says itself."""
+    return worker.peak_memory if plan.settings.device == "cpu" else worker.told_memory
+
+
 def count_weights(model: Path) -> int:
     """Returns how many weights a model's file holds."""
     with safe_open(model / "model.safetensors", framework="numpy") as file:
@@ -170,7 +178,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         settings = Settings(max_length=64)
         tiny = runs(("ours",), settings)
         return Plan(("tiny",), tiny, quickstart.train_file(), settings, 1, 1, None, options.build)
-    settings = Settings()
+    settings = Settings(batch_size=options.pairs, max_length=options.max_length, device=options.device)
     return Plan(
         models=options.models,
         runs=runs(options.systems, settings),
@@ -188,7 +196,11 @@ def command_options(options: argparse.Namespace) -> list[str]:
     if options.quick:
         return ["--quick"]
     written = [f"--systems {','.join(options.systems)}", f"--models {','.join(options.models)}"]
-    return [*written, f"--steps {options.steps}", f"--rounds {options.rounds}"]
+    written += [f"--steps {options.steps}", f"--rounds {options.rounds}"]
+    standard = Settings()
+    usual = {"pairs": standard.batch_size, "max_length": standard.max_length, "device": standard.device}
+    given = {name: getattr(options, name) for name in usual}
+    return [*written, *(f"--{name} {value}" for name, value in given.items() if value != usual[name])]
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -212,12 +224,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--models", type=names(NAMES), default="stories260k,bench-7m,bench-40m", help="with commas")
     parser.add_argument("--steps", type=count, default=1, help="steps a turn")
     parser.add_argument("--rounds", type=count, default=8, help="turns of each program after its first step")
+    parser.add_argument("--pairs", type=count, default=Settings.batch_size, help="pairs a step")
+    parser.add_argument(
+        "--max_length", type=count, default=Settings.max_length, help="tokens of a prompt with an answer"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "gpu"), default=Settings.device, help="gpu: bfloat16, without EasyDeL"
+    )
     parser.add_argument("--data", type=Path, default=DATA, help="pairs, .jsonl or .jsonl.gz")
     parser.add_argument("--peak", type=float, help="FLOP/s of the machine, for MFU")
     parser.add_argument("--out", type=Path, help="results file without its ending")
     parser.add_argument("--build", type=Path, default=BUILD, help="folder for models and runs")
     parser.add_argument("--quick", action="store_true", help="two steps of ours on a tiny model, to try the script")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.device == "gpu" and "easydel" in options.systems:
+        parser.error("EasyDeL is compared on CPU only: take --systems ours,trl.")
+    return options
 
 
 if __name__ == "__main__":

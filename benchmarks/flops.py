@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.models import NAMES, model_folder
+from benchmarks.models import model_folder
 from benchmarks.pairs import Limits, cut_pairs, first_rows
 from benchmarks.systems import Settings, runs
 from benchmarks.tables import BUILD, DATA, table
@@ -138,7 +138,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flops", description=main.__doc__)
-    parser.add_argument("--models", default=",".join(name for name in NAMES if name != "tiny"), help="with commas")
+    parser.add_argument("--models", default="stories260k,bench-7m,bench-40m", help="with commas")
     parser.add_argument("--data", type=Path, default=DATA, help="pairs, .jsonl or .jsonl.gz")
     parser.add_argument("--batches", type=int, default=16, help="how many batches to average over")
     parser.add_argument("--results", type=Path, help="a results.json, to add what was achieved")

@@ -1,6 +1,7 @@
 """The models that are trained: small Llamas with random weights, made here, and `stories260k` from the shared folder.
 
-A model is a plain Hugging Face folder in float32, written without any of the programs that are compared.
+A model is a plain Hugging Face folder in float32, written without any of the programs that are compared. Those of
+published sizes (`shapes.py`), which need a GPU, are written by ours: random too, they are only too large for numpy.
 """
 
 import dataclasses
@@ -14,7 +15,11 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from benchmarks.pairs import read_rows
+from benchmarks.gpu.lengths import random_rows
+from benchmarks.gpu.lengths import save_tokenizer as save_word_tokenizer
+from benchmarks.pairs import read_rows, write_rows
+from benchmarks.shapes import SHAPES, shape_config
+from easydel.models.causal_lm import CausalLM
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PAD, EOS = "<pad>", "</s>"
@@ -84,7 +89,7 @@ MADE = {
     "bench-40m": Sizes(hidden=512, mlp=1376, layers=8, heads=8, kv_heads=4, vocab=32_768),
 }
 FOUND = {"stories260k": SHARED / "models" / "stories260k"}
-NAMES = (*MADE, *FOUND)
+NAMES = (*MADE, *FOUND, *SHAPES)
 
 
 def model_folder(name: str, data: Path, build: Path) -> Path:
@@ -97,6 +102,8 @@ def model_folder(name: str, data: Path, build: Path) -> Path:
         if not FOUND[name].is_dir():
             raise FileNotFoundError(f"the model {name} is not at {FOUND[name]}: leave it out of --models.")
         return FOUND[name]
+    if name in SHAPES:
+        return _published(name, build / "models" / name)
     sizes = MADE[name]
     key = json.dumps([dataclasses.asdict(sizes), _SEED, hashlib.sha256(data.read_bytes()).hexdigest()])
     folder = build / "models" / name
@@ -108,6 +115,22 @@ def model_folder(name: str, data: Path, build: Path) -> Path:
         save_file(random_weights(sizes), folder / "model.safetensors", metadata={"format": "pt"})
         save_tokenizer(data, sizes.vocab, folder)
         made_of.write_text(key, encoding="utf-8")  # last: its presence says that the folder is complete
+    return folder
+
+
+def model_rows(name: str, data: Path, build: Path, count: int, max_length: int) -> Path:
+    """Returns the file of the pairs that a model trains on: `data`, or for published sizes `count` random ones."""
+    if name not in SHAPES:
+        return data
+    file = build / "rows" / f"{name}.jsonl"
+    write_rows(file, random_rows(count, SHAPES[name]["vocab_size"], max_length))
+    return file
+
+
+def _published(name: str, folder: Path) -> Path:
+    if not (folder / "tokenizer.json").is_file():
+        CausalLM.from_config(shape_config(name)).save_pretrained(folder)
+        save_word_tokenizer(SHAPES[name]["vocab_size"], folder)
     return folder
 
 

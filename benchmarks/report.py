@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.pairs import Limits
+from benchmarks.shapes import SHAPES
 from benchmarks.systems import TITLES, Run
 from benchmarks.tables import table
 from benchmarks.turns import Step
@@ -134,6 +135,8 @@ def loss_table(runs: Mapping[str, Figures]) -> str:
 def markdown(result: Mapping[str, Any]) -> str:
     """Returns a whole result, as `results.json` holds it, as a page."""
     machine, settings = result["machine"], result["settings"]
+    on_gpu = settings.get("device") == "gpu"
+    dtype, memory = ("bfloat16 over float32 weights", "the GPU") if on_gpu else ("float32", "the process")
     lines = [
         "# Benchmark",
         "",
@@ -141,17 +144,18 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"{machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}.",
         "",
         f"Every program trains the same first {result['steps']} batches of {settings['batch_size']} pairs of "
-        f"{result['data']} in its order: max_length {settings['max_length']}, float32, AdamW, learning rate "
+        f"{result['data']} in its order: max_length {settings['max_length']}, {dtype}, AdamW, learning rate "
         f"{settings['learning_rate']:g}. One runs at a time while the others are stopped, {result['steps_per_turn']} "
         "step(s) a turn. EasyDeL gives prompt and completion a fixed half of the length each; against it we train "
-        "with the same limits. The median is over the steps after the first; memory is that of the process.",
+        f"with the same limits. The median is over the steps after the first; memory is that of {memory}.",
         "",
     ]
     for system, versions in result["versions"].items():
         lines.append(f"- {system}: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     for name, model in result["models"].items():
         runs = {title: Figures(**run) for title, run in model["runs"].items()}
-        lines += ["", f"## {name}", "", f"{model['weights']:,} weights.", "", speed_table(runs), ""]
+        pairs = " Pairs of random words, as long as those of UltraFeedback." if name in SHAPES else ""
+        lines += ["", f"## {name}", "", f"{model['weights']:,} weights.{pairs}", "", speed_table(runs), ""]
         lines += [f"- {line}." for line in ratio_lines(runs)]
         lines += [f"- {Agreement(**verdict).sentence()}" for verdict in model["agreement"]]
         lines += ["", loss_table(runs), "", model["arithmetic"]]

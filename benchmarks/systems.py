@@ -17,12 +17,15 @@ TITLES = {"ours": "ours", "trl": "TRL", "trl-stored": "TRL, gradient_checkpointi
 _ENVIRONMENT_OF = {"ours": "ours", "trl": "trl", "trl-stored": "trl", "easydel": "easydel"}
 # Cold starts everywhere, nothing from a network, and nothing that this process was given for itself.
 _SET = {
-    "CUDA_VISIBLE_DEVICES": "",
-    "JAX_PLATFORMS": "cpu",
     "HF_HUB_OFFLINE": "1",
     "JAX_ENABLE_COMPILATION_CACHE": "false",
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_MODE": "disabled",
+}
+# Two programs share a GPU, one of them stopped: neither may take all of its memory beforehand.
+_SET_ON = {
+    "cpu": {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+    "gpu": {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
 }
 _DROPPED = ("GLIBC_TUNABLES", "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS", "PYTHONPATH")
 
@@ -35,6 +38,8 @@ class Settings:
     max_length: int = 512
     learning_rate: float = 1e-4
     beta: float = 0.1
+    device: str = "cpu"
+    """On "gpu" everybody computes in bfloat16 over weights in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +90,7 @@ def make_worker(run: Run, model: Path, rows: Path, folder: Path, settings: Setti
     return Worker(
         run.title,
         command,
-        _environment(run, folder),
+        _environment(run, folder, settings.device),
         steps=folder / "run" / "metrics.jsonl" if ours else folder / "steps.jsonl",
         output=folder / "output.txt",
     )
@@ -98,7 +103,8 @@ def our_command(run: Run, model: Path, rows: Path, folder: Path, settings: Setti
         "dataset_name": rows,
         "save_directory": folder,
         "model_name": "run",
-        "dtype": "float32",
+        "dtype": "float32" if settings.device == "cpu" else "bfloat16",
+        "gradient_checkpointing": "" if settings.device == "cpu" else "nothing_saveable",
         "beta": settings.beta,
         "total_batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
@@ -128,10 +134,10 @@ def _rival(run: Run, model: Path, rows: Path, folder: Path, settings: Settings) 
     return [str(interpreter(run.environment)), "-P", str(script), json.dumps(job)]
 
 
-def _environment(run: Run, folder: Path) -> dict[str, str]:
+def _environment(run: Run, folder: Path, device: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     if run.system == "ours":
         own = {"PYTHONPATH": str(HERE.parent / "src")}  # the checkout that this file is in, whatever is installed
     else:
         own = {"COMPILE_FUNC_DIR": str(folder / "compiled")}  # where EasyDeL keeps compiled steps
-    return {**inherited, **_SET, **own}
+    return {**inherited, **_SET, **_SET_ON[device], **own}

@@ -49,6 +49,7 @@ class Worker:
         self.name = name
         self.steps: list[Step] = []
         self.peak_memory: int | None = None  # bytes of its process, where the system tells
+        self.told_memory: int | None = None  # bytes of its device, where it tells
         self._command, self._environment = list(command), dict(environment)
         self._steps_file, self._output = steps, output
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,6 +79,7 @@ class Worker:
             now = self._seconds + time.perf_counter() - began
             for entry in self._new_entries():
                 self.steps.append(Step(entry["loss"], now, entry.get("step_time")))
+                self.told_memory = entry.get("memory")
             if ended and len(self.steps) < until:
                 raise WorkerError(self._how_it_ended(process.returncode))
             time.sleep(_POLL_SECONDS)

@@ -1,7 +1,8 @@
 """Trains with TRL, run by the Python of its environment: `python worker_trl.py '{"model": ..., ...}'`.
 
-TRL's defaults stand, gradient checkpointing among them, but for what makes the comparison one: float32 on CPU, a
-constant learning rate, no clipping, and the order of the file. It also writes the tokens that it trains on.
+TRL's defaults stand, gradient checkpointing among them, but for what makes the comparison one: float32 on CPU,
+bfloat16 over float32 weights on a GPU, a constant learning rate, no clipping, and the order of the file. It also writes
+the tokens that it trains on.
 """
 
 import json
@@ -28,6 +29,8 @@ class Reporter(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **others):
         if logs is not None and "loss" in logs:  # the summary at the end has none
             entry = {"step": state.global_step, "loss": logs["loss"], "step_time": time.perf_counter() - self._began}
+            if torch.cuda.is_available():
+                entry["memory"] = torch.cuda.max_memory_allocated()
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
@@ -50,8 +53,8 @@ def main(job: dict) -> None:
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        use_cpu=True,
-        bf16=False,
+        use_cpu=job["device"] == "cpu",
+        bf16=job["device"] == "gpu",
         seed=0,
     )
     trainer = DPOTrainer(

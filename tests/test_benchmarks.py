@@ -17,6 +17,8 @@ import benchmarks.systems
 import benchmarks.tables
 from benchmarks import memory
 from benchmarks.flops import layout_of
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.lengths import random_rows, word_tokenizer
 from benchmarks.models import MADE, random_weights
 from benchmarks.pairs import Limits, TooFewPairsError, first_rows, tokens_per_batch
 from benchmarks.report import Figures, agreement, figures, ratio_lines, same_tokens
@@ -193,6 +195,32 @@ def test_the_memory_of_a_step_is_told_without_any_weight(capsys: pytest.CaptureF
     taken = memory.step_memory(model, batch, DPOConfig(mu_dtype="bfloat16", nu_dtype="bfloat16"))
     assert 8 * 106_816 < taken.arguments < 8 * 106_816 + 5000
     assert taken.arguments <= taken.peak < taken.arguments + taken.temporary + 5000
+
+
+@pytest.mark.slow
+def test_what_is_measured_on_a_gpu_runs_small_on_a_cpu_and_says_so(tmp_path: Path) -> None:
+    assert gpu.main(["--out", str(tmp_path / "page.md")]) == 0
+    page = (tmp_path / "page.md").read_text()
+    assert "**At a small size: this shows that the scripts run here, and nothing of speed.**" in page
+    assert page.startswith("# cpu (cpu), jax ")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    errors = [row[2:6] for row in rows if row[1] in ("vanilla", "blockwise")]
+    # bfloat16 has 8 bits: what is rounded once is off by up to 2^-9, and a product of a few such by some of these.
+    assert len(errors) == 4
+    assert all(1e-4 < float(error) < 2**-6 for row in errors for error in row)
+    (trained,) = (row for row in rows if row[0] == "small")
+    assert all(float(figure.replace(",", "").rstrip("%")) > 0 for figure in trained[1:6])
+    assert trained[6] == "peak unknown"
+
+
+def test_random_pairs_are_within_the_length_and_one_token_is_one_word() -> None:
+    rows = random_rows(200, 1000, 300)
+    pairs = benchmarks.pairs.cut_pairs(rows, word_tokenizer(1000), Limits(300))
+    assert len(pairs) == 200
+    for pair, row in zip(pairs, rows, strict=True):
+        assert len(pair.prompt) == len(row["prompt"].split()) <= 150
+        assert len(pair.chosen) == len(row["chosen"].split()) + 1  # the end
+        assert len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) <= 300
 
 
 def test_the_sizes_of_published_models_are_theirs() -> None:
