@@ -8,7 +8,7 @@ from easydel.errors import ConfigError
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 # Options that name a file or a folder, or may.
 _FILES = ("config", "dataset_name", "eval_dataset_name")
-_FOLDERS = ("repo_id", "processor_repo_id", "refrence_model_repo_id", "save_directory", "cache_directory")
+_FOLDERS = ("repo_id", "processor_repo_id", "reference_model_repo_id", "save_directory", "cache_directory")
 
 
 def completion_script(
