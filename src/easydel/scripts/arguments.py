@@ -47,7 +47,7 @@ def parse_arguments(
         commands: words that may stand in place of flags, each with what it does, for `--help` and shells only.
 
     Raises:
-        SystemExit: after `--help`, `--version` and `--print-completion`.
+        SystemExit: after `--help`, `--version` and `--print_completion`.
         ConfigError: a flag, or a name in the file, that no class has, with the nearest that one has.
     """
     parser = _parser(classes, program, description, version, commands or {})

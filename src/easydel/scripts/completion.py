@@ -28,7 +28,7 @@ def completion_script(
     import shtab  # no other command needs it
 
     if shell not in SHELLS:
-        raise ConfigError(f"--print-completion {shell}: there are scripts for {', '.join(SHELLS)}.")
+        raise ConfigError(f"--print_completion {shell}: there are scripts for {', '.join(SHELLS)}.")
     for action in parser._actions:  # what shtab reads too
         if action.dest in choices:
             action.choices = list(choices[action.dest])

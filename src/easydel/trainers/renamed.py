@@ -170,7 +170,7 @@ def elsewhere(name: str, known: Container[str], *, flag: str = "") -> str:
     option, remark = RENAMED.get(name, Place(name))
     if option in known:
         where = f"{flag}{option}"
-    elif option in IN_PYTHON:
+    elif option in IN_PYTHON and not flag:
         where = IN_PYTHON[option]
     else:
         return ""

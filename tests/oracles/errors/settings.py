@@ -69,7 +69,7 @@ CASES: Cases = {
         config(beta=0),
         config(loss_type="my.losses:wpo"),
         lambda place: make_display("bar"),
-        flags("--print-completion nushell"),
+        flags("--print_completion nushell"),
         flags("--sharding_axis 1,2"),
         flags("--dataset_name --repo_id x"),
         config(frozen_parameters="("),
