@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from easydel.data.files import read_file as read_rows_of
@@ -81,7 +81,8 @@ def test_a_file_of_rows(tmp_path, content, data):
 
 
 @fuzzed
-@given(st.sampled_from(list(CASES.values())).flatmap(mutated))
+@given(source=st.sampled_from(list(CASES.values())).flatmap(mutated))
+@example(source=CASES["llama-gqa"] | {"model_type": []})
 def test_a_model_configuration(tmp_path, source):
     try:
         (tmp_path / "config.json").write_text(json.dumps(source))

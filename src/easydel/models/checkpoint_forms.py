@@ -22,7 +22,8 @@ _SPARSE = re.compile(
 
 def has_images(source: Mapping[str, Any]) -> bool:
     """Returns whether a `config.json` is that of a model of text and images whose text we read."""
-    return source.get("model_type") in _TEXT_OF and isinstance(source.get("text_config"), Mapping)
+    model_type = source.get("model_type")  # anything that JSON can say
+    return isinstance(model_type, str) and model_type in _TEXT_OF and isinstance(source.get("text_config"), Mapping)
 
 
 def text_config(source: Mapping[str, Any]) -> dict[str, Any]:
