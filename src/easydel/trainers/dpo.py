@@ -18,7 +18,7 @@ from easydel.losses import Scalar
 from easydel.memory import available_bytes
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import CHUNK, without_own_dropout
-from easydel.processes import agreed, is_first
+from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer
 from easydel.trainers.compile_ahead import compile_training
@@ -333,8 +333,8 @@ class DPOTrainer:
         if config.do_last_save:
             places["model"] = folder.path / "model"
             self._export(folder.path / "model", place=repository or "")
-        if repository is not None:
-            places["hub"] = upload(folder.path / "model", repository)
+        if config.push_to_hub:  # all wait: an upload may take longer than processes wait for one that is leaving
+            places["hub"] = by_first(lambda: upload(folder.path / "model", repository or ""))
         text = summary(metrics, facts, self.counts, places)
         values = closing_values(ending, self.counts, places, total_steps=self.total_steps)
         self._display.event("end", values, f"\n{text}")

@@ -8,7 +8,7 @@ import jax
 
 import easydel
 from easydel.models.causal_lm import CausalLM
-from easydel.processes import is_first
+from easydel.processes import by_first, is_first
 from easydel.trainers.card import Subject, write_card
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.hub import open_repository
@@ -62,9 +62,12 @@ def report(run: Path, model: CausalLM, facts: Mapping[str, str]) -> Path | None:
 def repository_of(config: DPOConfig) -> str | None:
     """Returns the whole name of the repository that a run will be uploaded to, which is made; None is nowhere.
 
+    Of several processes the first one sees to it, and the others return None.
+
     Raises:
-        ConfigError: the hub refused, or cannot be reached.
+        ConfigError: the hub refused, or cannot be reached; in each process.
     """
-    if not (config.push_to_hub and is_first()):
+    if not config.push_to_hub:
         return None
-    return open_repository(config.hub_model_id or config.model_name, private=config.hub_private_repo)
+    name = config.hub_model_id or config.model_name
+    return by_first(lambda: open_repository(name, private=config.hub_private_repo))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from easydel.errors import ConfigError
-from easydel.processes import agreed, is_first
+from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
 from easydel.trainers.log import read_lines
@@ -97,9 +97,9 @@ def open_together(config: DPOConfig) -> RunFolder:
     """Returns `open_run_folder`, which the first of several processes sees to, once it is done.
 
     Raises:
-        ConfigError: as it does, in the first process.
+        ConfigError: as it does, in each process.
     """
-    folder = open_run_folder(config) if is_first() else RunFolder(config.run_folder, False, None)
+    folder = by_first(lambda: open_run_folder(config)) or RunFolder(config.run_folder, False, None)
     return folder._replace(continues=agreed(folder.continues))
 
 

@@ -170,6 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             train(run, config)
         except (ConfigError, DataError, WeightsError, OSError) as error:
             display.complain("error", str(error))
+            if argv is None:
+                processes.leave(2)
             return 2
         except Interrupted as asked:
             display.event("interrupted", {"text": str(asked), "signal": asked.signal}, "")
