@@ -14,7 +14,7 @@ import pytest
 
 from easydel.errors import ConfigError
 from easydel.launch import local
-from easydel.processes import _given, in_cluster
+from easydel.processes import _given, _lengths, in_cluster
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
@@ -70,6 +70,11 @@ def test_incomplete_variables_are_an_error(lacking):
 )
 def test_the_tasks_of_a_cluster_are_known(environment):
     assert in_cluster(environment)
+
+
+@pytest.mark.parametrize("length", [0, 5, (1 << 31) - 1, 1 << 31, 10 << 30])
+def test_lengths_beyond_two_gibibytes_are_sent_whole(length):
+    assert _lengths(length, lambda each: np.stack([each, each])) == [length, length]
 
 
 @contextmanager

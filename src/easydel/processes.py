@@ -219,8 +219,8 @@ def _sent(content: bytes, send: "Callable[[np.ndarray], np.ndarray]") -> list[by
     """Returns the contents of the processes, which may differ in length, sent by what sends arrays of one shape."""
     import numpy as np
 
-    lengths = send(np.asarray(len(content), np.int32))
-    longest = int(lengths.max())
+    lengths = _lengths(len(content), send)
+    longest = max(lengths)
     room = 1 << (min(longest, _PIECE) - 1).bit_length()  # so that few sizes are compiled
     parts = []
     for start in range(0, longest, room):
@@ -228,7 +228,14 @@ def _sent(content: bytes, send: "Callable[[np.ndarray], np.ndarray]") -> list[by
         piece = np.frombuffer(content[start : start + room], np.uint8)
         part[: len(piece)] = piece
         parts.append(send(part))
-    return [b"".join(part[at].tobytes() for part in parts)[:length] for at, length in enumerate(lengths.tolist())]
+    return [b"".join(part[at].tobytes() for part in parts)[:length] for at, length in enumerate(lengths)]
+
+
+def _lengths(length: int, send: "Callable[[np.ndarray], np.ndarray]") -> list[int]:
+    """Returns the lengths of the processes, in two numbers each: jax sends no int64 unless told, and 2 GiB is more."""
+    import numpy as np
+
+    return [high << 30 | low for high, low in send(np.asarray(divmod(length, 1 << 30), np.int32)).tolist()]
 
 
 def _given(
