@@ -71,6 +71,21 @@ def test_the_likelihood_of_a_continuation_is_that_of_its_tokens_after_the_contex
         assert greedy == bool((best[-count:] == tokens[-count:]).all())
 
 
+def test_attention_is_told_that_each_row_is_one_sequence(asked, monkeypatch):
+    from easydel.models import decoder
+    from easydel.scripts.harness import HarnessLM
+
+    told, real = [], decoder.packed_attention
+
+    def noted(*arguments, sequences, **settings):
+        told.append((len(arguments[1]), sequences))
+        return real(*arguments, sequences=sequences, **settings)
+
+    monkeypatch.setattr(decoder, "packed_attention", noted)
+    HarnessLM(asked.model, tiny_tokenizer(), batch_size=3).loglikelihood([request("say", " yes")], disable_tqdm=True)
+    assert told == [(3, 3)]
+
+
 def test_what_is_written_is_what_the_model_generates_up_to_an_end(asked):
     contexts, tokenizer = ("say", "ask me"), tiny_tokenizer()
     expected = []

@@ -191,7 +191,7 @@ def _scored(
 ) -> Scored:
     """Returns the scores of the counted tokens, each predicted at the one before it."""
     position = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-    hidden = decoder(params, tokens, mask, jnp.zeros_like(mask), position)
+    hidden = decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens))
 
     def of_row(row: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         hidden, targets, wanted = row
