@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.scripts.evaluate import EvaluationConfig, main
 from oracles.cases import CASES
@@ -98,6 +99,11 @@ def test_what_is_written_is_what_the_model_generates_up_to_an_end(asked):
     text = max(expected, key=len)
     context, end = contexts[expected.index(text)], text[len(text) // 2]
     assert asked.generate_until([request(context, settings | {"until": [end]})]) == [text.split(end)[0]]
+
+
+def test_a_task_that_leaves_no_room_for_its_context_is_an_error_with_both_numbers(asked):
+    with pytest.raises(ConfigError, match=r"64 new tokens \(max_gen_toks\).* max_length = 64"):
+        asked.generate_until([request("say", {"max_gen_toks": 64})])
 
 
 def test_a_long_text_is_scored_in_windows_that_do_not_overlap(asked):

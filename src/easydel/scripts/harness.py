@@ -101,7 +101,18 @@ class HarnessLM(TemplateLM):
         return found
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Returns what the model writes after each context, up to the first of the texts that end it."""
+        """Returns what the model writes after each context, up to the first of the texts that end it.
+
+        Raises:
+            ConfigError: a task asks for as many tokens as a row may have, so that nothing is left for its context.
+        """
+        for request in requests:
+            if _new_tokens(request.args[1]) >= self._max_length:
+                raise ConfigError(
+                    f"a task asks for {_new_tokens(request.args[1])} new tokens (max_gen_toks), which leaves no room "
+                    f"for its context in max_length = {self._max_length}: raise max_length, or lower max_gen_toks in "
+                    "the task."
+                )
         found: dict[int, str] = {}
         groups: dict[str, list[int]] = {}
         for number, request in enumerate(requests):
@@ -135,8 +146,8 @@ class HarnessLM(TemplateLM):
     def _written(self, contexts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
         until = settings.get("until") or []
         until = [until] if isinstance(until, str) else until
-        new = settings.get("max_gen_toks", _NEW_TOKENS)
-        kept = max(self._max_length - new, 1)
+        new = _new_tokens(settings)
+        kept = self._max_length - new
         # As many rows each time, of which the last is repeated: another number would be another program.
         filled = [*contexts, *[contexts[-1]] * (self._batch_size - len(contexts))]
         tokens, mask, _ = _padded([(self.tok_encode(context)[-kept:], 0) for context in filled], left=True)
@@ -151,6 +162,11 @@ class HarnessLM(TemplateLM):
         )
         texts = self.tokenizer.batch_decode(out[: len(contexts), tokens.shape[1] :].tolist(), skip_special_tokens=True)
         return [_up_to(text, until) for text in texts]
+
+
+def _new_tokens(settings: Mapping[str, Any]) -> int:
+    """Returns how many tokens a task wants at most."""
+    return settings.get("max_gen_toks", _NEW_TOKENS)
 
 
 def _up_to(text: str, ends: Iterable[str]) -> str:
