@@ -101,6 +101,12 @@ def test_what_is_written_is_what_the_model_generates_up_to_an_end(asked):
     assert asked.generate_until([request(context, settings | {"until": [end]})]) == [text.split(end)[0]]
 
 
+def test_a_task_that_samples_draws_anew_for_each_answer(asked):
+    settings = {"do_sample": True, "max_gen_toks": 12}  # at temperature 1, as nothing else is said
+    answers = asked.generate_until([request("say", settings)] * 6)  # in batches of two
+    assert len(set(answers)) == 6
+
+
 def test_a_task_that_leaves_no_room_for_its_context_is_an_error_with_both_numbers(asked):
     with pytest.raises(ConfigError, match=r"64 new tokens \(max_gen_toks\).* max_length = 64"):
         asked.generate_until([request("say", {"max_gen_toks": 64})])

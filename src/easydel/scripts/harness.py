@@ -120,7 +120,8 @@ class HarnessLM(TemplateLM):
         for numbers in groups.values():
             settings = requests[numbers[0]].args[1]
             for some in _batches(numbers, self._batch_size):
-                answers = self._written([requests[number].args[0] for number in some], settings)
+                contexts = [requests[number].args[0] for number in some]
+                answers = self._written(contexts, settings, seed=some[0])  # one seed would draw the same in each batch
                 found |= dict(zip(some, answers, strict=True))
         return [found[number] for number in range(len(requests))]
 
@@ -143,7 +144,7 @@ class HarnessLM(TemplateLM):
             )
         return [*context, *continuation][-self._max_length :], len(continuation)
 
-    def _written(self, contexts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    def _written(self, contexts: Sequence[str], settings: Mapping[str, Any], *, seed: int) -> list[str]:
         until = settings.get("until") or []
         until = [until] if isinstance(until, str) else until
         new = _new_tokens(settings)
@@ -155,9 +156,10 @@ class HarnessLM(TemplateLM):
             tokens,
             mask,
             max_new_tokens=new,
-            temperature=settings.get("temperature", 0.0) if settings.get("do_sample") else 0.0,
+            temperature=settings.get("temperature", 1.0) if settings.get("do_sample") else 0.0,
             top_p=settings.get("top_p", 1.0),
             top_k=settings.get("top_k", 0),
+            seed=seed,
             eos_token_id=self.eot_token_id,
         )
         texts = self.tokenizer.batch_decode(out[: len(contexts), tokens.shape[1] :].tolist(), skip_special_tokens=True)
