@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from easydel.errors import ConfigError
@@ -53,12 +54,14 @@ def start(
         return
     given = _given(coordinator_address, num_processes, process_id, os.environ)
     # One that ends by an exception waits for the others in jax's own shutdown, and they for it in their next exchange.
-    seconds = {"heartbeat_timeout_seconds": peer_timeout, "shutdown_timeout_seconds": peer_timeout}
+    join = partial(
+        jax.distributed.initialize, heartbeat_timeout_seconds=peer_timeout, shutdown_timeout_seconds=peer_timeout
+    )
     if given is not None:
         address, count, number = given
-        jax.distributed.initialize(address, count, number, **seconds)
+        join(address, count, number)
     elif in_cluster(os.environ):
-        jax.distributed.initialize(**seconds)
+        join()
 
 
 def stop() -> None:

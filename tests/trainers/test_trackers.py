@@ -1,5 +1,6 @@
 """A tracker that is missing, breaks or hangs, as far as a run notices it."""
 
+import subprocess
 import sys
 import threading
 import warnings
@@ -105,6 +106,22 @@ def test_a_tracker_that_hangs_holds_up_neither_the_start_nor_the_steps_nor_the_e
     with pytest.warns(UserWarning, match="wandb has not finished after"):
         running.finish(failed=False)
     answers.set()
+
+
+HANGING = """
+import threading
+from easydel.trainers import trackers
+from easydel.trainers.tracker_kinds import About
+trackers.SECONDS_TO_START = trackers.SECONDS_TO_FINISH = 0.01
+trackers.MODULES, trackers.START = {"wandb": "json"}, {"wandb": lambda about: threading.Event().wait()}
+trackers.Trackers(["wandb"], About(None, "mine", {})).finish(failed=False)
+"""
+
+
+def test_a_process_ends_though_its_tracker_hangs():
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "wandb has not finished after" in done.stderr
 
 
 @pytest.mark.parametrize("name", list(tracker_kinds.MODULES))
