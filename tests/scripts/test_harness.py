@@ -9,7 +9,7 @@ import pytest
 
 from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
-from easydel.scripts.evaluate import EvaluationConfig, main
+from easydel.scripts.evaluate import main
 from oracles.cases import CASES
 from oracles.folders import write_model
 from oracles.tokenizers import ids, tiny_tokenizer
@@ -152,8 +152,3 @@ def test_a_task_of_ones_own_is_measured_from_the_command_line(folder, asked, tmp
 def test_an_unknown_task_is_an_error_in_a_sentence(folder, asked, capsys):
     assert main(["--repo_id", str(folder), "--tasks", "hellaswagg"]) == 2
     assert capsys.readouterr().err.startswith("error: lm-eval knows no task 'hellaswagg'. Did you mean 'hellaswag")
-
-
-def test_the_settings_name_a_model_and_tasks():
-    assert EvaluationConfig(repo_id="m", tasks="a,b").tasks == ["a", "b"]
-    assert main(["--tasks", "a"]) == 2

@@ -29,7 +29,7 @@ from easydel.scripts.datasets import (
     place_of,
 )
 from easydel.scripts.huge_pages import start_over
-from easydel.scripts.loading import check_model, load_tokenizer
+from easydel.scripts.loading import axis_dims, check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
 from easydel.trainers.interrupt import EXIT_CODE
@@ -123,20 +123,7 @@ class RunConfig:
                 raise ConfigError(f"--{given} {words} needs --{missing} too; with neither, the quick start runs.")
         check_datasets(self.dataset_name, self.dataset_weights, self.dataset_stop)
         evaluation_sets(self.eval_dataset_name or "")
-        self.axis_dims()
-
-    def axis_dims(self) -> tuple[int, ...]:
-        """Returns the mesh sizes written in `sharding_axis`."""
-        try:
-            dims = tuple(int(size) for size in self.sharding_axis.split(","))
-        except ValueError:
-            dims = ()
-        if len(dims) != 5:
-            raise ConfigError(
-                f"sharding_axis = {self.sharding_axis!r} must be five whole numbers, dp,fsdp,ep,tp,sp, "
-                "such as 1,-1,1,1,1."
-            )
-        return dims
+        axis_dims(self.sharding_axis)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -300,7 +287,7 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
         dtype=jnp.dtype(dtype),
         param_dtype=jnp.dtype(config.param_dtype or kept),
         precision=run.precision,
-        sharding_axis_dims=run.axis_dims(),
+        sharding_axis_dims=axis_dims(run.sharding_axis),
         attn_mechanism=run.attn_mechanism,
         gradient_checkpointing=run.gradient_checkpointing,
         quantization=run.quantization,
