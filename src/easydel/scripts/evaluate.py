@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import easydel
+from easydel.display.display import accept_all_text
 from easydel.errors import ConfigError, DataError, WeightsError, nearest
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.loading import axis_dims, check_model, load_tokenizer
@@ -43,6 +44,7 @@ class EvaluationConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status, 2 for an error that the user can put right."""
+    accept_all_text()  # the table has signs such as ±
     try:
         values = parse_arguments(
             sys.argv[1:] if argv is None else argv,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
 from easydel import processes
-from easydel.display.display import make_display
+from easydel.display.display import accept_all_text, make_display
 from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.datasets import (
@@ -134,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises anyway
+    accept_all_text()
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["doctor"]:
         from easydel.scripts import doctor  # no other command needs it
