@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -76,7 +76,7 @@ class MetricsLog:
             self._trackers.log(step, metrics)
         place = {"step": step, "total_steps": self._total}
         for name in sets:
-            measured = {each.removeprefix(f"{name}_"): metrics[each] for each in metrics if each.startswith(f"{name}_")}
+            measured = {plain: metrics[each] for plain, each in metrics_of(name, sets, metrics).items()}
             text = f"step {step}/{self._total}  {brief(metrics, f'{name}_')}"
             self._display.event("evaluation", {**place, "set": name, "metrics": measured}, text)
         if not sets:
@@ -94,6 +94,19 @@ class MetricsLog:
     def say(self, text: str) -> None:
         """Shows a message."""
         self._display.say(text)
+
+
+def metrics_of(name: str, sets: Sequence[str], metrics: Iterable[str]) -> dict[str, str]:
+    """Returns the metrics of one of several held-out sets, by their names without the set's.
+
+    >>> metrics_of("eval_easy", ["eval_easy", "eval_easy_2"], ["eval_easy_loss", "eval_easy_2_loss", "loss"])
+    {'loss': 'eval_easy_loss'}
+    """
+    prefix = f"{name}_"
+    others = tuple(f"{other}_" for other in sets if other.startswith(prefix))
+    return {
+        each.removeprefix(prefix): each for each in metrics if each.startswith(prefix) and not each.startswith(others)
+    }
 
 
 def brief(metrics: Metrics, prefix: str = "") -> str:
