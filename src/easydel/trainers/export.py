@@ -1,6 +1,7 @@
 """What a run leaves for others: its report, and the model with tokenizer and card, in a folder or on the hub."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import easydel
 from easydel.models.causal_lm import CausalLM
 from easydel.processes import by_first, is_first
-from easydel.trainers.card import Subject, write_card
+from easydel.trainers.card import Subject, is_local, write_card
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.hub import open_repository
 from easydel.trainers.report.page import write_report
@@ -37,6 +38,10 @@ def export(
     merge = config.merge_lora_before_save
     adapters = model.lora is not None and not merge
     subject = Subject(config.model_name, model.origin.name, changed(config), dataset_names, adapters, place)
+
+    base = Path(model.origin.name)
+    if place and is_local(str(base)):  # what is uploaded tells no path of this machine
+        model = replace(model, origin=replace(model.origin, name=base.name))
 
     def also(target: Path) -> None:
         if tokenizer is not None:
