@@ -152,4 +152,6 @@ def test_names_for_wandb_mean_nothing_without_it(name):
 
 def test_secrets_are_known_by_their_names():
     settings = {"hub_token": 1, "API_KEY": 2, "Password": 3, "wandb_name": "x", "eos_token_id": 2}
+    settings |= {"AWS_SECRET_ACCESS_KEY": 1, "hub_api_keys": 2, "apikey": 3, "credentials": 4}
     assert without_secrets(settings) == {"wandb_name": "x"}
+    assert without_secrets(DPOConfig().to_dict()) == DPOConfig().to_dict()  # of ours none is, also not of "tokens"

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import io
 import math
+import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,8 @@ from easydel.display.display import SILENT, Display
 from easydel.trainers.tracker_kinds import MODULES, START, About, Tracker
 
 SECONDS_TO_START, SECONDS_TO_FINISH = 10.0, 60.0  # of waiting; a tracker that needs longer goes on behind the run
-# A setting whose name has one of these in it is not told to anybody.
-_SECRET = ("token", "secret", "password", "api_key", "credential")
+# A setting whose name has one of these words in it is not told to anybody.
+_SECRET = re.compile(r"(^|_)(token|secrets?|passwords?|api_?keys?|credentials?)(_|$)", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -137,10 +138,10 @@ class _Line:
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings but those that have a secret for a value, by their names.
 
-    >>> without_secrets({"beta": 0.1, "hub_token": "hf_..."})
-    {'beta': 0.1}
+    >>> without_secrets({"generation_max_new_tokens": 64, "hub_token": "hf_..."})
+    {'generation_max_new_tokens': 64}
     """
-    return {name: value for name, value in settings.items() if not any(word in name.lower() for word in _SECRET)}
+    return {name: value for name, value in settings.items() if not _SECRET.search(name)}
 
 
 def _is_installed(name: str) -> bool:
