@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 
 import easydel as ed
 from easydel.errors import ConfigError
+from easydel.scripts.finetune import dpo
 from easydel.trainers.card import Subject, write_card
 from easydel.trainers.export import export
 from easydel.trainers.hub import open_repository, upload
@@ -196,3 +197,10 @@ def test_without_a_login_there_is_nothing_to_write_with(monkeypatch):
     monkeypatch.setattr("easydel.trainers.hub.get_token", lambda: None)
     with pytest.raises(ConfigError, match=r"nobody is logged in\. Log in with `hf auth login`"):
         open_repository("me/x", private=False)
+
+
+def test_the_command_line_finds_a_missing_login_before_it_reads_anything(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("easydel.trainers.hub.get_token", lambda: None)
+    places = ["--repo_id", tmp_path / "none", "--dataset_name", tmp_path / "none.jsonl", "--save_directory", tmp_path]
+    assert dpo.main([*map(str, places), "--push_to_hub"]) == 2
+    assert capsys.readouterr().err.startswith("error: the hub cannot be written to: nobody is logged in.")

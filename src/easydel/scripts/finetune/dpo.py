@@ -223,6 +223,10 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     processes.start(run.coordinator_address, run.num_processes, run.process_id, peer_timeout=run.peer_timeout)
     # Folder, data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
     check_writable(config)
+    if config.push_to_hub:
+        from easydel.trainers.export import repository_of  # imports the client of the hub
+
+        repository_of(config)
     train_rows = load_training(
         run.dataset_name,
         run.dataset_split,
