@@ -146,7 +146,8 @@ class DPOTrainer:
 
         Raises:
             Interrupted: SIGTERM, SIGINT or the stop button of a notebook asked the run to end. It has finished its step
-                and saved a checkpoint, with which `resume = "auto"` continues; a second signal does not wait for that.
+                and saved a checkpoint, with which `resume = "auto"` continues; a second signal does not wait for that,
+                where a single process trains.
         """
         data = self._trained_on()
         config, repository = self.arguments, repository_of(self.arguments)

@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status.
 
     It is 2 for an error that the user can put right, and 75 where a signal ended the run after it was saved. A second
-    signal, or one outside training, ends the process at once, as 128 + its number.
+    signal, or one outside training, ends a single process at once, as 128 + its number.
     """
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises anyway
