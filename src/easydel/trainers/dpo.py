@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import optax
 from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, Position
@@ -20,7 +21,7 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import CHUNK, without_own_dropout
 from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.best import check_goal, goal_of
-from easydel.trainers.checkpoint import Checkpointer
+from easydel.trainers.checkpoint import Checkpointer, Saved
 from easydel.trainers.compile_ahead import compile_training
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
@@ -241,21 +242,7 @@ class DPOTrainer:
         config = self.arguments
         schedule = schedule_of(config, self.total_steps)
         optimizer = optimizer_of(config, schedule, self.model, self._split)
-        saved = starting_point(
-            config,
-            self.model,
-            self._split,
-            optimizer,
-            self.reference,
-            data.loader.pairs,
-            folder,
-            checkpointer,
-            self.total_steps,
-        )
-        start = int(saved.state.step)
-        if is_first():
-            rewind(folder.path, start if start else -1)  # a run that starts looks at step 0 anew
-        agreed(True)  # the others read what is left
+        saved = self._saved(data, folder, checkpointer, optimizer)
         step = make_train_step(
             self._logprobs,
             self._objective,
@@ -264,20 +251,16 @@ class DPOTrainer:
             dropout=not config.disable_dropout or self.model.decoder.adapter_dropout > 0,
             split=self._split,
         )
-        place = Position(saved.progress.epoch, saved.progress.batch)
-        steps, mesh = self.total_steps - start, self.model.decoder.mesh
+        start = int(saved.state.step)
         opening = self._opening(data, folder, start)
-        self._display.event("start", opening.values(), opening.text())
-        if mesh.size > 1:
-            held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
-            computed = {name: self._needs[name] for name in ("activations", "logits")}
-            self._display.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
+        self._announce(opening, saved.state)
+        place, steps = Position(saved.progress.epoch, saved.progress.batch), self.total_steps - start
         # One process of several is enough to see what a step does; two of one machine would write the same file.
         profile = Profile(folder.path / "profile", config.profile_steps if is_first() else None, ahead=steps)
         compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
         with (
             profile,
-            compiling(data.loader, place, steps, mesh, self._display) as ahead,
+            compiling(data.loader, place, steps, self.model.decoder.mesh, self._display) as ahead,
             make_log(opening, self._display) as log,
         ):
             parts = Parts(
@@ -305,6 +288,36 @@ class DPOTrainer:
             except (Interrupted, ConfigError):
                 report(folder.path, self.model, {})  # how far it came, and what it looked like where steps were skipped
                 raise
+
+    def _saved(
+        self, data: TrainSet, folder: RunFolder, checkpointer: Checkpointer, optimizer: optax.GradientTransformation
+    ) -> Saved:
+        """Returns what the run starts from; what was written of later steps is removed."""
+        saved = starting_point(
+            self.arguments,
+            self.model,
+            self._split,
+            optimizer,
+            self.reference,
+            data.loader.pairs,
+            folder,
+            checkpointer,
+            self.total_steps,
+        )
+        if is_first():
+            start = int(saved.state.step)
+            rewind(folder.path, start if start else -1)  # a run that starts looks at step 0 anew
+        agreed(True)  # the others read what is left
+        return saved
+
+    def _announce(self, opening: Opening, state: TrainState) -> None:
+        """Says what is trained, and on a mesh what lies on each device."""
+        self._display.event("start", opening.values(), opening.text())
+        mesh = self.model.decoder.mesh
+        if mesh.size > 1:
+            held = {"weights": (state.params, self._frozen), "reference": self.reference.params}
+            computed = {name: self._needs[name] for name in ("activations", "logits")}
+            self._display.say(placement(mesh, {**held, "optimizer": state.opt_state}, computed))
 
     def _opening(self, data: TrainSet, folder: RunFolder, start: int) -> Opening:
         return Opening(
