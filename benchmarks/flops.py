@@ -23,7 +23,9 @@ from easydel.data.pack import Batch
 from easydel.data.pair import Pair
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import CHUNK
+from easydel.sharding import make_mesh
 from easydel.trainers.flops import matmul_flops, peak_flops, step_flops
+from easydel.trainers.head import head_of
 from easydel.trainers.metrics import positions_computed, unshared_tokens
 
 
@@ -60,7 +62,8 @@ def layout_of(
     if system == "ours":
         tokens = int(sum(np.sum(batch.segment > 0) for batch in batches))
         blocks = sum(positions_computed(batch, CHUNK) for batch in batches)
-        head = sum(min(-(-int(batch.lengths.sum()) // CHUNK) * CHUNK, batch.target.size) for batch in batches)
+        chunk = head_of(make_mesh((1, 1, 1, 1, 1))).chunk
+        head = sum(min(-(-int(batch.lengths.sum()) // chunk) * chunk, batch.target.size) for batch in batches)
     else:
         tokens = unshared
         blocks = head = 2 * batch_size * sum(padded_lengths(system, pairs, limits, batch_size))

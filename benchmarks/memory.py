@@ -27,11 +27,12 @@ from benchmarks.tables import table
 from easydel.data.pack import Batch, Shape, pack, stack
 from easydel.data.pair import Pair
 from easydel.models.causal_lm import CausalLM
-from easydel.models.decoder import CHECKPOINT_POLICIES, CHUNK, Decoder
+from easydel.models.decoder import CHECKPOINT_POLICIES, Decoder
 from easydel.models.export import Origin
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.sharding import make_mesh, row_shards, sharding_for
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.head import head_of
 from easydel.trainers.objective import make_objective
 from easydel.trainers.setup import form_on_mesh, whole_on_mesh
 from easydel.trainers.start import optimizer_of, schedule_of
@@ -81,8 +82,7 @@ def step_memory(model: CausalLM, batch: Batch, settings: DPOConfig) -> Taken:
     mesh = model.decoder.mesh
     optimizer = optimizer_of(settings, schedule_of(settings, 1), model)
     state = form_of_state(model.params, optimizer, mesh)
-    chunk = CHUNK if mesh.devices.flat[0].platform == "cpu" else 4096
-    logprobs = make_logprobs(model.decoder, chunk=chunk, logit_metrics=settings.log_logit_metrics)
+    logprobs = make_logprobs(model.decoder, chunk=head_of(mesh).chunk, logit_metrics=settings.log_logit_metrics)
     step = make_train_step(logprobs, make_objective(settings), optimizer, state, dropout=False)
     reference = jax.ShapeDtypeStruct(batch.lengths.shape, np.float32, sharding=whole_on_mesh(mesh))
     said = step.lower(state, batch, reference, {}).compile().memory_analysis()

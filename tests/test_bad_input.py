@@ -144,7 +144,7 @@ def test_a_file_is_named_with_its_line(complaint, tmp_path, name, lines, message
         ("--dataset_split train[:x]", "split 'train[:x]' cannot be read. Write a name such as 'train'"),
         ("--eval_dataset_split test", "has no split 'test', only 'train'."),
         ("--repo_id ./nowhere", "There is no folder nowhere. A Hugging Face Hub id looks like 'owner/name'."),
-        ("--refrence_model_repo_id ./nowhere", "There is no folder nowhere."),
+        ("--reference_model_repo_id ./nowhere", "There is no folder nowhere."),
         ("--processor_repo_id ./nowhere", "There is no folder nowhere."),
         ("--config nowhere.yaml", "Cannot read the configuration 'nowhere.yaml': No such file or directory."),
     ],
@@ -241,7 +241,7 @@ def test_a_file_in_place_of_a_model_folder_is_an_error(complaint, model):
 
 def test_a_reference_of_another_vocabulary_is_an_error(complaint, tmp_path):
     other = write_model(tmp_path / "other", SOURCE | {"vocab_size": 56})
-    assert "has 56 token ids and the policy 48" in complaint("--refrence_model_repo_id", str(other))
+    assert "has 56 token ids and the policy 48" in complaint("--reference_model_repo_id", str(other))
 
 
 def test_too_little_memory_for_the_weights_is_found_before_they_are_read(complaint, monkeypatch):

@@ -67,9 +67,11 @@ def test_a_command_is_one_that_there_is(block, monkeypatch):
         flags = flags_of(words)
         if flags is None:
             check_command(words)
-        elif flags[0] == "--print-completion":
+        elif flags[0] == "--print_completion":
             assert flags[1] in SHELLS
-        elif flags != ["doctor"] and "dpo_runs/dpo/config.yaml" not in flags:  # which the command before it writes
+        elif flags[0] in ("doctor", "report") or "dpo_runs/dpo/config.yaml" in flags:
+            continue  # no flags of a run, or a file that the command before it writes
+        else:
             dpo.parse(flags)
 
 
@@ -81,7 +83,7 @@ def check_command(words: list[str]) -> None:
             assert all(re.search(rf"^{target.split('=')[0]}(:| \?=)", text, re.MULTILINE) for target in targets)
         case ["pip", "install", name]:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-            found = re.fullmatch(r"easydel-dpo(?:\[(\w+)\])?", name)
+            found = re.fullmatch(r"\.(?:\[(\w+)\])?", name)  # of a checkout
             assert found is not None
             assert found[1] is None or found[1] in project["optional-dependencies"]
         case ["python", "-m", module, *_]:
@@ -89,7 +91,7 @@ def check_command(words: list[str]) -> None:
             assert any((root / path).with_suffix(".py").is_file() or (root / path).is_dir() for root in ROOTS)
         case ["python" | "pytest" | "sbatch", file, *_] | ["kubectl", "apply", "-f", file] | ["sky", _, _, file, *_]:
             assert (ROOT / file).exists()
-        case ["git", "clone", *_] | ["cd", _]:
+        case ["cd", _]:
             pass
         case _:
             pytest.fail(f"what does {' '.join(words)} do? Teach this test to check it.")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from easydel.models import families
+from easydel.trainers import metrics
+from easydel.trainers.metrics import Counted, Window
 from oracles.cases import FAMILIES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -55,3 +57,14 @@ def test_every_family_has_a_row_in_the_table_of_models_and_a_case_that_is_compar
     text = (DOCS / "models.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(families.FAMILIES)
     assert set(FAMILIES) == set(families.FAMILIES)
+
+
+def test_every_metric_of_a_log_is_explained_in_the_table_of_curves():
+    table = (DOCS / "curves.md").read_text(encoding="utf-8").split("## What each number is")[1].split("\n## ")[0]
+    told = {
+        name for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", line)
+    }
+    counted = Counted(steps=1, pairs=1, row_positions=1, num_tokens=1, seconds=1.0)._asdict()
+    window = Window({"sums": {"skipped": 1.0}, "counted": counted}).metrics(logit_metrics=True, peak_flops=1.0)
+    of_the_loop = {"memory", "learning_rate", "epoch", "num_tokens"}
+    assert told == {*window, *of_the_loop, *metrics.names(logit_metrics=True, auxiliary=True)}

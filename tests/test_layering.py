@@ -27,7 +27,8 @@ BELOW: dict[str, set[str]] = {
     "memory": {"processes"},
     "weights": {"sharding", "processes"},
     "models": {"display", "weights", "attention", "sharding", "softcap", "memory", "processes"},
-    "logprobs": {"data", "softcap"},
+    "single_pass": set(),
+    "logprobs": {"data", "single_pass", "softcap"},
     "trainers": {
         *(
             "display",

@@ -1,4 +1,4 @@
-"""The page on migrating answers every option of TRL's DPOConfig, and what it names here is here."""
+"""The page on migrating answers every option of the DPOConfigs of TRL and EasyDeL, and what it names here is here."""
 
 import ast
 import dataclasses
@@ -8,37 +8,88 @@ from pathlib import Path
 
 import pytest
 
+from easydel import processes
+from easydel.data import source
+from easydel.data.mix import mix
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.scripts.finetune.dpo import RunConfig
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.dpo import DPOTrainer
+from easydel.trainers.renamed import IN_PYTHON, NOT_HERE, RENAMED
 
 PAGE = Path(__file__).parents[1] / "docs" / "migrating.md"
-THEIRS = Path(__file__).parent / "oracles" / "trl_fields.txt"
-OURS = {field.name for cls in (DPOConfig, RunConfig) for field in dataclasses.fields(cls)}
+THEIRS = {
+    "### Every option of TRL": Path(__file__).parent / "oracles" / "trl_fields.txt",
+    "### Every option of EasyDeL": Path(__file__).parent / "oracles" / "easydel_fields.txt",
+}
+OLDER = "## Names of `trl dpo` and of older versions"
+TABLES = (*THEIRS, OLDER)
+HERE = {field.name: field.default for cls in (DPOConfig, RunConfig) for field in dataclasses.fields(cls)}
+
+
+def section(heading: str) -> str:
+    return PAGE.read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0].split("\n### ")[0]
 
 
 def rows(heading: str) -> dict[str, str]:
-    """Returns what stands in the first two columns of the table under a heading."""
-    section = PAGE.read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0]
-    found = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
+    """Returns what a table under a heading says of each name: an option here, "the same" or "no"."""
+    lines = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([^|]*) \|", section(heading), re.MULTILINE)
+    found = [(name, answer.strip("`")) for names, answer in lines for name in re.findall(r"\w+", names)]
     assert len(dict(found)) == len(found), "an option is answered twice"
     return dict(found)
 
 
-def test_every_option_of_trl_is_answered():
-    assert set(rows("### Every option of TRL")) == set(THEIRS.read_text(encoding="utf-8").split())
+@pytest.mark.parametrize("heading", THEIRS)
+def test_every_option_of_another_program_is_answered(heading):
+    assert set(rows(heading)) == set(THEIRS[heading].read_text(encoding="utf-8").split())
 
 
-@pytest.mark.parametrize("heading", ["### Every option of TRL", "## From EasyDeL"])
+@pytest.mark.parametrize("heading", TABLES)
 def test_what_stands_in_place_of_an_option_is_an_option_here(heading):
     for name, answer in rows(heading).items():
-        assert answer == "no" or re.fullmatch(r"`\w+`", answer), name
-        assert answer == "no" or answer.strip("`") in OURS, f"{name}: there is no {answer}"
+        assert answer == "no" or (name if answer == "the same" else answer) in HERE, f"{name}: there is no {answer}"
+        assert (name in HERE) == (answer in ("the same", name)), f"{name}: {answer}"
 
 
-def test_an_option_of_the_same_name_is_not_said_to_be_missing():
-    for heading in ("### Every option of TRL", "## From EasyDeL"):
-        assert not [name for name, answer in rows(heading).items() if answer == "no" and name in OURS]
+@pytest.mark.parametrize("heading", TABLES)
+def test_an_error_says_of_a_name_of_another_program_what_the_page_says(heading):
+    for name, answer in rows(heading).items():
+        if answer == "no":
+            assert name in NOT_HERE, name
+        elif name not in HERE:
+            assert RENAMED[name].option == answer, name
+
+
+def test_what_an_error_says_of_another_programs_names_is_on_the_page():
+    told = {name for heading in TABLES for name in rows(heading)}
+    assert {*RENAMED, *NOT_HERE} - told == set()
+    assert {*RENAMED, *NOT_HERE} & set(HERE) == set()
+    assert {place.option for place in RENAMED.values()} <= set(HERE)
+
+
+def test_an_option_that_is_no_field_in_python_is_where_an_error_says():
+    assert set(IN_PYTHON) == {field.name for field in dataclasses.fields(RunConfig)}
+    callables = {
+        "from_pretrained": AutoEasyDeLModelForCausalLM.from_pretrained,
+        "DPOTrainer": DPOTrainer,
+        "load_rows (easydel.data.source)": source.load_rows,
+        "mix (easydel.data.mix)": mix,
+        "easydel.processes.start": processes.start,
+    }
+    for name, where in IN_PYTHON.items():
+        argument, found, function = where.partition(", an argument of ")
+        assert not found or argument in inspect.signature(callables[function]).parameters, name
+
+
+@pytest.mark.parametrize("program", ["TRL 1.16", "EasyDeL 0.3"])
+def test_a_default_that_differs_is_the_default_here(program):
+    table = re.findall(
+        r"^\| `(\w+)` \| .* \| (.*) \|$", section(f"### Defaults that differ from {program}"), re.MULTILINE
+    )
+    assert len(table) >= 10
+    for name, said in table:
+        default = "off" if HERE[name] == "" else str(HERE[name]).lower()
+        assert re.match(re.escape(default) + r"\b", said.strip("`")), name
 
 
 def test_what_the_page_calls_arguments_of_from_pretrained_are():

@@ -1,4 +1,4 @@
-"""`python -m easydel.report`: one run again, or several beside one another."""
+"""`easydel-dpo report`: one run again, or several beside one another."""
 
 import subprocess
 import sys

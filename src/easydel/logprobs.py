@@ -2,16 +2,19 @@
 
 The head is most of the cost of a small model and all of the memory of a large vocabulary, so only the hidden states
 that predict a completion token are gathered, and only one chunk of their logits exists at a time, forward and backward.
+The backward pass computes it again, unless the gradient of the loss is known before: see `easydel.single_pass`.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from easydel.data.pack import Batch
+from easydel.single_pass import How, chunks_alive, head_in_one_pass
 from easydel.softcap import soft_cap, times_slope
 
 
@@ -60,6 +63,20 @@ class TokenStatistics(NamedTuple):
     collision: Float[Array, "shards slots"]  # log sum_v p_v^2
 
 
+class PairPull(NamedTuple):
+    """The gradient of a loss by the log-probabilities, where that of a pair depends on this pair alone.
+
+    Attributes:
+        of: `(logps [pairs 2], given) -> [pairs 2]`. Pairs that are not whole yet have any numbers.
+        given: the arrays that it needs besides.
+        longest: how many completion tokens a pair has at most, both sides together.
+    """
+
+    of: Callable[[Float[Array, "pairs 2"], Any], Float[Array, "pairs 2"]]
+    given: Any
+    longest: int
+
+
 class CompletionLogprobs(NamedTuple):
     """Sums over the tokens of each completion, float32; filler pairs have 0 everywhere.
 
@@ -87,6 +104,7 @@ def completion_logprobs(
     ld_alpha: float | None = None,
     routing: bool = False,
     dropout_key: Array | None = None,
+    pull: PairPull | None = None,
 ) -> CompletionLogprobs:
     """Returns `log p(completion | prompt)` for both sides of every pair of a packed batch, and what the log shows.
 
@@ -102,11 +120,16 @@ def completion_logprobs(
         ld_alpha: weight of the tokens beyond the shorter answer's length (LD-DPO, Liu et al. 2024); None is 1.
         routing: return what the routers of a model with experts did, with its gradient.
         dropout_key: turns the model's dropout on.
+        pull: the gradient by `logps` that will be asked for, known beforehand: the head takes one pass, and no other
+            gradient can be asked for. On one device, without `collision`, `ld_alpha` and a cap of logits.
     """
     tokens, segment, branch, position = map(jnp.asarray, batch[:4])
     rows = params, tokens, segment, branch, position, dropout_key, batch.lengths.size
     hidden, routed = decoder.with_routing(*rows) if routing else (decoder(*rows), None)
-    statistics = _at_completions(decoder, params, batch, hidden, chunk, logit_metrics, collision)
+    if pull is None:
+        statistics = _at_completions(decoder, params, batch, hidden, chunk, logit_metrics, collision)
+    else:
+        statistics = _in_one_pass(decoder, params, batch, hidden, chunk, logit_metrics, pull)
     full, entropy, mean_logit, correct, collisions = (sum_per_side(x, batch) for x in statistics)
     logps = full if ld_alpha is None else sum_per_side(statistics.logp, batch, ld_alpha=ld_alpha)
     parts = None if routed is None else routed[None]
@@ -128,20 +151,57 @@ def _at_completions(
     logit_metrics: bool,
     collision: bool,
 ) -> TokenStatistics:
-    shards = batch.source.shape[0]
-    positions = hidden.reshape(shards, -1, hidden.shape[-1])
-    states = jnp.take_along_axis(positions, batch.source[:, :, None], axis=1)
     return token_statistics(
-        states,
+        _predecessors(batch, hidden),
         jnp.asarray(batch.target),
         decoder.head(params),
         chunk=chunk,
-        used=jnp.max(jnp.sum(batch.sequence < 2 * batch.lengths.shape[0], axis=1)),  # filler is at the end
+        used=_used(batch),
         logit_metrics=logit_metrics,
         collision=collision,
         precision=decoder.precision,
         cap=decoder.logit_cap,
     )
+
+
+def _in_one_pass(
+    decoder: Decoder,
+    params: PyTree,
+    batch: Batch,
+    hidden: Float[Array, "rows length embed"],
+    chunk: int,
+    logit_metrics: bool,
+    pull: PairPull,
+) -> TokenStatistics:
+    sequence, pairs = jnp.asarray(batch.sequence[0]), batch.lengths.shape[0]
+
+    def of_slots(logp: Float[Array, "slots"], given: tuple[Array, Any]) -> Float[Array, "slots"]:
+        sequence, others = given
+        by_side = pull.of(_sums(logp, sequence, pairs), others)
+        return jnp.append(by_side.reshape(-1), 0.0)[sequence]
+
+    found: Any = head_in_one_pass(
+        How(chunk, chunks_alive(pull.longest, chunk), logit_metrics, decoder.precision, of_slots),
+        _predecessors(batch, hidden)[0],
+        decoder.head(params),
+        jnp.asarray(batch.target[0]),
+        sequence // 2,
+        _used(batch),
+        (sequence, pull.given),
+    )
+    nothing = jnp.zeros(batch.target.shape, jnp.float32)
+    return TokenStatistics(*(found[name][None] if name in found else nothing for name in TokenStatistics._fields))
+
+
+def _predecessors(batch: Batch, hidden: Float[Array, "rows length embed"]) -> Float[Array, "shards slots embed"]:
+    """Returns the hidden state that predicts each completion slot."""
+    positions = hidden.reshape(batch.source.shape[0], -1, hidden.shape[-1])
+    return jnp.take_along_axis(positions, batch.source[:, :, None], axis=1)
+
+
+def _used(batch: Batch) -> Int[Array, ""]:
+    """Returns how many slots the fullest shard uses; filler is at the end."""
+    return jnp.max(jnp.sum(batch.sequence < 2 * batch.lengths.shape[0], axis=1))
 
 
 def sum_per_side(
@@ -160,9 +220,13 @@ def sum_per_side(
     if ld_alpha is not None:
         shared = jnp.append(jnp.min(batch.lengths, axis=1), 0)[segment // 2]
         flat = jnp.where(batch.offset.reshape(-1) < shared, flat, ld_alpha * flat)
-    block = jnp.arange(flat.size) // 64
-    segments, blocks = 2 * pairs + 1, -(-flat.size // 64)
-    sums = jax.ops.segment_sum(flat, block * segments + segment, num_segments=blocks * segments)
+    return _sums(flat, segment, pairs)
+
+
+def _sums(per_token: Float[Array, "slots"], sequence: Int[Array, "slots"], pairs: int) -> Float[Array, "pairs 2"]:
+    block = jnp.arange(per_token.size) // 64
+    segments, blocks = 2 * pairs + 1, -(-per_token.size // 64)
+    sums = jax.ops.segment_sum(per_token, block * segments + sequence, num_segments=blocks * segments)
     return sums.reshape(blocks, segments).sum(axis=0)[:-1].reshape(pairs, 2)
 
 

@@ -59,6 +59,8 @@ def test_every_spelling_of_a_flag_is_read(argv, expected):
     [
         (["--degress", "3"], "unknown flag --degress. Did you mean --degrees?"),
         (["--deg", "3"], "unknown flag --deg."),
+        (["--zzzz"], "unknown flag --zzzz. `oven --help` lists all."),
+        (["--use_cpu"], "unknown flag --use_cpu. Nothing takes its place here; docs/migrating.md says why."),
         (["--no_degrees"], "unknown flag --no_degrees. Did you mean --degrees?"),
         (["--hea", "3"], "unknown flag --hea. Did you mean --heat?"),
         (["--degrees"], "--degrees needs a value."),

@@ -12,7 +12,7 @@ from easydel.scripts.finetune.dpo import parse
 
 def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stop:
-        parse(["--print-completion", shell])
+        parse(["--print_completion", shell])
     assert stop.value.code == 0
     return capsys.readouterr().out
 
@@ -54,5 +54,5 @@ def test_every_shell_has_a_script_that_names_the_flags(shell, capsys):
 
 
 def test_a_shell_without_a_script_is_an_error_that_lists_the_others():
-    with pytest.raises(ConfigError, match=r"--print-completion nushell: there are scripts for bash, zsh, fish, tcsh\."):
-        parse(["--print-completion", "nushell"])
+    with pytest.raises(ConfigError, match=r"--print_completion nushell: there are scripts for bash, zsh, fish, tcsh\."):
+        parse(["--print_completion", "nushell"])

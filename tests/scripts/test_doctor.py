@@ -88,7 +88,7 @@ def test_a_package_that_is_not_installed_is_a_problem(monkeypatch):
 
     monkeypatch.setattr(doctor, "requires", missing)
     assert doctor.libraries().problems == [
-        "easydel-dpo is not installed, only its code is there: `pip install easydel-dpo`."
+        "easydel-dpo is not installed, only its code is there: `pip install .` in its checkout."
     ]
 
 

@@ -63,7 +63,11 @@ def test_every_configuration_of_the_tutorial_is_accepted():
     ("values", "message"),
     [
         ({"bta": 0.2}, "DPOConfig has no option 'bta'. Did you mean 'beta'?"),
-        ({"zzzz": 1}, "DPOConfig has no option 'zzzz'. It has: model_name, "),
+        ({"zzzz": 1}, "DPOConfig has no option 'zzzz'. easydel-dpo --help explains those that it has: model_name, "),
+        ({"max_steps": 9}, "DPOConfig has no option 'max_steps'. Here it is max_training_steps."),
+        ({"bf16": True}, "DPOConfig has no option 'bf16'. Here it is dtype, an argument of from_pretrained: bfloat16."),
+        ({"dtype": "bfloat16"}, "has no option 'dtype'. Here it is dtype, an argument of from_pretrained."),
+        ({"tools": []}, "has no option 'tools'. Nothing takes its place here; docs/migrating.md says why."),
         ({"beta": 0}, "beta = 0.0 must be above 0."),
         ({"beta": None}, "beta = None is not allowed: the default is 0.1."),
         ({"beta": "high"}, "beta = 'high' must be a finite number."),

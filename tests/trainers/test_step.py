@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import PyTree
 
 from easydel.data.pack import Batch
 from easydel.errors import ConfigError
+from easydel.logprobs import CompletionLogprobs
 from easydel.models.causal_lm import CausalLM
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import Objective, make_objective, pair_facts
@@ -81,6 +83,23 @@ def test_accumulation_changes_neither_loss_nor_gradient(gradient_of, loss_type, 
         other, more = gradient_of(loss_type, micro, filler)
         np.testing.assert_allclose(more, losses, rtol=1e-5)
         assert_close(other, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+@pytest.mark.parametrize("loss_type", ["sigmoid", "simpo", "orpo", "apo_down"])
+def test_a_head_in_one_pass_changes_neither_loss_nor_gradient(model, loss_type, micro):
+    batch = micro_batches(PAIRS, micro, filler=1)
+    logprobs = make_logprobs(model.decoder, chunk=4, logit_metrics=True)
+
+    def found(longest: int | None) -> tuple[PyTree, CompletionLogprobs, jax.Array]:
+        return jax.jit(partial(loss_and_gradient, longest=longest), static_argnums=(0, 1))(
+            logprobs, objective(loss_type), model.params, batch, made_up_reference(batch)
+        )
+
+    gradient, out, losses = found(int(batch.lengths.sum(axis=-1).max()))
+    expected, out_again, losses_again = found(None)
+    assert_close(gradient, expected, rtol=1e-5, atol=1e-7)
+    assert_close((out, losses), (out_again, losses_again), rtol=1e-6, atol=1e-6)
 
 
 class Trained(NamedTuple):

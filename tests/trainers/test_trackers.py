@@ -127,7 +127,7 @@ def test_a_process_ends_though_its_tracker_hangs():
 @pytest.mark.parametrize("name", list(tracker_kinds.MODULES))
 def test_a_tracker_that_is_not_installed_is_a_warning_with_the_command(name, monkeypatch):
     monkeypatch.setitem(sys.modules, tracker_kinds.MODULES[name], None)  # importing it fails
-    with pytest.warns(UserWarning, match=rf"{name} was asked for .* is not installed.*easydel-dpo\[{name}\]"):
+    with pytest.warns(UserWarning, match=rf"{name} was asked for .* is not installed.*\.\[{name}\]"):
         Trackers([name], ABOUT).finish(failed=False)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from easydel.errors import ConfigError, nearest
 from easydel.scripts.completion import SHELLS, completion_script
 from easydel.trainers.fields import choices_of, element_type, field_types, read_yaml
+from easydel.trainers.renamed import elsewhere
 
 _GENERAL = ("config", "print_completion")  # flags that are no option of a run
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -46,12 +47,12 @@ def parse_arguments(
         commands: words that may stand in place of flags, each with what it does, for `--help` and shells only.
 
     Raises:
-        SystemExit: after `--help`, `--version` and `--print-completion`.
+        SystemExit: after `--help`, `--version` and `--print_completion`.
         ConfigError: a flag, or a name in the file, that no class has, with the nearest that one has.
     """
     parser = _parser(classes, program, description, version, commands or {})
     fields = {field.name: types for cls in classes for field, types in _fields(cls)}
-    flags = vars(parser.parse_args(list(_normalised(argv, fields, aliases))))
+    flags = vars(parser.parse_args(list(_normalised(argv, fields, aliases, program))))
     if "print_completion" in flags:
         choices = {name: kinds for cls in classes for name, kinds in _choices(cls)}
         print(completion_script(parser, choices, flags["print_completion"], list(commands or {})))
@@ -61,7 +62,8 @@ def parse_arguments(
     for name, value in (read_yaml(path) if path else {}).items():
         name = aliases.get(name, name)
         if name not in fields:
-            raise ConfigError(f"{path}: there is no option {name!r}.{nearest(name, fields)}")
+            hint = elsewhere(name, fields) or nearest(name, fields) or f" `{program} --help` lists all."
+            raise ConfigError(f"{path}: there is no option {name!r}.{hint}")
         values[name] = value
     return values | flags
 
@@ -126,7 +128,7 @@ def _add_flag(group: Any, field: dataclasses.Field[Any], types: tuple[Any, ...])
 
 
 def _normalised(
-    argv: Sequence[str], fields: Mapping[str, tuple[Any, ...]], aliases: Mapping[str, str]
+    argv: Sequence[str], fields: Mapping[str, tuple[Any, ...]], aliases: Mapping[str, str], program: str
 ) -> Iterator[str]:
     """Yields the arguments with flags spelt as the fields are and each value joined to its flag.
 
@@ -147,8 +149,9 @@ def _normalised(
             yield f"--{name[3:]}=false"
             continue
         if name not in fields and name not in _GENERAL:
-            near = nearest(f"--{name}", [f"--{known}" for known in (*fields, *aliases, *_GENERAL)])
-            raise FlagError(f"unknown flag --{flag}." + near.replace("'", ""))
+            near = nearest(f"--{name}", [f"--{known}" for known in (*fields, *aliases, *_GENERAL)]).replace("'", "")
+            hint = elsewhere(name, fields, flag="--") or near or f" `{program} --help` lists all."
+            raise FlagError(f"unknown flag --{flag}.{hint}")
         is_bool = bool in fields.get(name, ())
         if not joined and rest and not rest[0].startswith("--"):
             joined, value = "=", rest.pop(0)

@@ -8,7 +8,7 @@ from easydel.errors import ConfigError
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 # Options that name a file or a folder, or may.
 _FILES = ("config", "dataset_name", "eval_dataset_name")
-_FOLDERS = ("repo_id", "processor_repo_id", "refrence_model_repo_id", "save_directory", "cache_directory")
+_FOLDERS = ("repo_id", "processor_repo_id", "reference_model_repo_id", "save_directory", "cache_directory")
 
 
 def completion_script(
@@ -28,7 +28,7 @@ def completion_script(
     import shtab  # no other command needs it
 
     if shell not in SHELLS:
-        raise ConfigError(f"--print-completion {shell}: there are scripts for {', '.join(SHELLS)}.")
+        raise ConfigError(f"--print_completion {shell}: there are scripts for {', '.join(SHELLS)}.")
     for action in parser._actions:  # what shtab reads too
         if action.dest in choices:
             action.choices = list(choices[action.dest])

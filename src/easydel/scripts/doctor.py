@@ -88,7 +88,7 @@ def devices() -> Part:
         return Part("Devices", {}, [f"jax found no devices in {SECONDS_FOR_JAX:.0f} s: {hint}"])
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        hint = "Look at JAX_PLATFORMS and at the versions below; `pip install --upgrade easydel-dpo` mends versions."
+        hint = "Look at JAX_PLATFORMS and at the versions below; installing easydel-dpo again mends versions."
         return Part("Devices", {}, [f"jax does not start: {private(last)} {hint}"])
     found = json.loads(done.stdout.splitlines()[-1])
     facts = {"backend": found["backend"], "runtime": found["runtime"]}
@@ -101,7 +101,7 @@ def overlooked(backend: str, accelerators: Sequence[str], asked: str) -> list[st
     """Returns what to do where jax computes on CPU beside an accelerator.
 
     >>> overlooked("cpu", ["cuda"], "")
-    ["there is an accelerator that jax does not use: `pip install 'easydel-dpo[cuda]'`."]
+    ["there is an accelerator that jax does not use: `pip install '.[cuda]'` in a checkout of easydel-dpo."]
     >>> overlooked("cpu", ["cuda"], "cpu"), overlooked("gpu", ["cuda"], ""), overlooked("cpu", [], "")
     (['there is an accelerator, and JAX_PLATFORMS=cpu keeps jax from using it.'], [], [])
 
@@ -114,7 +114,8 @@ def overlooked(backend: str, accelerators: Sequence[str], asked: str) -> list[st
         return []
     if asked:
         return [f"there is an accelerator, and JAX_PLATFORMS={asked} keeps jax from using it."]
-    return [f"there is an accelerator that jax does not use: `pip install 'easydel-dpo[{accelerators[0]}]'`."]
+    install = f"`pip install '.[{accelerators[0]}]'` in a checkout of easydel-dpo"
+    return [f"there is an accelerator that jax does not use: {install}."]
 
 
 def _accelerators() -> list[str]:
@@ -131,7 +132,7 @@ def libraries() -> Part:
         asked = requires("easydel-dpo") or []
     except PackageNotFoundError:
         return Part(
-            "Libraries", {}, ["easydel-dpo is not installed, only its code is there: `pip install easydel-dpo`."]
+            "Libraries", {}, ["easydel-dpo is not installed, only its code is there: `pip install .` in its checkout."]
         )
     for text in asked:
         wanted = Requirement(text)

@@ -74,7 +74,7 @@ def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
         from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
         from lm_eval.utils import make_table  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ConfigError("lm-eval is not installed: install it with `pip install 'easydel-dpo[eval]'`.") from None
+        raise ConfigError("lm-eval is not installed: `pip install '.[eval]'` in a checkout.") from None
     manager = TaskManager(include_path=config.include_path)
     for task in config.tasks or ():
         if task not in manager.all_tasks:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import optax
 from jaxtyping import PyTree
 
@@ -18,7 +17,7 @@ from easydel.errors import ConfigError, Interrupted
 from easydel.losses import Scalar
 from easydel.memory import available_bytes
 from easydel.models.causal_lm import CausalLM
-from easydel.models.decoder import CHUNK, without_own_dropout
+from easydel.models.decoder import without_own_dropout
 from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer, Saved
@@ -27,6 +26,7 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
 from easydel.trainers.evaluation import evaluate
 from easydel.trainers.export import export, report, repository_of
+from easydel.trainers.head import head_of, trained_head
 from easydel.trainers.hub import open_repository, upload
 from easydel.trainers.interrupt import listen
 from easydel.trainers.log import rewind
@@ -123,16 +123,17 @@ class DPOTrainer:
             sets = named_sets(eval_dataset, "eval_dataset")
             check_goal(self._goal, [f"{name}_{kind}" for name in sets for kind in kinds])
             self._evaluation_sets = self._sets_of(eval_dataset, "eval_dataset")
-        self._chunk = CHUNK if jax.default_backend() == "cpu" else 4096  # hidden states that meet the head at a time
+        self._head = head_of(model.decoder.mesh)
         if train_dataset is not None:
             self._train_set = training_set(arguments, train_dataset, processing_class, model, self._display)
             check_run(arguments, model, self._train_set.loader, self.total_steps)
+            self._head = trained_head(self._objective, model.decoder, self._train_set.loader)
             self._available_memory = available_bytes(list(model.decoder.mesh.devices.flat))
             self._needs = check_memory(
                 arguments,
                 model,
                 self._train_set.loader.plan,
-                head_chunk=self._chunk,
+                head=self._head,
                 reference=reference_model,
                 split=self._split,
             )
@@ -226,7 +227,7 @@ class DPOTrainer:
         config = self.arguments
         self._logprobs = make_logprobs(
             without_own_dropout(self.model.decoder) if config.disable_dropout else self.model.decoder,
-            chunk=self._chunk,
+            chunk=self._head.chunk,
             logit_metrics=config.log_logit_metrics,
             collision=config.use_weighting,
             ld_alpha=config.ld_alpha,
@@ -234,7 +235,7 @@ class DPOTrainer:
         )
         self._evaluation_step = make_evaluation_step(self._logprobs, beta=config.beta)
         self.reference = make_reference(
-            config, self.model, reference_model, chunk=self._chunk, split=self._split, display=self._display
+            config, self.model, reference_model, chunk=self._head.chunk, split=self._split, display=self._display
         )
 
     def _run_loop(self, data: TrainSet, folder: RunFolder, checkpointer: Checkpointer) -> tuple[int, Ending]:
@@ -250,6 +251,7 @@ class DPOTrainer:
             saved.state,
             dropout=not config.disable_dropout or self.model.decoder.adapter_dropout > 0,
             split=self._split,
+            longest=self._head.longest,
         )
         start = int(saved.state.step)
         opening = self._opening(data, folder, start)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from easydel.errors import ConfigError, nearest
+from easydel.trainers.renamed import elsewhere
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NOUN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
@@ -71,11 +72,12 @@ def choices_of(field: dataclasses.Field[Any], alternatives: tuple[Any, ...]) -> 
 
 
 def reject_unknown(names: Iterable[str], cls: type) -> None:
-    """Raises ConfigError, with the nearest name, for the first name that is no field of dataclass `cls`."""
+    """Raises ConfigError for the first name that is no field of dataclass `cls`, with the field that was meant."""
     known = [field.name for field in dataclasses.fields(cls)]
     for name in names:
         if name not in known:
-            hint = nearest(name, known) or f" It has: {', '.join(known)}."
+            hint = elsewhere(name, known) or nearest(name, known)
+            hint = hint or f" easydel-dpo --help explains those that it has: {', '.join(known)}."
             raise ConfigError(f"{cls.__name__} has no option {name!r}.{hint}")
 
 

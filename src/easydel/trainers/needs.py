@@ -10,6 +10,7 @@ from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import row_shards
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.head import Head
 from easydel.trainers.split import ALL_TRAINED, Split
 from easydel.trainers.start import optimizer_of, schedule_of
 
@@ -19,7 +20,7 @@ def check_memory(
     model: CausalLM,
     shapes: Sequence[Shape],
     *,
-    head_chunk: int,
+    head: Head,
     reference: CausalLM | None = None,
     split: Split = ALL_TRAINED,
 ) -> dict[str, int]:
@@ -44,7 +45,7 @@ def check_memory(
     width = jnp.finfo(config.param_dtype or given).bits // 8
     computed = jnp.finfo(model.decoder.dtype).bits // 8
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)
-    at_the_head = min(head_chunk * row_shards(model.decoder.mesh), tokens)  # every shard has a chunk of its own
+    at_the_head = min(head.alive * row_shards(model.decoder.mesh), 3 * tokens)  # every shard has a chunk of its own
     copies = model.decoder.mesh.shape["dp"]  # the other axes split the weights, this one repeats them
     needs = {
         "weights": copies * weights * width,
@@ -52,7 +53,7 @@ def check_memory(
         # Those of a part, and their sum in float32, see `step.loss_and_gradient`.
         "gradients": copies * weights * (width + (4 if config.gradient_accumulation_steps > 1 else 0)),
         "activations": tokens * model.config.hidden_size * model.config.num_hidden_layers * computed,
-        "logits": 3 * at_the_head * model.config.vocab_size * 4,
+        "logits": at_the_head * model.config.vocab_size * 4,
     }
     rounded = reference is None and config.param_dtype not in (None, given.name)  # see `reference.make_reference`
     held = config.needs_reference and not config.precompute_ref_log_probs

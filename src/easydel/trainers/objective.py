@@ -88,6 +88,11 @@ class Objective:
     ld_alpha: float | None = None
     balance: Balance | None = None
 
+    @property
+    def pair_by_pair(self) -> bool:
+        """Whether the gradient by a pair's log-probabilities depends on these alone, and nothing else has one."""
+        return not (self.across_pairs or self.weighting or self.ld_alpha is not None or self.balance is not None)
+
     def __call__(self, out: CompletionLogprobs, reference: PerSide, pairs: PairFacts) -> PerPair:
         """Returns the value of each pair; that of a filler pair has no meaning."""
         facts = Facts(pairs.margin, out.full_logps, pairs.mean_chosen_length, pairs.reward_shift)

@@ -7,17 +7,18 @@ the log-probabilities back through each micro-batch (the chain rule, cut at the 
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Sharding
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from easydel.data.pack import Batch
-from easydel.logprobs import CompletionLogprobs, Decoder, completion_logprobs
-from easydel.losses import PerSide, Scalar
+from easydel.logprobs import CompletionLogprobs, Decoder, PairPull, completion_logprobs
+from easydel.losses import PerPair, PerSide, Scalar
 from easydel.models.decoder import COMPILER_OPTIONS
 from easydel.trainers.metrics import AUXILIARY, Sums, pair_sums
 from easydel.trainers.objective import Objective, PairFacts, mean_chosen_length, pair_facts
@@ -25,7 +26,17 @@ from easydel.trainers.split import ALL_TRAINED, Split
 from easydel.trainers.state import TrainState, shardings, with_rewards
 
 ReferenceLogps = Float[Array, "micro pairs 2"]
-LogprobsOf = Callable[[PyTree, Batch, Array | None], CompletionLogprobs]
+
+
+@runtime_checkable
+class LogprobsOf(Protocol):
+    """`(params, one micro-batch, dropout_key, pull) -> CompletionLogprobs`, see `logprobs.completion_logprobs`."""
+
+    def __call__(
+        self, params: PyTree, batch: Batch, dropout_key: Array | None, pull: PairPull | None = None, /
+    ) -> CompletionLogprobs: ...
+
+
 EvaluationStep = Callable[[PyTree, Batch, ReferenceLogps], tuple[Sums, CompletionLogprobs]]
 TrainStep = jax.stages.Wrapped  # (TrainState, Batch, ReferenceLogps, frozen weights) -> (TrainState, Sums)
 ReferenceStep = jax.stages.Wrapped  # (weights, Batch) -> ReferenceLogps
@@ -40,9 +51,11 @@ def make_logprobs(
     ld_alpha: float | None = None,
     routing: bool = False,
 ) -> LogprobsOf:
-    """Returns the function `(params, one micro-batch, dropout_key) -> CompletionLogprobs` of one decoder."""
+    """Returns the function `(params, one micro-batch, dropout_key, pull) -> CompletionLogprobs` of one decoder."""
 
-    def logprobs(params: PyTree, batch: Batch, dropout_key: Array | None) -> CompletionLogprobs:
+    def logprobs(
+        params: PyTree, batch: Batch, dropout_key: Array | None, pull: PairPull | None = None, /
+    ) -> CompletionLogprobs:
         return completion_logprobs(
             decoder,
             params,
@@ -53,6 +66,7 @@ def make_logprobs(
             ld_alpha=ld_alpha,
             routing=routing,
             dropout_key=dropout_key,
+            pull=pull,
         )
 
     return logprobs
@@ -66,24 +80,30 @@ def make_train_step(
     *,
     dropout: bool,
     split: Split = ALL_TRAINED,
+    longest: int | None = None,
 ) -> TrainStep:
     """Returns the compiled `(state, batch, reference, frozen) -> (state, sums)`: one update on one global batch.
 
     The state given is consumed (its buffers are donated); the one returned lies on the devices as `like` does. `frozen`
     are the weights that `split` leaves out of the state: they get no gradient, and are as they were afterwards. Where
     loss or gradient is not finite, the weights and the optimizer stay as they were, the step still counts, and
-    `sums["skipped"]` is 1.
+    `sums["skipped"]` is 1. With `longest`, the completion tokens of a pair at most, the head takes one pass, which the
+    objective must allow (`Objective.pair_by_pair`).
     """
 
     def train_step(
         state: TrainState, batch: Batch, reference: ReferenceLogps, frozen: PyTree | None = None
     ) -> tuple[TrainState, Sums]:
-        def of_trained(trained: PyTree, batch: Batch, dropout_key: Array | None) -> CompletionLogprobs:
-            return logprobs(split.join(trained, frozen or {}), batch, dropout_key)
+        def of_trained(
+            trained: PyTree, batch: Batch, dropout_key: Array | None, pull: PairPull | None = None, /
+        ) -> CompletionLogprobs:
+            return logprobs(split.join(trained, frozen or {}), batch, dropout_key, pull)
 
         keys = _dropout_keys(state, micro=batch.tokens.shape[0]) if dropout else None
         shift = state.rewards.mean if objective.running_shift else 0.0
-        gradient, out, losses = loss_and_gradient(of_trained, objective, state.params, batch, reference, shift, keys)
+        gradient, out, losses = loss_and_gradient(
+            of_trained, objective, state.params, batch, reference, shift, keys, longest=longest
+        )
         out, reference, lengths = flat((out, reference, batch.lengths))
         sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
         if objective.balance is not None:
@@ -145,6 +165,8 @@ def loss_and_gradient(
     reference: ReferenceLogps,
     reward_shift: Scalar = 0.0,
     dropout_keys: Key[Array, "micro"] | None = None,
+    *,
+    longest: int | None = None,
 ) -> tuple[PyTree, CompletionLogprobs, Float[Array, "all_pairs"]]:
     """Returns the gradient of the mean loss over all real pairs, the log-probabilities [micro pairs 2], the losses.
 
@@ -153,15 +175,12 @@ def loss_and_gradient(
     micro = batch.tokens.shape[0]
     total = jnp.maximum(jnp.sum(batch.lengths[:, :, 0] > 0), 1)
     per_chosen = mean_chosen_length(batch)
-
-    def mean_loss(out: CompletionLogprobs, reference: PerSide, facts: PairFacts) -> tuple[Array, Array]:
-        losses = objective(out, reference, facts)
-        return jnp.sum(jnp.where(facts.lengths[:, 0] > 0, losses, 0.0)) / total, losses
+    mean_loss = partial(_mean_loss, objective)
 
     if objective.across_pairs and micro > 1:
         out = _each(logprobs, params, batch, dropout_keys)
         whole = pair_facts(flat(batch), per_chosen, reward_shift)
-        pull, losses = jax.grad(mean_loss, has_aux=True)(flat(out), flat(reference), whole)
+        pull, losses = jax.grad(mean_loss, has_aux=True)(flat(out), flat(reference), whole, total)
         pull = jax.tree.map(lambda x, like: x.reshape(like.shape), pull, out)
 
         def surrogate(params, batch, key, pull):
@@ -172,12 +191,32 @@ def loss_and_gradient(
         return gradient, out, losses
 
     def micro_loss(params, batch, key, reference):
-        out = logprobs(params, batch, key)
-        loss, losses = mean_loss(out, reference, pair_facts(batch, per_chosen, reward_shift))
+        given = reference, pair_facts(batch, per_chosen, reward_shift), total
+        pull = None if longest is None else PairPull(partial(_by_logps, objective), given, longest)
+        out = logprobs(params, batch, key, pull)
+        loss, losses = mean_loss(out, *given)
         return loss, (out, losses)
 
     gradient, (out, losses) = _accumulate(micro_loss, params, batch, dropout_keys, reference)
     return gradient, out, losses.reshape(-1)
+
+
+def _mean_loss(
+    objective: Objective, out: CompletionLogprobs, reference: PerSide, facts: PairFacts, total: Int[Array, ""]
+) -> tuple[Array, PerPair]:
+    """Returns the sum over the real pairs given, over `total`, and the loss of each."""
+    losses = objective(out, reference, facts)
+    return jnp.sum(jnp.where(facts.lengths[:, 0] > 0, losses, 0.0)) / total, losses
+
+
+def _by_logps(objective: Objective, logps: PerSide, given: tuple[PerSide, PairFacts, Int[Array, ""]]) -> PerSide:
+    """Returns the gradient of the mean loss by the log-probabilities, for an objective that looks at nothing else."""
+    nothing = jnp.zeros_like(logps)
+
+    def mean_loss(logps: PerSide) -> tuple[Array, PerPair]:
+        return _mean_loss(objective, CompletionLogprobs(logps, logps, *(nothing,) * 4), *given)
+
+    return jax.grad(mean_loss, has_aux=True)(logps)[0]
 
 
 def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None, extra: PyTree):

@@ -149,7 +149,7 @@ def _is_installed(name: str) -> bool:
         return True
     warnings.warn(
         f"{name} was asked for (report_to, use_wandb), but {MODULES[name]} is not installed: this run is logged "
-        f"without it, in metrics.jsonl. Install it with `pip install 'easydel-dpo[{name}]'`.",
+        f"without it, in metrics.jsonl. Install it with `pip install '.[{name}]'` in a checkout.",
         stacklevel=3,
     )
     return False

@@ -28,7 +28,7 @@ def test_the_command_of_the_tutorial_is_read_as_written():
         repo_id="meta-llama/Llama-3.1-8B-Instruct",
         dataset_name="trl-lib/ultrafeedback_binarized",
         dataset_split="train[:90%]",
-        refrence_model_repo_id="meta-llama/Llama-3.1-8B-Instruct",
+        reference_model_repo_id="meta-llama/Llama-3.1-8B-Instruct",
         attn_mechanism="vanilla",
     )
     assert config == DPOConfig(
@@ -46,9 +46,25 @@ def test_the_command_of_the_tutorial_is_read_as_written():
     )
 
 
-def test_both_spellings_of_the_reference_model_are_read():
-    run, _ = dpo.parse([*SOMETHING, "--reference-model-repo-id", "c"])
-    assert run.refrence_model_repo_id == "c"
+@pytest.mark.parametrize("flag", ["--reference-model-repo-id", "--refrence_model_repo_id"])
+def test_both_spellings_of_the_reference_model_are_read(flag):
+    run, _ = dpo.parse([*SOMETHING, flag, "c"])
+    assert run.reference_model_repo_id == "c"
+
+
+@pytest.mark.parametrize(
+    ("flag", "here"),
+    [
+        ("--max-grad-norm", "--clip_grad"),
+        ("--eval_steps", "--evaluation_steps"),
+        ("--output_dir", "--save_directory: model_name is the folder in it"),
+        ("--activation_checkpointing", "--gradient_checkpointing: a policy such as nothing_saveable"),
+        ("--model_name_or_path", "--repo_id"),
+    ],
+)
+def test_a_flag_of_another_program_is_answered_with_ours(flag, here):
+    with pytest.raises(ConfigError, match=rf"unknown flag {flag}\. Here it is {here}\.$"):
+        dpo.parse([flag, "1"])
 
 
 def test_help_lists_every_field(capsys):
@@ -99,15 +115,15 @@ def test_sharding_axis_may_begin_with_a_dash():
         (["--repo_id", ""], "error: --repo_id is empty: is a shell variable not set?"),
         (["--repo_id", "", "--dataset_name", ""], "error: --repo_id is empty"),
         ([*SOMETHING, "--dataset-name="], "error: --dataset_name is empty"),
-        ([*SOMETHING, "--reference_model_repo_id", ""], "error: --refrence_model_repo_id is empty"),
+        ([*SOMETHING, "--reference_model_repo_id", ""], "error: --reference_model_repo_id is empty"),
         (["--repo_id", "x"], "error: --repo_id x needs --dataset_name too"),
         (["--dataset_name", "x"], "error: --dataset_name x needs --repo_id too"),
         ([*SOMETHING, "--beta", "0"], "error: beta = 0.0 must be above 0."),
         ([*SOMETHING, "--sharding_axis", "1,1"], "error: sharding_axis = '1,1' must be five whole numbers"),
         ([*SOMETHING, "--dtype", "int8"], "error: dtype = 'int8' is not one of 'float32'"),
         (
-            [*SOMETHING, "--reference_free", "--refrence_model_repo_id", "x"],
-            "error: --reference_free trains without a reference, but --refrence_model_repo_id x gives one",
+            [*SOMETHING, "--reference_free", "--reference_model_repo_id", "x"],
+            "error: --reference_free trains without a reference, but --reference_model_repo_id x gives one",
         ),
         (
             [*SOMETHING, "--dataset_weights", "1", "2"],
@@ -199,7 +215,7 @@ def loads(monkeypatch, tmp_path):
 
 def test_a_reference_that_is_the_model_itself_is_not_loaded_twice(loads):
     common = ["--repo_id", "model", "--dataset_name", loads.train, "--no_compilation_cache"]
-    assert dpo.main([*common, "--refrence_model_repo_id", "model"]) == 0
+    assert dpo.main([*common, "--reference_model_repo_id", "model"]) == 0
     assert loads.names == ["tokenizer model", "model"]
     assert FakeTrainer.made["reference_model"] is None
     assert FakeTrainer.made["eval_dataset"] is None
@@ -207,7 +223,7 @@ def test_a_reference_that_is_the_model_itself_is_not_loaded_twice(loads):
 
 def test_a_reference_that_is_the_model_at_another_revision_is_loaded(loads):
     common = ["--repo_id", "model", "--dataset_name", loads.train, "--no_compilation_cache"]
-    assert dpo.main([*common, "--revision", "v2", "--refrence_model_repo_id", "model"]) == 0
+    assert dpo.main([*common, "--revision", "v2", "--reference_model_repo_id", "model"]) == 0
     assert loads.names == ["tokenizer model", "model at v2", "model"]
     assert FakeTrainer.made["model"] == "model at v2"
     assert FakeTrainer.made["reference_model"] == "model"
@@ -217,7 +233,7 @@ def test_the_base_of_adapters_as_reference_is_not_loaded_twice(loads, monkeypatc
     adapted = SimpleNamespace(lora="some", origin=SimpleNamespace(name="base"), without_adapters=lambda: "bare")
     monkeypatch.setattr(dpo, "load_model", lambda run, config, name, revision: adapted)
     common = ["--repo_id", "adapters", "--dataset_name", loads.train, "--no_compilation_cache"]
-    assert dpo.main([*common, "--refrence_model_repo_id", "base"]) == 0
+    assert dpo.main([*common, "--reference_model_repo_id", "base"]) == 0
     assert FakeTrainer.made["reference_model"] == "bare"
 
 
@@ -250,7 +266,7 @@ def test_settings_of_adapters_are_flags_and_keep_the_base_in_the_dtype_of_the_co
 
 def test_reference_tokenizer_and_evaluation_data_of_their_own_are_loaded(loads, capsys):
     argv = ["--repo_id", "model", "--dataset_name", loads.train, "--eval_dataset_name", loads.eval]
-    argv += ["--refrence_model_repo_id", "other", "--processor_repo_id", "words", "--no_compilation_cache"]
+    argv += ["--reference_model_repo_id", "other", "--processor_repo_id", "words", "--no_compilation_cache"]
     assert dpo.main(argv) == 0
     assert loads.names == ["tokenizer words", "model", "other"]
     assert FakeTrainer.made["reference_model"] == "other"

@@ -54,7 +54,7 @@ NAMES = (
     "repo_id",
     "revision",
     "processor_repo_id",
-    "refrence_model_repo_id",
+    "reference_model_repo_id",
     "dataset_name",
     "dataset_split",
     "eval_dataset_name",
@@ -69,8 +69,9 @@ class RunConfig:
     repo_id: str = option("", "model to train: a folder or a hub name", group="model and data")
     revision: str | None = option(None, "branch, tag or commit of repo_id on the hub")
     processor_repo_id: str | None = option(None, "tokenizer: a folder or a hub name; none is repo_id")
-    refrence_model_repo_id: str | None = option(
-        None, "reference model (also --reference_model_repo_id); none is the model before training"
+    reference_model_repo_id: str | None = option(
+        None,
+        "reference model; none is the model before training; EasyDeL's spelling, --refrence_model_repo_id, will do",
     )
     dataset_name: str | list[str] = option(
         "", "preference pairs: a file, a folder, a glob or a hub name; several are mixed"
@@ -98,7 +99,11 @@ class RunConfig:
         None, "precision of float32 matrix products; none is the device's own"
     )
     sharding_axis: str = option("1,-1,1,1,1", "devices along dp,fsdp,ep,tp,sp; -1 takes what is left")
-    attn_mechanism: str = option("auto", "implementation of attention, such as vanilla or sdpa")
+    attn_mechanism: str = option(
+        "auto",
+        "implementation of attention: vanilla, blockwise (CPU), sdpa, cudnn (NVIDIA) or splash (TPU); auto takes the "
+        "fastest that does what the model needs",
+    )
     gradient_checkpointing: str = option(
         "", "what the backward pass keeps: a policy of jax.checkpoint_policies, such as nothing_saveable"
     )
@@ -185,7 +190,7 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
         program="easydel-dpo",
         description="Trains a language model on preference pairs; without model and data, a quick start.",
         version=f"easydel-dpo {easydel.__version__}",
-        aliases={"reference_model_repo_id": "refrence_model_repo_id"},
+        aliases={"refrence_model_repo_id": "reference_model_repo_id"},
         commands={
             "doctor": "says what a bug report should say about this machine, and what is wrong with it",
             "report": "makes the report of a run again, or a page that compares several runs",
@@ -204,11 +209,11 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
         }
         values = {**files, **QUICK_START, **values}
     run, config = make(RunConfig, values), make(DPOConfig, values)
-    if not config.needs_reference and run.refrence_model_repo_id:
+    if not config.needs_reference and run.reference_model_repo_id:
         without = "--reference_free" if config.reference_free else f"--loss_type {config.loss_type}"
         raise ConfigError(
-            f"{without} trains without a reference, but --refrence_model_repo_id "
-            f"{run.refrence_model_repo_id} gives one: drop one of the two."
+            f"{without} trains without a reference, but --reference_model_repo_id "
+            f"{run.reference_model_repo_id} gives one: drop one of the two."
         )
     if run.streaming and config.max_training_steps is None:
         raise ConfigError(
@@ -236,7 +241,7 @@ def train(run: RunConfig, config: DPOConfig) -> None:
         seed=config.seed,
     )
     eval_rows = load_evaluation(run.eval_dataset_name, run.dataset_name, run.eval_dataset_split)
-    for name in (run.repo_id, run.refrence_model_repo_id):
+    for name in (run.repo_id, run.reference_model_repo_id):
         check_model(name)
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
     if run.compilation_cache:
@@ -303,7 +308,7 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
 
 def load_reference(run: RunConfig, config: DPOConfig, model: "CausalLM") -> "CausalLM | None":
     """Returns the reference model, None for the model as it starts; what is in memory already is not loaded again."""
-    name = run.refrence_model_repo_id
+    name = run.reference_model_repo_id
     if name is None or (name == run.repo_id and run.revision is None):  # `revision` is that of repo_id alone
         return None
     if model.lora is not None and name == model.origin.name:

@@ -1,6 +1,6 @@
 """Trains one model with every loss and prints what each did to the pairs, in one table.
 
-    python examples/losses.py --repo_id MODEL --dataset_name PAIRS.jsonl
+    python scripts/losses.py --repo_id MODEL --dataset_name PAIRS.jsonl
 
 The reference's log-probabilities are computed once and read from disk by all of them. Without arguments it takes the
 model and the pairs that come with the package.
