@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ import pytest
 
 from easydel.errors import ConfigError
 from easydel.launch import local
-from easydel.processes import _given, in_cluster
+from easydel.processes import _given, _lengths, in_cluster
+from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
 from easydel.weights.safetensors import read_folder
@@ -70,6 +72,11 @@ def test_the_tasks_of_a_cluster_are_known(environment):
     assert in_cluster(environment)
 
 
+@pytest.mark.parametrize("length", [0, 5, (1 << 31) - 1, 1 << 31, 10 << 30])
+def test_lengths_beyond_two_gibibytes_are_sent_whole(length):
+    assert _lengths(length, lambda each: np.stack([each, each])) == [length, length]
+
+
 @contextmanager
 def of_two_devices() -> Iterator[None]:
     """Makes processes that are started within it see two devices each, and the modules of these tests."""
@@ -114,6 +121,51 @@ def compare_runs(found: Path, expected: Path) -> None:
     assert read_json(found / "best.json")["step"] == read_json(expected / "best.json")["step"]
     assert read_samples(found) == read_samples(expected)
     assert (found / "report.html").exists()
+
+
+def ended(members: list[subprocess.Popen[bytes]]) -> list[tuple[int, str]]:
+    """Exit status and stderr of processes; none outlives the test."""
+    try:
+        found = [member.communicate(timeout=120)[1].decode() for member in members]
+        return [(member.returncode, text) for member, text in zip(members, found, strict=True)]
+    finally:
+        for member in members:
+            member.kill()
+            member.wait()
+
+
+@pytest.mark.slow
+def test_an_error_of_the_first_process_alone_is_told_to_all_and_ends_them(tmp_path):
+    folder = tmp_path / "quickstart"
+    folder.mkdir()
+    DPOConfig(model_name="quickstart", beta=0.7).to_yaml(folder / "config.yaml")
+    words = ["--resume", "auto", "--save_directory", str(tmp_path), "--no_huge_pages", "--peer_timeout", "300"]
+    with of_two_devices():
+        members = local.start([sys.executable, "-m", "easydel.scripts.finetune.dpo", *words], 2, stderr=subprocess.PIPE)
+    for status, said in ended(members):
+        assert status == 2
+        assert "error: resume = 'auto' cannot continue the run" in said
+
+
+ONE_WITHOUT_ROWS = """
+import os, sys
+from easydel.scripts.finetune import dpo
+if os.environ["JAX_PROCESS_ID"] == sys.argv.pop(1):
+    sys.argv += ["--repo_id", "missing", "--dataset_name", "missing.jsonl"]
+sys.exit(dpo.main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_error_that_one_process_has_ends_the_others_too(tmp_path, number):
+    words = [str(number), "--save_directory", str(tmp_path), "--no_huge_pages", "--peer_timeout", "8"]
+    with of_two_devices():
+        members = local.start([sys.executable, "-c", ONE_WITHOUT_ROWS, *words], 2, stderr=subprocess.PIPE)
+    found = ended(members)
+    assert found[number][0] == 2
+    assert "missing.jsonl" in found[number][1]
+    assert found[1 - number][0] not in (0, 2)
 
 
 GONE = """

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from easydel.report import main
 from oracles.pages import write_run
 
@@ -25,6 +27,34 @@ def test_several_runs_are_one_page(tmp_path, capsys):
 def test_a_folder_that_is_no_run_is_an_error_in_a_sentence(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path} is no folder of a run")
+
+
+def test_a_folder_with_the_configuration_of_something_else_is_no_run(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("version: 2\n")
+    assert main([str(tmp_path)]) == 2
+    assert "is no folder of a run: config.yaml there has no model_name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("metrics.jsonl", b'{"step": 1}\n{"step": 2, "lo\n', ", line 2, is no JSON object with step and numbers"),
+        ("metrics.jsonl", b'{"step": 1}\n[1]\n', ", line 2, is no"),
+        ("metrics.jsonl", b'{"loss": 1.0}\n', ", line 1, is no"),
+        ("metrics.jsonl", b'{"step": 1, "loss": "low"}\n', ", line 1, is no"),
+        ("metrics.jsonl", b"\xff\xfe\n", ", line 1, is no"),
+        ("samples.jsonl", b'{"step": 1, "prompt": "a"}\n', ", line 1, is no JSON object with step, prompt and answer"),
+        ("data.json", b'{"train": {"rows"', " is no JSON object with the counts of each dataset"),
+        ("data.json", b'{"train": {"rows": 3}}', " is no JSON object with the counts"),
+        ("run.json", b'{"model": 3}', " is no JSON object with texts"),
+        ("best.json", b"", " is no JSON object"),
+    ],
+)
+def test_a_damaged_file_is_an_error_with_its_place(name, content, place, tmp_path, capsys):
+    folder = write_run(tmp_path / "mine")
+    (folder / name).write_bytes(content)
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {folder / name}{place}")
 
 
 def test_it_runs_as_a_module_and_imports_no_jax(tmp_path):

@@ -7,8 +7,11 @@ one writes; all write checkpoints.
 
 import io
 import os
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from easydel.errors import ConfigError
 
@@ -16,9 +19,11 @@ if TYPE_CHECKING:  # the command line must answer --help without it
     import numpy as np
 
 PEER_TIMEOUT = 100  # seconds
+_SECONDS_TO_LEAVE = 5.0  # of waiting for the others after an error, which they may have too
 _PIECE = 1 << 26  # bytes that are sent at a time, as they go through the memory of the devices
 # The variables by which a process is told what a launcher or `examples/launch` knows.
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+T = TypeVar("T")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
 
@@ -48,18 +53,42 @@ def start(
     if jax.distributed.is_initialized():
         return
     given = _given(coordinator_address, num_processes, process_id, os.environ)
+    # One that ends by an exception waits for the others in jax's own shutdown, and they for it in their next exchange.
+    join = partial(
+        jax.distributed.initialize, heartbeat_timeout_seconds=peer_timeout, shutdown_timeout_seconds=peer_timeout
+    )
     if given is not None:
         address, count, number = given
-        jax.distributed.initialize(address, count, number, heartbeat_timeout_seconds=peer_timeout)
+        join(address, count, number)
     elif in_cluster(os.environ):
-        jax.distributed.initialize(heartbeat_timeout_seconds=peer_timeout)
+        join()
 
 
 def stop() -> None:
     """Leaves the other processes, once all have come here: the first must not be gone before."""
     import jax
 
+    agreed(True)  # the first may have much to write yet, and jax's shutdown waits for `peer_timeout` only
     jax.distributed.shutdown()
+
+
+def leave(status: int) -> None:
+    """Ends this process if it is one of several, after an error that the others may not have; else it does nothing.
+
+    Where all come here they leave together; otherwise it goes alone, and they notice within `peer_timeout`.
+    """
+    if "jax" not in sys.modules:
+        return
+    import jax
+
+    if not jax.distributed.is_initialized() or count() == 1:
+        return
+    leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(_SECONDS_TO_LEAVE)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # an exit as usual would wait for the others again
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
@@ -107,6 +136,28 @@ def agreed(value: bool) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def by_first(work: Callable[[], T]) -> T | None:
+    """Returns what the first process makes by `work`, once it is done; None in the others. All must come here.
+
+    Raises:
+        ConfigError: what the first one raised, in each: none waits for one that has given up.
+    """
+    if count() == 1:
+        return work()
+    import numpy as np
+
+    made, error = None, None
+    if is_first():
+        try:
+            made = work()
+        except ConfigError as raised:
+            error = raised
+    told = from_first({} if error is None else {"error": np.array(str(error))})
+    if "error" in told:
+        raise error or ConfigError(str(told["error"]))
+    return made
 
 
 def gathered(arrays: "Mapping[str, np.ndarray]") -> "list[dict[str, np.ndarray]]":
@@ -171,8 +222,8 @@ def _sent(content: bytes, send: "Callable[[np.ndarray], np.ndarray]") -> list[by
     """Returns the contents of the processes, which may differ in length, sent by what sends arrays of one shape."""
     import numpy as np
 
-    lengths = send(np.asarray(len(content), np.int32))
-    longest = int(lengths.max())
+    lengths = _lengths(len(content), send)
+    longest = max(lengths)
     room = 1 << (min(longest, _PIECE) - 1).bit_length()  # so that few sizes are compiled
     parts = []
     for start in range(0, longest, room):
@@ -180,7 +231,14 @@ def _sent(content: bytes, send: "Callable[[np.ndarray], np.ndarray]") -> list[by
         piece = np.frombuffer(content[start : start + room], np.uint8)
         part[: len(piece)] = piece
         parts.append(send(part))
-    return [b"".join(part[at].tobytes() for part in parts)[:length] for at, length in enumerate(lengths.tolist())]
+    return [b"".join(part[at].tobytes() for part in parts)[:length] for at, length in enumerate(lengths)]
+
+
+def _lengths(length: int, send: "Callable[[np.ndarray], np.ndarray]") -> list[int]:
+    """Returns the lengths of the processes, in two numbers each: jax sends no int64 unless told, and 2 GiB is more."""
+    import numpy as np
+
+    return [high << 30 | low for high, low in send(np.asarray(divmod(length, 1 << 30), np.int32)).tolist()]
 
 
 def _given(

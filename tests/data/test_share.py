@@ -1,5 +1,6 @@
 """Rows that several processes tokenise together: each its share, and all get the same pairs."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 
@@ -8,7 +9,7 @@ import pytest
 from easydel.data import read
 from easydel.data.prepare import Prepared, make_recipe, prepare_with
 from easydel.data.share import Arrays, Share
-from easydel.errors import DataError
+from easydel.errors import ConfigError, DataError
 from oracles.tokenizers import tiny_tokenizer
 
 ROWS = [{"prompt": "ab " * (1 + at % 3), "chosen": f"yes {at}", "rejected": "no", "weight": at / 8} for at in range(20)]
@@ -37,7 +38,7 @@ def together(count: int, work: Callable[[Share], object]) -> list[object]:
     def run(number: int) -> None:
         try:
             results[number] = work(room.share(number))
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             results[number] = str(error)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
@@ -78,3 +79,23 @@ def test_what_is_wrong_with_the_rows_of_one_process_ends_all_of_them():
     found = together(3, lambda share: prepare_with(recipe, rows, share=share))
     assert len(set(found)) == 1
     assert str(found[0]).startswith("row 7: 'prompt'")
+
+
+class Deadly:
+    """What ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_tokenising_worker_that_dies_ends_all_processes():
+    deadly = tiny_tokenizer()
+    deadly.own = Deadly()
+
+    def work(share: Share) -> Prepared:
+        recipe = make_recipe(deadly, dataset_num_proc=2) if share.number == 1 else make_recipe(tiny_tokenizer())
+        return prepare_with(recipe, ROWS, share=share)
+
+    found = together(2, work)
+    assert len(set(found)) == 1
+    assert str(found[0]).startswith("a process of dataset_num_proc = 2 ended before its work.")

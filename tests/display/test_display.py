@@ -35,13 +35,24 @@ with display.work("mine", unit="steps", total=2, stays=True) as work:
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
-def on_a_terminal(kind: str, *, size: tuple[int, int] = (30, 80), **environment: str) -> str:
+ABROAD = """
+import sys
+from easydel.display.display import make_display
+display = make_display(sys.argv[1])
+with display.work("mine", unit="steps", total=1, stays=True) as work:
+    work.advance()
+    display.event("samples", {"answer": "日本"}, "日本")
+    display.complain("warning", "日本")
+"""
+
+
+def on_a_terminal(kind: str, *, size: tuple[int, int] = (30, 80), script: str = SAYS, **environment: str) -> str:
     """Returns what a terminal of that many lines and columns is sent."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-    command = [sys.executable, "-c", SAYS, kind]
+    command = [sys.executable, "-c", script, kind]
     variables = {**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": "", **environment}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=variables):
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as said:
         os.close(theirs)
         sent = b""
         try:
@@ -50,6 +61,7 @@ def on_a_terminal(kind: str, *, size: tuple[int, int] = (30, 80), **environment:
         except OSError:  # Linux says so that the other end is gone
             pass
     os.close(ours)
+    assert said.returncode == 0, sent
     return sent.decode()
 
 
@@ -73,6 +85,24 @@ def test_a_terminal_shows_bars_with_their_figures_and_text_between_them(kind):
     assert "loss 0.1" in plain
     assert "mine" in lines[-1] or "loss 0.2" in lines[-1]  # it stays
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("kind", ["tqdm", "rich"])
+def test_a_terminal_that_cannot_show_a_sign_shows_another(kind):
+    assert "??" in on_a_terminal(kind, script=ABROAD, PYTHONIOENCODING="ascii:strict")
+
+
+@pytest.mark.parametrize("kind", ["tqdm", "json"])
+def test_a_pipe_that_cannot_take_a_sign_ends_nothing(kind):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    command = [sys.executable, "-c", ABROAD, kind]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    if kind == "json":
+        assert [each["answer"] for line in done.stdout.splitlines() if "answer" in (each := json.loads(line))] == [
+            "日本"
+        ]
+    else:
+        assert "??" in done.stdout
 
 
 def test_a_terminal_that_does_not_know_its_size_shows_bars_too():

@@ -1,10 +1,10 @@
 """Two workers of Ray train together, where Ray is installed."""
 
 import math
+import sys
 
 import pytest
 
-from easydel.errors import ConfigError
 from easydel.launch import ray as launcher
 from easydel.trainers.log import read_metrics
 
@@ -14,9 +14,17 @@ def test_what_is_asked_of_the_launcher_is_said(capsys):
     assert "usage: python -m easydel.launch.ray --workers N" in capsys.readouterr().err
 
 
-def test_a_mistake_in_the_arguments_is_found_before_ray_is_asked_for_anything():
-    with pytest.raises(ConfigError, match="Did you mean --beta"):
-        launcher.main(["--workers", "2", "--beeta", "0.1"])
+def test_a_mistake_in_the_arguments_is_found_before_ray_is_asked_for_anything(capsys):
+    assert launcher.main(["--workers", "2", "--beeta", "0.1"]) == 2
+    assert capsys.readouterr().err == "error: unknown flag --beeta. Did you mean --beta?\n"
+
+
+def test_where_ray_is_not_installed_the_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray.train", None)  # importing it fails
+    assert launcher.main(["--workers", "2"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: Ray Train is not installed (")
+    assert said.endswith("install it with `pip install 'easydel-dpo[ray]'`.\n")
 
 
 @pytest.mark.slow

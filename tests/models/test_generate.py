@@ -136,6 +136,16 @@ def test_sampling_repeats_with_its_seed_and_stays_inside_top_k(model):
     assert set(draw(1, top_k=1)) == {order[0]}
 
 
+def test_no_more_is_sampled_than_the_longest_row_needs(model):
+    """Three rows are made four, of which the last is nobody's."""
+    prompts = PROMPT.repeat(3, axis=0)
+    for seed in range(8):
+        free = model.generate(prompts, max_new_tokens=24, temperature=1.0, seed=seed, eos_token_id=())[:, 5:]
+        ends = free[:, 6].tolist()  # each row ends after seven tokens, if not before
+        stopped = model.generate(prompts, max_new_tokens=24, temperature=1.0, seed=seed, eos_token_id=ends)[:, 5:]
+        assert stopped.shape[1] == max(int(np.isin(row, ends).argmax()) + 1 for row in free)
+
+
 def test_top_p_keeps_the_fewest_tokens_that_reach_it(model):
     logits = np.asarray(model(PROMPT).logits[0, -1], np.float64)
     chances = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()

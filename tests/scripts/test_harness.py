@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
-from easydel.scripts.evaluate import EvaluationConfig, main
+from easydel.scripts.evaluate import main
 from oracles.cases import CASES
 from oracles.folders import write_model
 from oracles.tokenizers import ids, tiny_tokenizer
@@ -71,6 +72,21 @@ def test_the_likelihood_of_a_continuation_is_that_of_its_tokens_after_the_contex
         assert greedy == bool((best[-count:] == tokens[-count:]).all())
 
 
+def test_attention_is_told_that_each_row_is_one_sequence(asked, monkeypatch):
+    from easydel.models import decoder
+    from easydel.scripts.harness import HarnessLM
+
+    told, real = [], decoder.packed_attention
+
+    def noted(*arguments, sequences, **settings):
+        told.append((len(arguments[1]), sequences))
+        return real(*arguments, sequences=sequences, **settings)
+
+    monkeypatch.setattr(decoder, "packed_attention", noted)
+    HarnessLM(asked.model, tiny_tokenizer(), batch_size=3).loglikelihood([request("say", " yes")], disable_tqdm=True)
+    assert told == [(3, 3)]
+
+
 def test_what_is_written_is_what_the_model_generates_up_to_an_end(asked):
     contexts, tokenizer = ("say", "ask me"), tiny_tokenizer()
     expected = []
@@ -83,6 +99,17 @@ def test_what_is_written_is_what_the_model_generates_up_to_an_end(asked):
     text = max(expected, key=len)
     context, end = contexts[expected.index(text)], text[len(text) // 2]
     assert asked.generate_until([request(context, settings | {"until": [end]})]) == [text.split(end)[0]]
+
+
+def test_a_task_that_samples_draws_anew_for_each_answer(asked):
+    settings = {"do_sample": True, "max_gen_toks": 12}  # at temperature 1, as nothing else is said
+    answers = asked.generate_until([request("say", settings)] * 6)  # in batches of two
+    assert len(set(answers)) == 6
+
+
+def test_a_task_that_leaves_no_room_for_its_context_is_an_error_with_both_numbers(asked):
+    with pytest.raises(ConfigError, match=r"64 new tokens \(max_gen_toks\).* max_length = 64"):
+        asked.generate_until([request("say", {"max_gen_toks": 64})])
 
 
 def test_a_long_text_is_scored_in_windows_that_do_not_overlap(asked):
@@ -125,8 +152,3 @@ def test_a_task_of_ones_own_is_measured_from_the_command_line(folder, asked, tmp
 def test_an_unknown_task_is_an_error_in_a_sentence(folder, asked, capsys):
     assert main(["--repo_id", str(folder), "--tasks", "hellaswagg"]) == 2
     assert capsys.readouterr().err.startswith("error: lm-eval knows no task 'hellaswagg'. Did you mean 'hellaswag")
-
-
-def test_the_settings_name_a_model_and_tasks():
-    assert EvaluationConfig(repo_id="m", tasks="a,b").tasks == ["a", "b"]
-    assert main(["--tasks", "a"]) == 2

@@ -11,6 +11,9 @@ from huggingface_hub import ModelCard
 
 import easydel as ed
 from easydel.errors import ConfigError
+from easydel.scripts.finetune import dpo
+from easydel.trainers.card import Subject, write_card
+from easydel.trainers.export import export
 from easydel.trainers.hub import open_repository, upload
 from easydel.weights.safetensors import read_folder
 from oracles.cases import CASES
@@ -67,6 +70,15 @@ def test_adapters_are_exported_as_the_two_files_that_peft_asks_for(tmp_path):
     model = ed.AutoEasyDeLModelForCausalLM.from_pretrained(folder, sharding_axis_dims=(1, 1, 1, 1, 1), dtype="float32")
     model.apply_lora(rank=2).save_pretrained(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == PEFT
+
+
+@pytest.mark.parametrize("place", ["", "me/tuned"])
+def test_adapters_that_are_uploaded_name_their_base_without_the_path_to_it(tmp_path, place):
+    folder = write_model(tmp_path / "base", CASES["llama-gqa"])
+    model = ed.AutoEasyDeLModelForCausalLM.from_pretrained(folder, sharding_axis_dims=(1, 1, 1, 1, 1), dtype="float32")
+    export(model.apply_lora(rank=2), None, ed.DPOConfig(), tmp_path / "out", run=None, dataset_names=(), place=place)
+    told = json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert told == ("base" if place else str(folder))
 
 
 def test_the_names_and_shapes_of_the_weights_are_those_of_the_base(pushed):
@@ -130,6 +142,17 @@ def test_the_card_says_what_was_done(pushed):
     assert "](curves.svg)" in card.content
 
 
+def test_a_card_tells_settings_of_the_model_and_none_of_accounts_and_machines(tmp_path):
+    settings = {"beta": 0.3, "load_best_at_end": True, "use_wandb": True, "wandb_entity": "us"}
+    settings |= {"save_interval_minutes": 5, "dataset_num_proc": 2, "save_directory": "/home/me"}
+    write_card(tmp_path, Subject("mine", "me/base", settings, (), False), None)
+    assert "```yaml\nbeta: 0.3\nload_best_at_end: true\n```" in (tmp_path / "README.md").read_text()
+
+
+def test_nothing_that_is_uploaded_tells_a_path_of_this_machine(pushed):
+    assert not [name for name, content in pushed.hub.files.items() if str(pushed.base.parent).encode() in content]
+
+
 def test_the_trace_of_a_step_lies_in_the_run_folder(pushed):
     assert len(list((pushed.run / "profile").rglob("*.xplane.pb"))) == 1
 
@@ -174,3 +197,10 @@ def test_without_a_login_there_is_nothing_to_write_with(monkeypatch):
     monkeypatch.setattr("easydel.trainers.hub.get_token", lambda: None)
     with pytest.raises(ConfigError, match=r"nobody is logged in\. Log in with `hf auth login`"):
         open_repository("me/x", private=False)
+
+
+def test_the_command_line_finds_a_missing_login_before_it_reads_anything(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("easydel.trainers.hub.get_token", lambda: None)
+    places = ["--repo_id", tmp_path / "none", "--dataset_name", tmp_path / "none.jsonl", "--save_directory", tmp_path]
+    assert dpo.main([*map(str, places), "--push_to_hub"]) == 2
+    assert capsys.readouterr().err.startswith("error: the hub cannot be written to: nobody is logged in.")

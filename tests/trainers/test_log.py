@@ -115,3 +115,12 @@ def test_a_program_is_told_of_every_step_evaluation_and_answer(tmp_path, capsys)
         {"event": "evaluation", "step": 4, "total_steps": 8, "set": "eval_b", "metrics": {"loss": 0.25}},
         {"event": "samples", "step": 4, "samples": [{"step": 4, "prompt": "Hi?", "answer": "Hello!"}]},
     ]
+
+
+def test_a_program_is_told_the_metrics_of_a_set_and_of_no_other_whose_name_begins_alike(tmp_path, capsys):
+    sets = ["eval_easy", "eval_easy_2"]
+    with MetricsLog(tmp_path, "run", total=8, display=make_display("json")) as log:
+        log.write(4, {"eval_easy_loss": 0.5, "eval_easy_2_loss": 0.25}, sets=sets)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = {event["set"]: event["metrics"] for event in events if event["event"] == "evaluation"}
+    assert told == {"eval_easy": {"loss": 0.5}, "eval_easy_2": {"loss": 0.25}}

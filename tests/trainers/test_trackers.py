@@ -1,5 +1,6 @@
 """A tracker that is missing, breaks or hangs, as far as a run notices it."""
 
+import subprocess
 import sys
 import threading
 import warnings
@@ -107,6 +108,22 @@ def test_a_tracker_that_hangs_holds_up_neither_the_start_nor_the_steps_nor_the_e
     answers.set()
 
 
+HANGING = """
+import threading
+from easydel.trainers import trackers
+from easydel.trainers.tracker_kinds import About
+trackers.SECONDS_TO_START = trackers.SECONDS_TO_FINISH = 0.01
+trackers.MODULES, trackers.START = {"wandb": "json"}, {"wandb": lambda about: threading.Event().wait()}
+trackers.Trackers(["wandb"], About(None, "mine", {})).finish(failed=False)
+"""
+
+
+def test_a_process_ends_though_its_tracker_hangs():
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "wandb has not finished after" in done.stderr
+
+
 @pytest.mark.parametrize("name", list(tracker_kinds.MODULES))
 def test_a_tracker_that_is_not_installed_is_a_warning_with_the_command(name, monkeypatch):
     monkeypatch.setitem(sys.modules, tracker_kinds.MODULES[name], None)  # importing it fails
@@ -135,4 +152,6 @@ def test_names_for_wandb_mean_nothing_without_it(name):
 
 def test_secrets_are_known_by_their_names():
     settings = {"hub_token": 1, "API_KEY": 2, "Password": 3, "wandb_name": "x", "eos_token_id": 2}
+    settings |= {"AWS_SECRET_ACCESS_KEY": 1, "hub_api_keys": 2, "apikey": 3, "credentials": 4}
     assert without_secrets(settings) == {"wandb_name": "x"}
+    assert without_secrets(DPOConfig().to_dict()) == DPOConfig().to_dict()  # of ours none is, also not of "tokens"

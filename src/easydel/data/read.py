@@ -140,16 +140,34 @@ def _workers(tokenizer: Tokenizer | None, count: int | None) -> Iterator[Callabl
         return
     # Spawned and not forked: this process has threads, of jax and of tokenizers, that a fork would cut off.
     pool = ProcessPoolExecutor(count, get_context("spawn"), _become_worker, (_pickled(tokenizer),))
+
+    def start(chunk: _Chunk) -> Work:
+        with _dying_is_an_error(count):
+            future = pool.submit(_work, chunk)
+
+        def finish() -> list[Joined]:
+            with _dying_is_an_error(count):
+                return future.result()
+
+        return finish
+
     try:
-        yield lambda chunk: pool.submit(_work, chunk).result
+        yield start
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _dying_is_an_error(count: int) -> Iterator[None]:
+    """Raises ConfigError for a worker that is gone; where the work is waited for, as others may wait for its end."""
+    try:
+        yield
     except BrokenProcessPool as error:
         raise ConfigError(
             f"a process of dataset_num_proc = {count} ended before its work. A script that trains must do so below "
             "`if __name__ == '__main__':`, as each process imports it; or memory ran out: lower dataset_num_proc, or "
             "leave it out."
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _pickled(tokenizer: Tokenizer) -> bytes:

@@ -14,6 +14,7 @@ from itertools import chain, count, islice
 from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Int
 
 from easydel.data.columns import Row, check_rows
 from easydel.data.loader import START, Position, check_sizes, make_batch, plan_for, steps_of
@@ -169,11 +170,7 @@ def make_stream_loader(
     """
     check_rows(rows)
     check_sizes(total_batch_size, gradient_accumulation_steps, max_shapes, seed if shuffle else 0)
-    if max_training_steps is None:
-        raise ConfigError(
-            f"train_dataset is a stream ({type(rows).__name__}), which has no length: say with max_training_steps how "
-            "long to train, or give all rows as a list."
-        )
+    steps = _checked_steps(rows, max_training_steps)
     _check_settings(num_train_epochs, shuffle, buffer_size)
     buffer, key = buffer_size or BUFFER_SIZE, seed if shuffle else None
     passes, tally = _Passes(rows), Tally()
@@ -181,16 +178,11 @@ def make_stream_loader(
     # An endless stream of rows that are all dropped must end in an error too.
     with closing(recipe.pairs(islice(passes.look(), _ROWS_PER_PAIR * wanted), tally)) as found:
         pairs = list(islice(found, wanted))
-    measured = sizes(pairs)
-    steps = []
-    for epoch in range(_PLANNED_ORDERS if shuffle else 1):
-        order = list(_shuffled(range(len(pairs)), buffer, key, epoch))
-        steps += steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
     plan = plan_for(
-        steps,
+        _planned_steps(pairs, buffer, key, total_batch_size, gradient_accumulation_steps),
         max_shapes=max_shapes,
         per_epoch=-(-len(pairs) // total_batch_size),
-        most_steps=max_training_steps,
+        most_steps=steps,
         shards=shards,
         parts=parts,
         length_cost=length_cost,
@@ -205,11 +197,22 @@ def make_stream_loader(
         parts=parts,
         plan=plan,
         buffer_size=buffer,
-        max_training_steps=max_training_steps,
+        max_training_steps=steps,
         recipe=recipe,
         _passes=passes,
         _tally=tally,
     )
+
+
+def _planned_steps(
+    pairs: Sequence[Pair], buffer: int, key: int | None, total_batch_size: int, gradient_accumulation_steps: int
+) -> list[list[Int[np.ndarray, "items 2"]]]:
+    """Returns the sizes of the first pairs by step and micro-batch, in some of the orders that they may come in."""
+    measured, steps = sizes(pairs), []
+    for epoch in range(1 if key is None else _PLANNED_ORDERS):
+        order = list(_shuffled(range(len(pairs)), buffer, key, epoch))
+        steps += steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
+    return steps
 
 
 class _Passes:
@@ -241,6 +244,16 @@ class _Passes:
         rows = iter(() if self._is_read_once else self._rows)
         first = list(islice(rows, 1))  # none, where an iterable hands out one iterator again and again
         return chain(first, rows) if first else None
+
+
+def _checked_steps(rows: Iterable[Row], max_training_steps: int | None) -> int:
+    """Returns how long to train, which a stream does not say."""
+    if max_training_steps is None:
+        raise ConfigError(
+            f"train_dataset is a stream ({type(rows).__name__}), which has no length: say with max_training_steps how "
+            "long to train, or give all rows as a list."
+        )
+    return max_training_steps
 
 
 def _check_settings(num_train_epochs: int, shuffle: bool, buffer_size: int | None) -> None:

@@ -10,6 +10,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from io import TextIOWrapper
 from typing import Any, Protocol, TextIO
 
 from easydel.display.screens import JsonLines, PlainLines, TqdmScreen
@@ -98,7 +99,7 @@ SILENT = Display(_Nothing())
 
 
 def make_display(kind: str) -> Display:
-    """Returns the display of a `progress_bar_type`, for the streams as they are now.
+    """Returns the display of a `progress_bar_type`, for the streams as they are now; they accept all text then.
 
     Raises:
         ConfigError: there is no such kind.
@@ -107,7 +108,15 @@ def make_display(kind: str) -> Display:
         raise ConfigError(
             f"progress_bar_type = {kind!r} is not one of {', '.join(map(repr, KINDS))}.{nearest(str(kind), KINDS)}"
         )
+    accept_all_text()
     return Display(_SCREENS[kind]())
+
+
+def accept_all_text() -> None:
+    """Makes stdout and stderr show `?` for a sign that their encoding has not, where they would raise an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":  # a notebook has streams of its own
+            stream.reconfigure(errors="replace")
 
 
 def is_terminal(stream: TextIO) -> bool:

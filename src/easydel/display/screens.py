@@ -141,7 +141,7 @@ class JsonLines:
         object_ = {"event": event, "time": round(time.time(), 3)} | {
             name: plain(value) for name, value in values.items()
         }
-        print(json.dumps(object_, ensure_ascii=False, allow_nan=False), flush=True)
+        print(json.dumps(object_, allow_nan=False), flush=True)
 
     def bar(self, work: Work) -> Bar:
         """Returns what prints how far the work is, at most once a second."""

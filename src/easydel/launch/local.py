@@ -41,8 +41,8 @@ def run(command: Sequence[str], count: int) -> int:
             signal.signal(each, handler)
 
 
-def start(command: Sequence[str], count: int) -> list[subprocess.Popen[bytes]]:
-    """Starts a command as `count` processes that find each other."""
+def start(command: Sequence[str], count: int, *, stderr: int | None = None) -> list[subprocess.Popen[bytes]]:
+    """Starts a command as `count` processes that find each other; `stderr` is where they complain, as in `Popen`."""
     address = f"127.0.0.1:{_free_port()}"
     return [
         subprocess.Popen(
@@ -53,6 +53,7 @@ def start(command: Sequence[str], count: int) -> list[subprocess.Popen[bytes]]:
                 "JAX_NUM_PROCESSES": str(count),
                 "JAX_PROCESS_ID": str(number),
             },
+            stderr=stderr,
             start_new_session=True,  # Ctrl-C comes to us, and goes to each of them once
         )
         for number in range(count)

@@ -19,13 +19,17 @@ RESTARTS = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains on the workers and returns 0; what ends them is raised by Ray."""
+    """Trains on the workers and returns 0, 2 for an error that the user can put right; what ends them Ray raises."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if len(arguments) < 2 or arguments[0] != "--workers" or not arguments[1].isdigit() or int(arguments[1]) < 1:
         print("usage: python -m easydel.launch.ray --workers N [--gpu] [arguments of the training]", file=sys.stderr)
         return 2
     gpu = arguments[2:3] == ["--gpu"]
-    train(arguments[3:] if gpu else arguments[2:], workers=int(arguments[1]), gpu=gpu)
+    try:
+        train(arguments[3:] if gpu else arguments[2:], workers=int(arguments[1]), gpu=gpu)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -36,12 +40,16 @@ def train(argv: Sequence[str], *, workers: int, gpu: bool = False) -> Any:
     that all workers see, as paths may be relative to it; what Ray itself keeps goes to `.ray` in save_directory.
 
     Raises:
-        ConfigError: arguments that cannot work, found here before Ray is asked for anything.
+        ConfigError: arguments that cannot work, found here before Ray is asked for anything; or there is no Ray.
     """
     _, config = dpo.parse(argv)
-    # An extra, and slow to import.
-    from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
-    from ray.train.v2.jax import JaxTrainer  # pyright: ignore[reportMissingImports]
+    try:  # an extra, and slow to import
+        from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
+        from ray.train.v2.jax import JaxTrainer  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ConfigError(
+            f"Ray Train is not installed ({error}): install it with `pip install 'easydel-dpo[ray]'`."
+        ) from error
 
     trainer = JaxTrainer(
         _work,

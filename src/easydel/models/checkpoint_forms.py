@@ -14,7 +14,7 @@ from easydel.weights.safetensors import Stored
 _TEXT_OF = {"gemma3": ("gemma3_text", "Gemma3ForCausalLM")}
 # Of the versions 4 and 5 of `transformers`.
 _NOT_TEXT = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.")
-_TEXT_PREFIX = re.compile(r"language_model\.|(?<=^model\.)language_model\.")
+_TEXT_PREFIX = "language_model."
 _SPARSE = re.compile(
     r"(?P<layer>model\.layers\.\d+)\.mlp\.(?P<part>gate\.weight|experts\.gate_up_proj|experts\.down_proj)"
 )
@@ -39,7 +39,7 @@ def text_config(source: Mapping[str, Any]) -> dict[str, Any]:
 
 def text_tensors(stored: Mapping[str, Stored]) -> dict[str, Stored]:
     """Returns the tensors of the text of a model of text and images, by the names of a model of text alone."""
-    return {_TEXT_PREFIX.sub("", name, count=1): tensor for name, tensor in stored.items() if not _NOT_TEXT.match(name)}
+    return {name.replace(_TEXT_PREFIX, "", 1): tensor for name, tensor in stored.items() if not _NOT_TEXT.match(name)}
 
 
 def unstacked(stored: Mapping[str, Stored], experts: Experts) -> dict[str, Stored]:

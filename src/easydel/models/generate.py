@@ -60,11 +60,11 @@ def generate_tokens(
     _check(sampling, mask)
     batch, rows = tokens.shape[0], _rounded(tokens.shape[0])
     filler = rows - batch + -rows % row_shards(decoder.mesh)
-    # Filler rows repeat the first one: they finish when it does.
+    # Filler rows repeat the first one, and have finished from the start.
     texts = [tokens[row][mask[row] == 1] for row in [*range(batch), *[0] * filler]]
     key, finished, parts, left = (
         jax.random.key(sampling.seed),
-        np.zeros(len(texts), bool),
+        np.arange(len(texts)) >= batch,
         [tokens],
         sampling.max_new_tokens,
     )

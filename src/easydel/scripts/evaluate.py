@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import easydel
+from easydel.display.display import accept_all_text
 from easydel.errors import ConfigError, DataError, WeightsError, nearest
 from easydel.scripts.arguments import make, parse_arguments
-from easydel.scripts.loading import check_model, load_tokenizer
+from easydel.scripts.loading import axis_dims, check_model, load_tokenizer
 from easydel.trainers.fields import check_fields, option
 
 
@@ -37,10 +39,12 @@ class EvaluationConfig:
         for name in ("repo_id", "tasks"):
             if not getattr(self, name):
                 raise ConfigError(f"--{name} is missing: name a model (--repo_id) and what to measure (--tasks).")
+        axis_dims(self.sharding_axis)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status, 2 for an error that the user can put right."""
+    accept_all_text()  # the table has signs such as ±
     try:
         values = parse_arguments(
             sys.argv[1:] if argv is None else argv,
@@ -61,8 +65,10 @@ def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
     """Returns the metrics of each task, prints them as a table, and writes them where they are to go.
 
     Raises:
-        ConfigError: lm-eval is not installed, or knows no such task.
+        ConfigError: lm-eval is not installed, or knows no such task; or the results could not be written.
     """
+    if config.output is not None:
+        _check_file(Path(config.output))
     try:
         import lm_eval  # pyright: ignore[reportMissingImports]  # an extra
         from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
@@ -77,12 +83,11 @@ def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
     from easydel.scripts.harness import HarnessLM
 
     tokenizer = load_tokenizer(config.repo_id, config.revision)
-    dims = tuple(int(size) for size in config.sharding_axis.split(","))
     model = easydel.AutoEasyDeLModelForCausalLM.from_pretrained(
         config.repo_id,
         dtype=config.dtype,
         param_dtype=config.dtype,
-        sharding_axis_dims=dims,
+        sharding_axis_dims=axis_dims(config.sharding_axis),
         revision=config.revision,
     )
     found = lm_eval.simple_evaluate(
@@ -96,8 +101,23 @@ def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
     )
     print(make_table(found))
     if config.output is not None:
-        Path(config.output).write_text(json.dumps(found["results"], indent=2) + "\n", encoding="utf-8")
+        write_results(Path(config.output), found["results"])
     return found["results"]
+
+
+def write_results(file: Path, results: Mapping[str, Any]) -> None:
+    """Writes what lm-eval found as JSON; among it are numbers of numpy."""
+    import numpy as np
+
+    file.write_text(json.dumps(results, indent=2, default=np.generic.item) + "\n", encoding="utf-8")
+
+
+def _check_file(file: Path) -> None:
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise ConfigError(
+            f"--output {file} cannot be written: it is a folder, or there is none above it that you may write to. "
+            "Name a file in a folder that is there."
+        )
 
 
 if __name__ == "__main__":

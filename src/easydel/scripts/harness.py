@@ -101,7 +101,18 @@ class HarnessLM(TemplateLM):
         return found
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Returns what the model writes after each context, up to the first of the texts that end it."""
+        """Returns what the model writes after each context, up to the first of the texts that end it.
+
+        Raises:
+            ConfigError: a task asks for as many tokens as a row may have, so that nothing is left for its context.
+        """
+        for request in requests:
+            if _new_tokens(request.args[1]) >= self._max_length:
+                raise ConfigError(
+                    f"a task asks for {_new_tokens(request.args[1])} new tokens (max_gen_toks), which leaves no room "
+                    f"for its context in max_length = {self._max_length}: raise max_length, or lower max_gen_toks in "
+                    "the task."
+                )
         found: dict[int, str] = {}
         groups: dict[str, list[int]] = {}
         for number, request in enumerate(requests):
@@ -109,7 +120,8 @@ class HarnessLM(TemplateLM):
         for numbers in groups.values():
             settings = requests[numbers[0]].args[1]
             for some in _batches(numbers, self._batch_size):
-                answers = self._written([requests[number].args[0] for number in some], settings)
+                contexts = [requests[number].args[0] for number in some]
+                answers = self._written(contexts, settings, seed=some[0])  # one seed would draw the same in each batch
                 found |= dict(zip(some, answers, strict=True))
         return [found[number] for number in range(len(requests))]
 
@@ -132,11 +144,11 @@ class HarnessLM(TemplateLM):
             )
         return [*context, *continuation][-self._max_length :], len(continuation)
 
-    def _written(self, contexts: Sequence[str], settings: Mapping[str, Any]) -> list[str]:
+    def _written(self, contexts: Sequence[str], settings: Mapping[str, Any], *, seed: int) -> list[str]:
         until = settings.get("until") or []
         until = [until] if isinstance(until, str) else until
-        new = settings.get("max_gen_toks", _NEW_TOKENS)
-        kept = max(self._max_length - new, 1)
+        new = _new_tokens(settings)
+        kept = self._max_length - new
         # As many rows each time, of which the last is repeated: another number would be another program.
         filled = [*contexts, *[contexts[-1]] * (self._batch_size - len(contexts))]
         tokens, mask, _ = _padded([(self.tok_encode(context)[-kept:], 0) for context in filled], left=True)
@@ -144,13 +156,19 @@ class HarnessLM(TemplateLM):
             tokens,
             mask,
             max_new_tokens=new,
-            temperature=settings.get("temperature", 0.0) if settings.get("do_sample") else 0.0,
+            temperature=settings.get("temperature", 1.0) if settings.get("do_sample") else 0.0,
             top_p=settings.get("top_p", 1.0),
             top_k=settings.get("top_k", 0),
+            seed=seed,
             eos_token_id=self.eot_token_id,
         )
         texts = self.tokenizer.batch_decode(out[: len(contexts), tokens.shape[1] :].tolist(), skip_special_tokens=True)
         return [_up_to(text, until) for text in texts]
+
+
+def _new_tokens(settings: Mapping[str, Any]) -> int:
+    """Returns how many tokens a task wants at most."""
+    return settings.get("max_gen_toks", _NEW_TOKENS)
 
 
 def _up_to(text: str, ends: Iterable[str]) -> str:
@@ -191,7 +209,7 @@ def _scored(
 ) -> Scored:
     """Returns the scores of the counted tokens, each predicted at the one before it."""
     position = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-    hidden = decoder(params, tokens, mask, jnp.zeros_like(mask), position)
+    hidden = decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens))
 
     def of_row(row: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         hidden, targets, wanted = row

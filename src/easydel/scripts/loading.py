@@ -1,4 +1,4 @@
-"""What a command line looks at before minutes go into loading models: tokenizers, and the folders of models."""
+"""What a command line looks at before minutes go into loading models: tokenizers, folders of models, mesh sizes."""
 
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,23 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 # What transformers raises for a tokenizer that is missing, damaged, or in need of a package.
 _TOKENIZER_ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError)
+
+
+def axis_dims(sharding_axis: str) -> tuple[int, ...]:
+    """Returns the mesh sizes of a text such as "1,-1,1,1,1".
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        dims = tuple(int(size) for size in sharding_axis.split(","))
+    except ValueError:
+        dims = ()
+    if len(dims) != 5:
+        raise ConfigError(
+            f"sharding_axis = {sharding_axis!r} must be five whole numbers, dp,fsdp,ep,tp,sp, such as 1,-1,1,1,1."
+        )
+    return dims
 
 
 def check_model(name: str | None) -> None:

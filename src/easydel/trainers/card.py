@@ -15,20 +15,14 @@ from easydel.trainers.report.curves import panels_of
 from easydel.trainers.report.page import environment
 from easydel.trainers.report.run import NAMES, Run
 from easydel.trainers.report.tables import Table, held_out_of
+from easydel.trainers.run_folder import FREE_ON_RESUME
 
 # The panels of the picture: enough to see whether a run was healthy.
 _SHOWN = ("Loss", "Reward accuracy", "Reward margin", "Log-probability")
-# Settings of the machine and the moment, which would not help to make the model again.
-_LOCAL = (
-    *NAMES,
-    "resume",
-    "cache_directory",
-    "progress_bar_type",
-    "report_to",
-    "push_to_hub",
-    "hub_model_id",
-    "hub_private_repo",
-)
+# Settings that change which weights a run ends with, though not what it computes.
+_CHOICE = ("load_best_at_end", "early_stopping_patience", "early_stopping_threshold")
+# Settings of the machine, of accounts and of the moment, which would not help to make the model again.
+_LOCAL = frozenset(NAMES) | FREE_ON_RESUME - frozenset(_CHOICE)
 
 
 class Subject(NamedTuple):

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import optax
 from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, Position
@@ -17,9 +18,9 @@ from easydel.losses import Scalar
 from easydel.memory import available_bytes
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import without_own_dropout
-from easydel.processes import agreed, is_first
+from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.best import check_goal, goal_of
-from easydel.trainers.checkpoint import Checkpointer
+from easydel.trainers.checkpoint import Checkpointer, Saved
 from easydel.trainers.compile_ahead import compile_training
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
@@ -147,7 +148,8 @@ class DPOTrainer:
 
         Raises:
             Interrupted: SIGTERM, SIGINT or the stop button of a notebook asked the run to end. It has finished its step
-                and saved a checkpoint, with which `resume = "auto"` continues; a second signal does not wait for that.
+                and saved a checkpoint, with which `resume = "auto"` continues; a second signal does not wait for that,
+                where a single process trains.
         """
         data = self._trained_on()
         config, repository = self.arguments, repository_of(self.arguments)
@@ -241,21 +243,7 @@ class DPOTrainer:
         config = self.arguments
         schedule = schedule_of(config, self.total_steps)
         optimizer = optimizer_of(config, schedule, self.model, self._split)
-        saved = starting_point(
-            config,
-            self.model,
-            self._split,
-            optimizer,
-            self.reference,
-            data.loader.pairs,
-            folder,
-            checkpointer,
-            self.total_steps,
-        )
-        start = int(saved.state.step)
-        if is_first():
-            rewind(folder.path, start if start else -1)  # a run that starts looks at step 0 anew
-        agreed(True)  # the others read what is left
+        saved = self._saved(data, folder, checkpointer, optimizer)
         step = make_train_step(
             self._logprobs,
             self._objective,
@@ -265,20 +253,16 @@ class DPOTrainer:
             split=self._split,
             longest=self._head.longest,
         )
-        place = Position(saved.progress.epoch, saved.progress.batch)
-        steps, mesh = self.total_steps - start, self.model.decoder.mesh
+        start = int(saved.state.step)
         opening = self._opening(data, folder, start)
-        self._display.event("start", opening.values(), opening.text())
-        if mesh.size > 1:
-            held = {"weights": (saved.state.params, self._frozen), "reference": self.reference.params}
-            computed = {name: self._needs[name] for name in ("activations", "logits")}
-            self._display.say(placement(mesh, {**held, "optimizer": saved.state.opt_state}, computed))
+        self._announce(opening, saved.state)
+        place, steps = Position(saved.progress.epoch, saved.progress.batch), self.total_steps - start
         # One process of several is enough to see what a step does; two of one machine would write the same file.
         profile = Profile(folder.path / "profile", config.profile_steps if is_first() else None, ahead=steps)
         compiling = partial(compile_training, step, self.reference, saved.state, self._frozen)
         with (
             profile,
-            compiling(data.loader, place, steps, mesh, self._display) as ahead,
+            compiling(data.loader, place, steps, self.model.decoder.mesh, self._display) as ahead,
             make_log(opening, self._display) as log,
         ):
             parts = Parts(
@@ -306,6 +290,36 @@ class DPOTrainer:
             except (Interrupted, ConfigError):
                 report(folder.path, self.model, {})  # how far it came, and what it looked like where steps were skipped
                 raise
+
+    def _saved(
+        self, data: TrainSet, folder: RunFolder, checkpointer: Checkpointer, optimizer: optax.GradientTransformation
+    ) -> Saved:
+        """Returns what the run starts from; what was written of later steps is removed."""
+        saved = starting_point(
+            self.arguments,
+            self.model,
+            self._split,
+            optimizer,
+            self.reference,
+            data.loader.pairs,
+            folder,
+            checkpointer,
+            self.total_steps,
+        )
+        if is_first():
+            start = int(saved.state.step)
+            rewind(folder.path, start if start else -1)  # a run that starts looks at step 0 anew
+        agreed(True)  # the others read what is left
+        return saved
+
+    def _announce(self, opening: Opening, state: TrainState) -> None:
+        """Says what is trained, and on a mesh what lies on each device."""
+        self._display.event("start", opening.values(), opening.text())
+        mesh = self.model.decoder.mesh
+        if mesh.size > 1:
+            held = {"weights": (state.params, self._frozen), "reference": self.reference.params}
+            computed = {name: self._needs[name] for name in ("activations", "logits")}
+            self._display.say(placement(mesh, {**held, "optimizer": state.opt_state}, computed))
 
     def _opening(self, data: TrainSet, folder: RunFolder, start: int) -> Opening:
         return Opening(
@@ -335,8 +349,8 @@ class DPOTrainer:
         if config.do_last_save:
             places["model"] = folder.path / "model"
             self._export(folder.path / "model", place=repository or "")
-        if repository is not None:
-            places["hub"] = upload(folder.path / "model", repository)
+        if config.push_to_hub:  # all wait: an upload may take longer than processes wait for one that is leaving
+            places["hub"] = by_first(lambda: upload(folder.path / "model", repository or ""))
         text = summary(metrics, facts, self.counts, places)
         values = closing_values(ending, self.counts, places, total_steps=self.total_steps)
         self._display.event("end", values, f"\n{text}")

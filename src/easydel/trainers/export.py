@@ -1,6 +1,7 @@
 """What a run leaves for others: its report, and the model with tokenizer and card, in a folder or on the hub."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import jax
 
 import easydel
 from easydel.models.causal_lm import CausalLM
-from easydel.processes import is_first
-from easydel.trainers.card import Subject, write_card
+from easydel.processes import by_first, is_first
+from easydel.trainers.card import Subject, is_local, write_card
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.hub import open_repository
 from easydel.trainers.report.page import write_report
@@ -38,6 +39,10 @@ def export(
     adapters = model.lora is not None and not merge
     subject = Subject(config.model_name, model.origin.name, changed(config), dataset_names, adapters, place)
 
+    base = Path(model.origin.name)
+    if place and is_local(str(base)):  # what is uploaded tells no path of this machine
+        model = replace(model, origin=replace(model.origin, name=base.name))
+
     def also(target: Path) -> None:
         if tokenizer is not None:
             tokenizer.save_pretrained(str(target))
@@ -62,9 +67,12 @@ def report(run: Path, model: CausalLM, facts: Mapping[str, str]) -> Path | None:
 def repository_of(config: DPOConfig) -> str | None:
     """Returns the whole name of the repository that a run will be uploaded to, which is made; None is nowhere.
 
+    Of several processes the first one sees to it, and the others return None.
+
     Raises:
-        ConfigError: the hub refused, or cannot be reached.
+        ConfigError: the hub refused, or cannot be reached; in each process.
     """
-    if not (config.push_to_hub and is_first()):
+    if not config.push_to_hub:
         return None
-    return open_repository(config.hub_model_id or config.model_name, private=config.hub_private_repo)
+    name = config.hub_model_id or config.model_name
+    return by_first(lambda: open_repository(name, private=config.hub_private_repo))

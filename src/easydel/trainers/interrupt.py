@@ -1,4 +1,5 @@
-"""Signals that ask a run to end: it finishes its step, saves a checkpoint and ends; a second one ends it at once.
+"""Signals that ask a run to end: it finishes its step, saves a checkpoint and ends; a second one ends it at once,
+where a single process makes it.
 
 A run listens (`listen`) and waits for its batches and programs with `wait_for`, which raises `Interrupted` once a
 signal is there. That is known to the whole module, as a signal is sent to the whole process.
@@ -27,12 +28,15 @@ T = TypeVar("T")
 
 @contextmanager
 def listen() -> Iterator[None]:
-    """Notes SIGTERM and SIGINT while it lasts. A second one does what the signal did before, and so do both afterwards.
+    """Notes SIGTERM and SIGINT while it lasts, for `wait_for` to raise.
 
-    Python hands signals to its main thread only: in another one nothing changes. A signal that was ignored before, as
-    under `nohup`, still is.
+    In a single process a second one does what the signal did before, and so do both afterwards. A signal that was
+    ignored before, as under `nohup`, still is.
 
-    Several processes have to end after the same step: jax itself hears SIGTERM there, see `processes.is_time_to_leave`.
+    Several processes have to end after the same step: SIGINT becomes SIGTERM, which jax itself hears, and nothing is
+    noted here, see `processes.is_time_to_leave`. A second one changes nothing: SIGKILL ends a process at once.
+
+    Python hands signals to its main thread only: in another one nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from easydel.display.display import SILENT, Display
 from easydel.display.words import duration
+from easydel.errors import DataError
 from easydel.trainers.trackers import Trackers
 
 Metrics = Mapping[str, float]
@@ -76,7 +77,7 @@ class MetricsLog:
             self._trackers.log(step, metrics)
         place = {"step": step, "total_steps": self._total}
         for name in sets:
-            measured = {each.removeprefix(f"{name}_"): metrics[each] for each in metrics if each.startswith(f"{name}_")}
+            measured = {plain: metrics[each] for plain, each in metrics_of(name, sets, metrics).items()}
             text = f"step {step}/{self._total}  {brief(metrics, f'{name}_')}"
             self._display.event("evaluation", {**place, "set": name, "metrics": measured}, text)
         if not sets:
@@ -94,6 +95,19 @@ class MetricsLog:
     def say(self, text: str) -> None:
         """Shows a message."""
         self._display.say(text)
+
+
+def metrics_of(name: str, sets: Sequence[str], metrics: Iterable[str]) -> dict[str, str]:
+    """Returns the metrics of one of several held-out sets, by their names without the set's.
+
+    >>> metrics_of("eval_easy", ["eval_easy", "eval_easy_2"], ["eval_easy_loss", "eval_easy_2_loss", "loss"])
+    {'loss': 'eval_easy_loss'}
+    """
+    prefix = f"{name}_"
+    others = tuple(f"{other}_" for other in sets if other.startswith(prefix))
+    return {
+        each.removeprefix(prefix): each for each in metrics if each.startswith(prefix) and not each.startswith(others)
+    }
 
 
 def brief(metrics: Metrics, prefix: str = "") -> str:
@@ -121,16 +135,54 @@ def beside_a_bar(metrics: Metrics) -> str:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Returns the logged objects of a run, oldest first."""
-    return read_lines(folder / "metrics.jsonl")
+    """Returns the logged objects of a run, oldest first.
+
+    Raises:
+        DataError: a line that is none, as in `read_lines`.
+    """
+    return read_lines(folder / "metrics.jsonl", "step and numbers by name", _are_metrics)
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Returns the objects in a file of JSON lines, none if there is no file; a line that a kill cut off is left out."""
+def has_step(entry: Mapping[str, Any]) -> bool:
+    """Returns whether an object says at which step it was written."""
+    return isinstance(entry.get("step"), int)
+
+
+def read_lines(
+    file: Path, holds: str = "a step", fits: Callable[[Mapping[str, Any]], bool] = has_step
+) -> list[dict[str, Any]]:
+    """Returns the objects in a file of JSON lines, none if there is no file; a line that a kill cut off is left out.
+
+    Raises:
+        DataError: a line that is no JSON object, or one that does not fit: it does not hold what it should.
+    """
     if not file.exists():
         return []
     # Not splitlines, which also splits at the line separators that a text may hold.
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+    lines = file.read_bytes().split(b"\n")[:-1]
+    return [parsed(line, f"{file}, line {number},", holds, fits) for number, line in enumerate(lines, 1)]
+
+
+def parsed(text: bytes, place: str, holds: str, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Returns the JSON object in a text.
+
+    Raises:
+        DataError: there is none, or it does not fit; `place` and what it `holds` are named.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or not fits(value):
+        raise DataError(
+            f"{place} is no JSON object with {holds}, so it was damaged or changed since the run wrote it: take it "
+            "from a copy, or remove it."
+        )
+    return value
+
+
+def _are_metrics(entry: Mapping[str, Any]) -> bool:
+    return has_step(entry) and all(value is None or isinstance(value, int | float) for value in entry.values())
 
 
 def rewind(folder: Path, step: int) -> None:

@@ -2,15 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from easydel.errors import ConfigError
-from easydel.processes import agreed, is_first
+from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
-from easydel.trainers.log import read_lines
+from easydel.trainers.log import has_step, parsed, read_lines
 
 if TYPE_CHECKING:
     from easydel.data.prepare import Counts  # imports numpy
@@ -97,9 +97,9 @@ def open_together(config: DPOConfig) -> RunFolder:
     """Returns `open_run_folder`, which the first of several processes sees to, once it is done.
 
     Raises:
-        ConfigError: as it does, in the first process.
+        ConfigError: as it does, in each process.
     """
-    folder = open_run_folder(config) if is_first() else RunFolder(config.run_folder, False, None)
+    folder = by_first(lambda: open_run_folder(config)) or RunFolder(config.run_folder, False, None)
     return folder._replace(continues=agreed(folder.continues))
 
 
@@ -131,9 +131,15 @@ def write_json(file: Path, value: Mapping[str, Any]) -> None:
     fresh.replace(file)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Returns what `write_json` wrote, nothing if there is no file."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+def read_json(
+    file: Path, holds: str = "anything", fits: Callable[[Mapping[str, Any]], bool] = lambda value: True
+) -> dict[str, Any]:
+    """Returns what `write_json` wrote, nothing if there is no file.
+
+    Raises:
+        DataError: a file that is no JSON object, or one that does not fit: it does not hold what it should.
+    """
+    return parsed(file.read_bytes(), str(file), holds, fits) if file.exists() else {}
 
 
 def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
@@ -157,8 +163,16 @@ def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:
 
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
-    """Returns the sample answers of a run, oldest first."""
-    return read_lines(folder / "samples.jsonl")
+    """Returns the sample answers of a run, oldest first.
+
+    Raises:
+        DataError: a line that is none.
+    """
+    return read_lines(folder / "samples.jsonl", "step, prompt and answer", _is_sample)
+
+
+def _is_sample(entry: Mapping[str, Any]) -> bool:
+    return has_step(entry) and all(isinstance(entry.get(name), str) for name in ("prompt", "answer"))
 
 
 def _count() -> Iterable[int]:

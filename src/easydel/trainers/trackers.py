@@ -7,18 +7,23 @@ import contextlib
 import importlib.util
 import io
 import math
+import re
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
 
 from easydel.display.display import SILENT, Display
 from easydel.trainers.tracker_kinds import MODULES, START, About, Tracker
 
 SECONDS_TO_START, SECONDS_TO_FINISH = 10.0, 60.0  # of waiting; a tracker that needs longer goes on behind the run
-# A setting whose name has one of these in it is not told to anybody.
-_SECRET = ("token", "secret", "password", "api_key", "credential")
+# A setting whose name has one of these words in it is not told to anybody.
+_SECRET = re.compile(r"(^|_)(token|secrets?|passwords?|api_?keys?|credentials?)(_|$)", re.IGNORECASE)
+
+T = TypeVar("T")
 
 
 class Trackers:
@@ -63,14 +68,18 @@ class Trackers:
 
 
 class _Line:
-    """One tracker and the thread that it lives in."""
+    """One tracker and the thread that it lives in.
+
+    That is no thread of a pool: Python waits for those before it ends, and a tracker may hang.
+    """
 
     def __init__(self, name: str, about: About) -> None:
         self._name = name
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"tracker-{name}")
-        self.started: Future[Tracker] = self._pool.submit(START[name], about)
-        self._jobs: deque[Future[Any]] = deque([self.started])
+        self._waiting: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._given: deque[Future[Any]] = deque()
         self._failed = False
+        Thread(target=self._work, name=f"tracker-{name}", daemon=True).start()
+        self.started: Future[Tracker] = self._give(lambda: START[name](about))
 
     @property
     def where(self) -> str:
@@ -80,20 +89,14 @@ class _Line:
     def do(self, job: Callable[[Tracker], None]) -> Future[None] | None:
         """Gives the thread a job, unless one has failed before."""
         self.check()
-        if self._failed:
-            return None
-        future = self._pool.submit(lambda: job(self.started.result()))
-        self._jobs.append(future)
-        return future
+        return None if self._failed else self._give(lambda: job(self.started.result()))
 
     def check(self) -> None:
         """Looks at the jobs that are done; the first that failed is the last."""
-        while self._jobs and self._jobs[0].done():
-            job = self._jobs.popleft()
-            error = None if job.cancelled() else job.exception()
+        while self._given and self._given[0].done():
+            error = self._given.popleft().exception()
             if error is not None and not self._failed:
                 self._failed = True
-                self._pool.shutdown(wait=False, cancel_futures=True)
                 reason = " ".join(str(error).split())
                 warnings.warn(
                     f"{self._name} failed, and the run goes on without it; metrics.jsonl has everything: "
@@ -104,21 +107,41 @@ class _Line:
     def close(self, *, late: bool) -> None:
         """Looks at the last jobs and lets the thread end."""
         self.check()
-        self._pool.shutdown(wait=False)
+        self._waiting.put(None)
         if late:
             warnings.warn(
                 f"{self._name} has not finished after {SECONDS_TO_FINISH:.0f} s; it goes on until the process ends.",
                 stacklevel=2,
             )
 
+    def _give(self, job: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._given.append(future)
+        self._waiting.put((future, job))
+        return future
+
+    def _work(self) -> None:
+        """Does one job after another; what follows one that failed is not done."""
+        failure: Exception | None = None
+        while (given := self._waiting.get()) is not None:
+            future, job = given
+            if failure is not None:
+                future.set_exception(failure)
+                continue
+            try:
+                future.set_result(job())
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is found in the future, as with a pool
+                failure = error
+                future.set_exception(error)
+
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings but those that have a secret for a value, by their names.
 
-    >>> without_secrets({"beta": 0.1, "hub_token": "hf_..."})
-    {'beta': 0.1}
+    >>> without_secrets({"generation_max_new_tokens": 64, "hub_token": "hf_..."})
+    {'generation_max_new_tokens': 64}
     """
-    return {name: value for name, value in settings.items() if not any(word in name.lower() for word in _SECRET)}
+    return {name: value for name, value in settings.items() if not _SECRET.search(name)}
 
 
 def _is_installed(name: str) -> bool:

@@ -13,6 +13,7 @@ from easydel.trainers import hub, needs
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
 from easydel.trainers.hub import open_repository, upload
+from easydel.trainers.log import read_metrics
 from easydel.trainers.report.run import read_run
 from easydel.trainers.run_folder import check_writable
 from oracles.disk import full_disk
@@ -152,7 +153,10 @@ CASES: Cases = {
         lambda place: open_repository("owner/name", private=False, token="none"),
         lambda place: upload(place.file("model/config.json", "{}").parent, "owner/name", token="none"),
     ],
-    "Reports": [lambda place: read_run(place.file("other/a.txt").parent)],
+    "Reports": [
+        lambda place: read_run(place.file("other/a.txt").parent),
+        lambda place: read_metrics(place.file("metrics.jsonl", '{"step": 1, "loss": 0.5}\n{"step": 2, "lo\n').parent),
+    ],
     "Processes": [
         lambda place: processes.start("host:1", None, None),
         lambda place: processes.start("host", 2, 0),

@@ -14,6 +14,7 @@ import pytest
 import easydel
 from easydel.errors import ConfigError, DataError, Interrupted
 from easydel.scripts.finetune import dpo
+from easydel.scripts.loading import axis_dims
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
 from oracles.tutorial import COMMAND
@@ -104,7 +105,7 @@ def test_several_datasets_are_named_with_spaces_or_commas():
 
 def test_sharding_axis_may_begin_with_a_dash():
     run, _ = dpo.parse([*SOMETHING, "--sharding_axis", "-1,1,1,1,1"])
-    assert run.axis_dims() == (-1, 1, 1, 1, 1)
+    assert axis_dims(run.sharding_axis) == (-1, 1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(

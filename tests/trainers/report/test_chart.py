@@ -32,13 +32,19 @@ def test_a_value_is_read_off_the_axis_at_its_height():
 
 
 @pytest.mark.parametrize(
-    "points", [[(7, 0.5)], [(1, 2.0), (2, 2.0)], [(0, 0.0), (5, 0.0)], [(10**6, 1e-9), (10**6 + 1, 2e-9)]]
+    "points", [[(0, 0.69)], [(7, 0.5)], [(1, 2.0), (2, 2.0)], [(0, 0.0), (5, 0.0)], [(10**6, 1e-9), (10**6 + 1, 2e-9)]]
 )
 def test_few_or_equal_values_are_drawn_within_the_box(points):
     drawing = draw([Line("x", points, 0)])
     assert all(LEFT <= x <= WIDTH - RIGHT for x in drawing.shapes[0].x)
     assert all(TOP <= y <= HEIGHT - BOTTOM for y in drawing.shapes[0].y)
     assert len(drawing.x_ticks) >= 1
+
+
+def test_an_evaluation_at_step_0_alone_has_no_step_before_it():
+    drawing = draw([Line("held out", [(0, 0.69)], 0)])
+    assert [tick.text for tick in drawing.x_ticks] == ["0", "1"]
+    assert drawing.shapes[0].x == [LEFT]
 
 
 def test_lines_without_a_point_are_left_out():

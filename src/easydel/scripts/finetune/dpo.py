@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import easydel
 from easydel import processes
-from easydel.display.display import make_display
+from easydel.display.display import accept_all_text, make_display
 from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.datasets import (
@@ -29,7 +29,7 @@ from easydel.scripts.datasets import (
     place_of,
 )
 from easydel.scripts.huge_pages import start_over
-from easydel.scripts.loading import check_model, load_tokenizer
+from easydel.scripts.loading import axis_dims, check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
 from easydel.trainers.interrupt import EXIT_CODE
@@ -128,30 +128,18 @@ class RunConfig:
                 raise ConfigError(f"--{given} {words} needs --{missing} too; with neither, the quick start runs.")
         check_datasets(self.dataset_name, self.dataset_weights, self.dataset_stop)
         evaluation_sets(self.eval_dataset_name or "")
-        self.axis_dims()
-
-    def axis_dims(self) -> tuple[int, ...]:
-        """Returns the mesh sizes written in `sharding_axis`."""
-        try:
-            dims = tuple(int(size) for size in self.sharding_axis.split(","))
-        except ValueError:
-            dims = ()
-        if len(dims) != 5:
-            raise ConfigError(
-                f"sharding_axis = {self.sharding_axis!r} must be five whole numbers, dp,fsdp,ep,tp,sp, "
-                "such as 1,-1,1,1,1."
-            )
-        return dims
+        axis_dims(self.sharding_axis)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status.
 
     It is 2 for an error that the user can put right, and 75 where a signal ended the run after it was saved. A second
-    signal, or one outside training, ends the process at once, as 128 + its number.
+    signal, or one outside training, ends a single process at once, as 128 + its number.
     """
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises anyway
+    accept_all_text()
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["doctor"]:
         from easydel.scripts import doctor  # no other command needs it
@@ -175,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             train(run, config)
         except (ConfigError, DataError, WeightsError, OSError) as error:
             display.complain("error", str(error))
+            if argv is None:
+                processes.leave(2)
             return 2
         except Interrupted as asked:
             display.event("interrupted", {"text": str(asked), "signal": asked.signal}, "")
@@ -238,6 +228,10 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     processes.start(run.coordinator_address, run.num_processes, run.process_id, peer_timeout=run.peer_timeout)
     # Folder, data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
     check_writable(config)
+    if config.push_to_hub:
+        from easydel.trainers.export import repository_of  # imports the client of the hub
+
+        repository_of(config)
     train_rows = load_training(
         run.dataset_name,
         run.dataset_split,
@@ -303,7 +297,7 @@ def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | Non
         dtype=jnp.dtype(dtype),
         param_dtype=jnp.dtype(config.param_dtype or kept),
         precision=run.precision,
-        sharding_axis_dims=run.axis_dims(),
+        sharding_axis_dims=axis_dims(run.sharding_axis),
         attn_mechanism=run.attn_mechanism,
         gradient_checkpointing=run.gradient_checkpointing,
         quantization=run.quantization,

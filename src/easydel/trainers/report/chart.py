@@ -70,7 +70,7 @@ def draw(
     if not lines:
         return None
     xs, ys = zip(*(point for line in lines for point in line.points), strict=True)
-    last = max(xs)
+    last = max(xs) or 1.0  # there is no step before 0
     first = 0.0 if min(xs) < last / 4 else min(xs) - (min(xs) == last)  # from the beginning, unless that lies far off
     up = ticks(min(ys) if low is None else low, max(ys) if high is None else high, 4)
     place_x = placer(first, last, LEFT, WIDTH - RIGHT)

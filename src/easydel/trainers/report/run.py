@@ -13,6 +13,8 @@ from easydel.trainers.run_folder import read_json, read_samples
 
 # Settings that name the run or its place; of no interest beside another run's.
 NAMES = ("model_name", "save_directory")
+# What `data.json` says of a dataset at least.
+_COUNTS = {"rows": int, "kept": int, "truncated": dict, "dropped": dict, "merged": int, "identical": int}
 
 
 class Run(NamedTuple):
@@ -45,23 +47,32 @@ def read_run(folder: Path) -> Run:
     """Returns what the files in a run folder say.
 
     Raises:
-        DataError: it is no folder of a run.
+        DataError: it is no folder of a run, or a file in it was damaged.
         ConfigError: its `config.yaml` cannot be read.
     """
-    if not (folder / "config.yaml").is_file():
+    file = folder / "config.yaml"
+    settings = read_yaml(file) if file.is_file() else {}
+    if "model_name" not in settings:
+        lacks = "config.yaml there has no model_name" if file.is_file() else "it has no config.yaml"
         raise DataError(
-            f"{folder} is no folder of a run: it has no config.yaml. Name the folder that training wrote, "
+            f"{folder} is no folder of a run: {lacks}. Name the folder that training wrote, "
             "<save_directory>/<model_name>."
         )
-    settings = read_yaml(folder / "config.yaml")
     return Run(
-        name=str(settings.get("model_name", folder.name)),
+        name=str(settings["model_name"]),
         entries=read_metrics(folder),
-        data=read_json(folder / "data.json"),
+        data=read_json(folder / "data.json", "the counts of each dataset", _are_counts),
         samples=read_samples(folder),
         settings=settings,
-        facts=read_json(folder / "run.json"),
+        facts=read_json(folder / "run.json", "texts", lambda facts: all(isinstance(x, str) for x in facts.values())),
         best=read_json(folder / "best.json").get("step"),
+    )
+
+
+def _are_counts(data: Mapping[str, Any]) -> bool:
+    return all(
+        isinstance(counts, dict) and all(isinstance(counts.get(name), kind) for name, kind in _COUNTS.items())
+        for counts in data.values()
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from easydel.trainers.log import metrics_of
 from easydel.trainers.report.run import NAMES, Run, by_prompt, changed, title, when
 from easydel.trainers.report.scale import number, share
 
@@ -88,23 +89,20 @@ def accounting_of(words: str, counts: Mapping[str, Any]) -> Accounting:
 
 def held_out_of(run: Run) -> list[tuple[str, Table]]:
     """Returns for each held-out set its metrics at the first evaluation, the best one, and the last."""
-    return [(title(name), table) for name in run.sets if (table := _evaluations(run, f"{name}_")) is not None]
+    return [(title(name), table) for name in run.sets if (table := _evaluations(run, name)) is not None]
 
 
-def _evaluations(run: Run, prefix: str) -> Table | None:
-    entries = {e["step"]: e for e in run.entries if any(name.startswith(prefix) for name in e)}
+def _evaluations(run: Run, held_out: str) -> Table | None:
+    entries = {entry["step"]: entry for entry in run.entries if metrics_of(held_out, run.sets, entry)}
     if not entries:
         return None
     first, last = min(entries), max(entries)
     steps = list(dict.fromkeys(step for step in (first, run.best, last) if step in entries))
     heads = [f"step {step:,}" + (", best" if step == run.best else "") for step in steps]
-    # Another set may have the prefix of this one: eval_easy_ and eval_easy_2_.
-    others = tuple(f"{name}_" for name in run.sets if f"{name}_".startswith(prefix) and f"{name}_" != prefix)
-    names = [name for name in entries[last] if name.startswith(prefix) and not (others and name.startswith(others))]
-    rows = []
-    for name in names:
-        plain = name.removeprefix(prefix)
-        rows.append([plain, *(written(plain, entries[step].get(name)) for step in steps)])
+    rows = [
+        [plain, *(written(plain, entries[step].get(name)) for step in steps)]
+        for plain, name in metrics_of(held_out, run.sets, entries[last]).items()
+    ]
     return Table(["metric", *heads], rows)
 
 
