@@ -1,6 +1,6 @@
 """Trains the same pairs with this program, TRL and EasyDeL in turns, and writes what came out.
 
-    python -m benchmarks --models stories260k,bench-7m --systems ours,trl,easydel --rounds 4
+    python -m benchmarks --models stories260k,bench-7m --systems ours,trl,easydel --rounds 3
 
 Ends with status 1 when losses differ although the tokens are the same.
 """
@@ -223,7 +223,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--systems", type=names(SYSTEMS), default="ours,trl,easydel", help=f"of {', '.join(SYSTEMS)}")
     parser.add_argument("--models", type=names(NAMES), default="stories260k,bench-7m,bench-40m", help="with commas")
     parser.add_argument("--steps", type=count, default=4, help="steps a turn")
-    parser.add_argument("--rounds", type=count, default=4, help="turns of each program after its first step")
+    parser.add_argument("--rounds", type=count, default=3, help="turns of each program after its first step")
     parser.add_argument("--pairs", type=count, default=Settings.batch_size, help="pairs a step")
     parser.add_argument(
         "--max_length", type=count, default=Settings.max_length, help="tokens of a prompt with an answer"
