@@ -7,6 +7,7 @@ from easydel.data.pack import Shape
 from easydel.errors import ConfigError
 from easydel.trainers import needs
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.head import Head
 from easydel.trainers.needs import check_memory
 from easydel.trainers.start import optimizer_of, schedule_of
 from easydel.trainers.state import initial_state
@@ -20,7 +21,7 @@ def test_the_memory_needed_is_that_of_the_largest_shape(monkeypatch):
     monkeypatch.setattr(needs, "available_bytes", lambda devices: None)
     model = tiny_model()
     weights = sum(x.size for x in jax.tree.leaves(model.params))
-    assert check_memory(DPOConfig(), model, SHAPES, head_chunk=10) == {
+    assert check_memory(DPOConfig(), model, SHAPES, head=Head(10)) == {
         "weights": 4 * weights,
         "optimizer": 2 * 4 * weights + COUNTS,  # two moments
         "gradients": 4 * weights,
@@ -28,13 +29,13 @@ def test_the_memory_needed_is_that_of_the_largest_shape(monkeypatch):
         "logits": 3 * 10 * VOCAB * 4,
     }
     config = DPOConfig(optimizer="lion", param_dtype="bfloat16", gradient_accumulation_steps=2, sync_ref_model=True)
-    found = check_memory(config, model, SHAPES, head_chunk=1000)
+    found = check_memory(config, model, SHAPES, head=Head(1000))
     assert found["weights"] == found["reference"] == 2 * weights
     assert found["optimizer"] == 4 * weights + COUNTS  # one moment, float32 whatever the weights are
     assert found["gradients"] == (4 + 2) * weights  # the sum, and that of one part
     assert found["logits"] == 3 * 64 * VOCAB * 4  # there are no more tokens than that
     spread = tiny_model(dims=(4, 1, 1, 1, 1))
-    assert check_memory(DPOConfig(), spread, SHAPES, head_chunk=10)["logits"] == 3 * 40 * VOCAB * 4
+    assert check_memory(DPOConfig(), spread, SHAPES, head=Head(10))["logits"] == 3 * 40 * VOCAB * 4
 
 
 def test_a_reference_counts_where_a_copy_is_made_for_it(monkeypatch):
@@ -42,13 +43,13 @@ def test_a_reference_counts_where_a_copy_is_made_for_it(monkeypatch):
     model = tiny_model()
     weights = sum(x.size for x in jax.tree.leaves(model.params))
     rounded = {"optimizer": "lion", "param_dtype": "bfloat16"}  # so that the policy as it starts must be kept apart
-    assert check_memory(DPOConfig(**rounded), model, SHAPES, head_chunk=10)["reference"] == 2 * weights
+    assert check_memory(DPOConfig(**rounded), model, SHAPES, head=Head(10))["reference"] == 2 * weights
     for config, given in (
         (DPOConfig(**rounded), model),
         (DPOConfig(**rounded, precompute_ref_log_probs=True), None),
         (DPOConfig(**rounded, reference_free=True), None),
     ):
-        assert "reference" not in check_memory(config, model, SHAPES, head_chunk=10, reference=given)
+        assert "reference" not in check_memory(config, model, SHAPES, head=Head(10), reference=given)
 
 
 @pytest.mark.parametrize(
@@ -67,16 +68,16 @@ def test_moments_take_the_bytes_of_their_dtypes(settings, per_weight):
     state = initial_state(model.params, optimizer, 0, model.decoder.mesh)
     taken = sum(x.nbytes for x in jax.tree.leaves(state.opt_state))
     weights = sum(x.size for x in jax.tree.leaves(model.params))
-    assert check_memory(config, model, SHAPES, head_chunk=10)["optimizer"] == taken
+    assert check_memory(config, model, SHAPES, head=Head(10))["optimizer"] == taken
     assert per_weight * weights < taken < per_weight * weights + 16
 
 
 def test_too_little_memory_is_an_error_with_both_numbers_and_ways_out(monkeypatch):
     monkeypatch.setattr(needs, "available_bytes", lambda devices: 3 * 1024**3)
     model = tiny_model()
-    check_memory(DPOConfig(), model, SHAPES, head_chunk=1024)
+    check_memory(DPOConfig(), model, SHAPES, head=Head(1024))
     long = (Shape(rows=64, length=2**20, slots=64),)
     with pytest.raises(ConfigError, match=r"not enough memory: 8\.0 GiB needed .*, 3\.0 GiB available\.") as error:
-        check_memory(DPOConfig(), model, long, head_chunk=1024)
+        check_memory(DPOConfig(), model, long, head=Head(1024))
     assert "(weights 0.0, optimizer 0.0, gradients 0.0, activations 8.0, logits 0.0)" in str(error.value)
     assert "gradient_accumulation_steps" in str(error.value)
