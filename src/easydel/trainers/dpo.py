@@ -165,7 +165,7 @@ class DPOTrainer:
             with self._display.work("save checkpoint", unit=""):
                 checkpointer.wait()
             newest = checkpointer.latest()
-            path = None if newest is None else checkpointer.path(newest)
+            path = None if newest is None else folder.checkpoints / str(newest)  # as the user wrote it
         self.model = dataclasses.replace(self.model, params=self._joined(ending.state.params))
         self._reward_shift = ending.state.rewards.mean if config.bco_running_mean else 0.0
         return self._finish(ending, folder, path, start, repository)
