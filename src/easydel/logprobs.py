@@ -64,17 +64,12 @@ class TokenStatistics(NamedTuple):
 
 
 class PairPull(NamedTuple):
-    """The gradient of a loss by the log-probabilities, where that of a pair depends on this pair alone.
+    """The gradient of a loss by the log-probabilities, where that of a pair depends on this pair alone."""
 
-    Attributes:
-        of: `(logps [pairs 2], given) -> [pairs 2]`. Pairs that are not whole yet have any numbers.
-        given: the arrays that it needs besides.
-        longest: how many completion tokens a pair has at most, both sides together.
-    """
-
+    # (logps [pairs 2], given) -> [pairs 2]; pairs that are not whole yet have any numbers.
     of: Callable[[Float[Array, "pairs 2"], Any], Float[Array, "pairs 2"]]
-    given: Any
-    longest: int
+    given: Any  # the arrays that it needs besides
+    longest: int  # completion tokens that a pair has at most, both sides together
 
 
 class CompletionLogprobs(NamedTuple):
