@@ -7,6 +7,7 @@ import pytest
 
 import easydel as ed
 from easydel.data.loader import START
+from easydel.trainers import datasets
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import evaluation_sets, total_steps, training_set
 from oracles.runs import id_rows, tiny_model
@@ -93,3 +94,12 @@ def test_the_steps_of_a_run_are_those_of_its_epochs_up_to_the_limit(options, str
     config = DPOConfig(total_batch_size=4, cache_directory=None, **options)
     rows = id_rows(12)
     assert total_steps(config, training_set(config, iter(rows) if stream else rows, None, MODEL)) == expected
+
+
+def test_longer_rows_cost_more_where_attention_is_over_a_dense_mask_only(monkeypatch: pytest.MonkeyPatch):
+    rows, taken = id_rows(3), []
+    monkeypatch.setattr(datasets, "make_loader", lambda *_, length_cost, **__: taken.append(length_cost))
+    for mechanism in ("vanilla", "sdpa", "blockwise"):
+        model = tiny_model(attn_mechanism=mechanism)
+        training_set(DPOConfig(cache_directory=None), rows, None, model)
+    assert taken == [1 / (6 * model.config.hidden_size)] * 2 + [0.0]

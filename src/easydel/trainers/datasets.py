@@ -188,5 +188,6 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
 
 
 def _length_cost(model: CausalLM) -> float:
-    """On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row; `blockwise` has none."""
-    return 0.0 if model.decoder.attn_mechanism == "blockwise" else 1 / (6 * model.config.hidden_size)
+    """On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row; the others skip it."""
+    dense = model.decoder.attn_mechanism in ("vanilla", "sdpa")
+    return 1 / (6 * model.config.hidden_size) if dense else 0.0
