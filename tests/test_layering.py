@@ -27,8 +27,9 @@ BELOW: dict[str, set[str]] = {
     "memory": {"processes"},
     "weights": {"sharding", "processes"},
     "models": {"display", "weights", "attention", "sharding", "softcap", "memory", "processes"},
-    "single_pass": set(),
-    "logprobs": {"data", "single_pass", "softcap"},
+    "token_values": set(),
+    "single_pass": {"token_values"},
+    "logprobs": {"data", "single_pass", "softcap", "token_values"},
     "trainers": {
         *(
             "display",

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from easydel.data.pack import Batch
 from easydel.single_pass import How, chunks_alive, head_in_one_pass
 from easydel.softcap import soft_cap, times_slope
+from easydel.token_values import token_values
 
 
 @runtime_checkable
@@ -274,20 +275,13 @@ def _head_forward(
     def one_chunk(at: Array, done: dict[str, Array]) -> dict[str, Array]:
         states, target = of_states[at], of_target[at]
         logits = _logits(how, states, weights)
-        highest = jnp.max(logits, axis=-1)
-        log_partition = jnp.log(jnp.sum(jnp.exp(logits - highest[..., None]), axis=-1)) + highest
-        target_logit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-        values = {"logp": target_logit - log_partition, "log_partition": log_partition}
-        if how.logit_metrics:
-            log_probabilities = logits - log_partition[..., None]
-            values["entropy"] = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
-            by_mean = jnp.einsum("sce,e->sc", states.astype(jnp.float32), mean_weights)
-            values["mean_logit"] = by_mean if how.cap is None else jnp.mean(logits, axis=-1)
-            values["correct"] = (target_logit == highest).astype(
-                jnp.float32
-            )  # an argmax takes ten times as long on CPU
+        values = token_values(
+            logits, target, states, mean_weights, logit_metrics=how.logit_metrics, capped=how.cap is not None
+        )
         if how.collision:
-            values["collision"] = jnp.log(jnp.sum(jnp.exp(2.0 * (logits - log_partition[..., None])), axis=-1))
+            values["collision"] = jnp.log(
+                jnp.sum(jnp.exp(2.0 * (logits - values["log_partition"][..., None])), axis=-1)
+            )
         return {name: each.at[at].set(values[name]) if name in values else each for name, each in done.items()}
 
     nothing = jnp.zeros(of_target.shape, jnp.float32)

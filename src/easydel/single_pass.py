@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from easydel.token_values import token_values
+
 
 class Pull(NamedTuple):
     """The gradient of the loss by the log-probability of each slot, from the log-probabilities of all slots.
@@ -90,16 +92,8 @@ def _forward(
 
     def forward(at: Array, done: dict[str, Array], kept: Array) -> tuple[dict[str, Array], Array]:
         logits = product("ce,ve->cv", of_states[at], weights)
-        highest = jnp.max(logits, axis=-1)
-        log_partition = jnp.log(jnp.sum(jnp.exp(logits - highest[:, None]), axis=-1)) + highest
-        target_logit = jnp.take_along_axis(logits, of_target[at][:, None], axis=-1)[:, 0]
-        values = {"logp": target_logit - log_partition}
-        log_probabilities = logits - log_partition[:, None]
-        probabilities = jnp.exp(log_probabilities)
-        if how.logit_metrics:
-            values["entropy"] = -jnp.sum(probabilities * log_probabilities, axis=-1)
-            values["mean_logit"] = product("ce,e->c", of_states[at].astype(jnp.float32), mean_weights)
-            values["correct"] = (target_logit == highest).astype(jnp.float32)
+        values = token_values(logits, of_target[at], of_states[at], mean_weights, logit_metrics=how.logit_metrics)
+        probabilities = jnp.exp(logits - values["log_partition"][:, None])
         kept = jax.lax.dynamic_update_index_in_dim(kept, probabilities, at % how.alive, axis=0)
         return {name: done[name].at[at].set(values[name]) for name in names}, kept
 
