@@ -1,6 +1,7 @@
 import pytest
 
-from easydel.data.format import Preference, shared_beginning, to_preference
+from easydel.data.format import shared_beginning
+from easydel.data.render import Preference, to_preference
 from easydel.errors import DataError
 
 USER = {"role": "user", "content": "sky?"}

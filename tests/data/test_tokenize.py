@@ -1,7 +1,7 @@
 import pytest
 
-from easydel.data.format import Preference, to_preference
-from easydel.data.tokenize import Joined, renderer, tokenize
+from easydel.data.render import Preference, renderer, to_preference
+from easydel.data.tokenize import Joined, tokenize
 from easydel.errors import DataError
 from oracles.tokenizers import BOS, EOS, ids, tiny_tokenizer
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from easydel.data.format import to_preference
 from easydel.data.messages import kind
-from easydel.data.tokenize import Joined, Tokenizer, renderer, tokenize
+from easydel.data.render import renderer, to_preference
+from easydel.data.tokenize import Joined, tokenize
+from easydel.data.tokenizer import Tokenizer
 from easydel.errors import DataError
 
 Row = Mapping[str, Any]

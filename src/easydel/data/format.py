@@ -1,14 +1,12 @@
-"""Preference rows as text: what a row of any accepted form says, before any tokenizer sees it."""
+"""What a preference row of any accepted form says, before any template or tokenizer sees it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from easydel.data.messages import Message, kind, read_messages
 from easydel.errors import DataError, closest
-
-Render = Callable[[list[Message], bool, list[Any] | None, Mapping[str, Any]], str]
-"""Chat template: (messages, add_generation_prompt, tools, further template arguments) -> text."""
 
 FORMS = (
     "a row holds text or a list of {role, content} messages as 'prompt', 'chosen' and 'rejected'; or as "
@@ -21,20 +19,26 @@ COLUMNS = ("prompt", *_CONVERSATIONS, "system", "chosen", "rejected", "tools", "
 """The columns that the texts of a row depend on; any other is ignored."""
 
 
-class Preference(NamedTuple):
-    """The three texts of a row: the prompt alone, and the prompt followed by each completion.
-
-    `templated` texts come out of a chat template, which writes the special tokens itself.
-    """
+class Plain(NamedTuple):
+    """A row of text: the prompt, and the completions that follow it without a separator."""
 
     prompt: str
-    prompt_chosen: str
-    prompt_rejected: str
-    templated: bool
+    chosen: str
+    rejected: str
 
 
-def to_preference(row: Mapping[str, Any], number: int, render: Render | None = None) -> Preference:
-    """Returns the texts of one row; conversations go through `render`, the chat template.
+class Dialogue(NamedTuple):
+    """A row of conversations: the messages of the prompt, those that follow it, and what else the template gets."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    tools: list[Any] | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+def read_row(row: Mapping[str, Any], number: int) -> Plain | Dialogue:
+    """Returns what one row says.
 
     The prompt is in the column `prompt`, or a conversation in `messages` or `conversations` (with an optional
     `system` text beside it). Without any of these the prompt is what chosen and rejected begin with: whole
@@ -42,8 +46,8 @@ def to_preference(row: Mapping[str, Any], number: int, render: Render | None = N
     or text. Columns `tools` (a list, or JSON text of one) and `chat_template_kwargs` (a dict) are handed to the
     template. Other columns are ignored.
 
-    >>> to_preference({"chosen": "Hi you", "rejected": "Hi me"}, 0)
-    Preference(prompt='Hi', prompt_chosen='Hi you', prompt_rejected='Hi me', templated=False)
+    >>> read_row({"chosen": "Hi you", "rejected": "Hi me"}, 0)
+    Plain(prompt='Hi', chosen=' you', rejected=' me')
 
     Raises:
         DataError: naming the row, the field and the way out.
@@ -61,7 +65,7 @@ def to_preference(row: Mapping[str, Any], number: int, render: Render | None = N
         return _from_text(prompt, chosen, rejected, number)
     if isinstance(chosen, list) and isinstance(rejected, list):
         messages = _split_messages(prompt, chosen, rejected, number)
-        return _from_messages(*messages, row, number, render)
+        return Dialogue(*messages, _tools(row.get("tools"), number), _options(row, number))
     raise DataError(
         f"row {number}: 'chosen' is {kind(chosen)} and 'rejected' is {kind(rejected)}. Give both the same form."
     )
@@ -99,7 +103,7 @@ def _as_answer(completion: str | list[Message]) -> list[Message]:
     return [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
 
 
-def _from_text(prompt: str | None, chosen: str, rejected: str, number: int) -> Preference:
+def _from_text(prompt: str | None, chosen: str, rejected: str, number: int) -> Plain:
     if prompt is None:
         length = shared_beginning(chosen, rejected)
         if not length:
@@ -107,8 +111,8 @@ def _from_text(prompt: str | None, chosen: str, rejected: str, number: int) -> P
                 f"row {number} has no 'prompt', and 'chosen' and 'rejected' share no beginning that could be "
                 "one. Add a 'prompt' column."
             )
-        return Preference(chosen[:length], chosen, rejected, templated=False)
-    return Preference(prompt, prompt + chosen, prompt + rejected, templated=False)
+        return Plain(chosen[:length], chosen[length:], rejected[length:])
+    return Plain(prompt, chosen, rejected)
 
 
 def _split_messages(
@@ -130,28 +134,12 @@ def _split_messages(
     )
 
 
-def _from_messages(
-    prompt: list[Message],
-    chosen: list[Message],
-    rejected: list[Message],
-    row: Mapping[str, Any],
-    number: int,
-    render: Render | None,
-) -> Preference:
-    if render is None:
-        raise DataError(f"row {number} holds conversations, which need a chat template. Pass a tokenizer that has one.")
-    tools = _tools(row.get("tools"), number)
+def _options(row: Mapping[str, Any], number: int) -> Mapping[str, Any]:
     options = row.get("chat_template_kwargs") or {}
     if not isinstance(options, Mapping):
         raise DataError(f"row {number}: 'chat_template_kwargs' is {kind(options)}; it must be a dict.")
     # Columnar files give every row every key: None there means that this row did not set it.
-    options = {key: value for key, value in options.items() if value is not None}
-    return Preference(
-        render(prompt, True, tools, options),
-        render(prompt + chosen, False, tools, options),
-        render(prompt + rejected, False, tools, options),
-        templated=True,
-    )
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _tools(tools: Any, number: int) -> list[Any] | None:

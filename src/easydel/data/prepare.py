@@ -13,7 +13,8 @@ from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.read import Read, read_rows
 from easydel.data.share import ALONE, Share
-from easydel.data.tokenize import Joined, Tokenizer
+from easydel.data.tokenize import Joined
+from easydel.data.tokenizer import Tokenizer
 from easydel.errors import DataError
 
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from easydel.data.columns import Row, check_rows, read_margin, read_tokens, read_weight, without_text
 from easydel.data.share import ALONE, Share
 from easydel.data.token_cache import LEAST_ROWS, TokenCache
-from easydel.data.tokenize import Joined, Tokenizer
+from easydel.data.tokenize import Joined
+from easydel.data.tokenizer import Tokenizer
 from easydel.errors import ConfigError, DataError
 
 ROWS_AT_ONCE = 512  # fast tokenizers use every core on a list of texts

@@ -21,7 +21,8 @@ import numpy as np
 from easydel.data.cache import content_key, open_cache, read_arrays, write_arrays
 from easydel.data.columns import Row, id_columns
 from easydel.data.format import COLUMNS
-from easydel.data.tokenize import Joined, Tokenizer
+from easydel.data.tokenize import Joined
+from easydel.data.tokenizer import Tokenizer
 
 VERSION = "1"  # of the way from a row to its token ids: another one makes every cached file again
 # Less is tokenised in the time that it takes to write a large tokenizer down for its key, half a second.

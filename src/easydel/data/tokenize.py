@@ -1,49 +1,16 @@
 """Texts as token ids: prompt and completion tokenised together, special tokens once, cut where they part."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from easydel.data.format import Preference, Render
-from easydel.data.messages import Message
+from easydel.data.render import Preference
+from easydel.data.tokenizer import Tokenizer
 from easydel.errors import ConfigError, DataError
 
 NO_EOS = (
     "the tokenizer has no eos_token, so a completion could not end: set tokenizer.eos_token, or eos_token in its "
     "tokenizer_config.json, to the token that ends an answer."
 )
-# What a template raises that does with a message what cannot be done, or more than the sandbox it runs in lets it do.
-_OF_TEMPLATES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError, MemoryError)
-
-
-class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer used here."""
-
-    @property
-    def eos_token(self) -> str | None: ...
-    @property
-    def eos_token_id(self) -> int | None: ...
-    @property
-    def bos_token(self) -> str | None: ...
-    @property
-    def bos_token_id(self) -> int | None: ...
-    @property
-    def chat_template(self) -> Any: ...
-
-    def __call__(
-        self, text: list[str], *, add_special_tokens: bool, return_attention_mask: bool, verbose: bool
-    ) -> Mapping[str, Any]: ...
-
-    def apply_chat_template(
-        self,
-        conversation: list[Message],
-        *,
-        tools: Any,
-        add_generation_prompt: bool,
-        tokenize: bool,
-        **options: Any,
-    ) -> Any: ...
-
-    def save_pretrained(self, save_directory: str) -> Any: ...
 
 
 class Joined(NamedTuple):
@@ -53,6 +20,9 @@ class Joined(NamedTuple):
     chosen: list[int]
     rejected: list[int]
     merged: bool = False
+    chosen_trained: list[bool] | None = None  # which tokens of `chosen` bear loss; None: all
+    rejected_trained: list[bool] | None = None
+    lost: tuple[str, ...] = ()  # what the template left out, a cause each
 
 
 def check_ending(tokenizer: Tokenizer) -> None:
@@ -77,37 +47,8 @@ def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Jo
     return [_join(*ids[at]) for at in range(len(preferences))]
 
 
-def renderer(tokenizer: Tokenizer, number: int) -> Render:
-    """Returns the tokenizer's chat template as a function; its complaints are DataErrors that name the row."""
-
-    def render(
-        messages: list[Message],
-        add_generation_prompt: bool,
-        tools: list[Any] | None,
-        options: Mapping[str, Any],
-    ) -> str:
-        from jinja2 import TemplateError  # only conversations need it
-
-        if not tokenizer.chat_template:
-            raise DataError(
-                f"row {number} holds conversations, but the tokenizer has no chat template. Set "
-                "tokenizer.chat_template, use the tokenizer of an instruction-tuned model, or give the rows as "
-                "text."
-            )
-        if reserved := {"tools", "add_generation_prompt", "tokenize", "conversation"} & set(options):
-            raise DataError(f"row {number}: 'chat_template_kwargs' may not set {', '.join(sorted(reserved))}.")
-        try:
-            return tokenizer.apply_chat_template(
-                messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **options
-            )
-        except (TemplateError, *_OF_TEMPLATES) as error:
-            raise DataError(f"row {number}: the chat template refuses the conversation: {error}") from error
-
-    return render
-
-
 def _texts(preference: Preference, tokenizer: Tokenizer) -> tuple[str, str, str]:
-    prompt, chosen, rejected, templated = preference
+    prompt, chosen, rejected, templated = preference[:4]
     if templated:  # the template has ended the turn
         return prompt, chosen, rejected
     eos = tokenizer.eos_token

@@ -5,11 +5,11 @@ import warnings
 from typing import Any
 
 from easydel.data.cache import open_cache
-from easydel.data.format import to_preference
 from easydel.data.loader import START, Position
 from easydel.data.mix import mix
 from easydel.data.pair import Limits
 from easydel.data.prepare import prepare
+from easydel.data.render import to_preference
 from easydel.data.source import load_rows, stream_rows
 from easydel.scripts.finetune import dpo
 from easydel.scripts.loading import load_tokenizer

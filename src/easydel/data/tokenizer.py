@@ -1,0 +1,37 @@
+"""The part of a Hugging Face tokenizer that is used here."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from easydel.data.messages import Message
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer used here."""
+
+    @property
+    def eos_token(self) -> str | None: ...
+    @property
+    def eos_token_id(self) -> int | None: ...
+    @property
+    def bos_token(self) -> str | None: ...
+    @property
+    def bos_token_id(self) -> int | None: ...
+    @property
+    def chat_template(self) -> Any: ...
+
+    def __call__(
+        self, text: list[str], *, add_special_tokens: bool, return_attention_mask: bool, verbose: bool
+    ) -> Mapping[str, Any]: ...
+
+    def apply_chat_template(
+        self,
+        conversation: list[Message],
+        *,
+        tools: Any,
+        add_generation_prompt: bool,
+        tokenize: bool,
+        **options: Any,
+    ) -> Any: ...
+
+    def save_pretrained(self, save_directory: str) -> Any: ...
