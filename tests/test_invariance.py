@@ -78,8 +78,21 @@ LAYOUTS = {
 
 
 def pairs() -> list[Pair]:
-    """Eight pairs, each with its own weight and margin."""
-    return [pair._replace(weight=0.5 + 0.25 * at, margin=0.1 * at) for at, pair in enumerate(tiny_pairs(8))]
+    """Eight pairs, each with its own weight and margin; of every other one some tokens bear no loss."""
+    return [
+        pair._replace(
+            weight=0.5 + 0.25 * at,
+            margin=0.1 * at,
+            chosen_trained=mask(pair.chosen, every=2) if at % 2 else None,
+            rejected_trained=mask(pair.rejected, every=3) if at % 4 == 1 else None,
+        )
+        for at, pair in enumerate(tiny_pairs(8))
+    ]
+
+
+def mask(ids: list[int], *, every: int) -> list[bool]:
+    """The last token bears loss, and before it all but every so many."""
+    return [at == len(ids) - 1 or at % every > 0 for at in range(len(ids))]
 
 
 def objective(weights: Array, names: tuple[str, ...], settings: dict) -> Objective:

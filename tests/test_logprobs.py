@@ -16,6 +16,7 @@ from easydel.logprobs import completion_logprobs, token_statistics
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import COMPILER_OPTIONS
 from easydel.sharding import make_mesh, sharding_for
+from oracles.pairs import trained_places
 from oracles.products import precisions
 from oracles.tiny import VOCAB, tiny_model, tiny_pairs
 
@@ -29,13 +30,16 @@ def model() -> CausalLM:
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
-    """Five pairs; two have been cut by keep_end, so that each side carries the context it kept."""
+    """Seven pairs; three have been cut by keep_end, so that each side carries the context it kept. Two are masked."""
     cut = [Pair([], [3, 1, 4, 1, 5], [9, 2, 6], 3, 1), Pair([], [5, 3], [5, 8, 9, 7, 9, 3], 1, 4)]
-    return [*tiny_pairs(3), *cut]
+    masked = Pair([7, 1], [2, 9, 4, 4], [8, 3, 3], chosen_trained=[False, True, False, True])
+    both = Pair([], [6, 2, 8, 5, 1], [6, 1, 8], 2, 1)
+    both = both._replace(chosen_trained=[False, False, False, True, True], rejected_trained=[False, True, False])
+    return [*tiny_pairs(3), *cut, masked, both]
 
 
 class Sequences(NamedTuple):
-    """Both sides of each pair unpacked, chosen before rejected: the ids, and which of them are completion."""
+    """Both sides of each pair unpacked, chosen before rejected: the ids, and which of them bear loss."""
 
     ids: np.ndarray  # [2 * pairs, LENGTH]
     mask: np.ndarray
@@ -45,13 +49,11 @@ class Sequences(NamedTuple):
 def unpacked(pairs: list[Pair]) -> Sequences:
     ids, mask, completion = (np.zeros((2 * len(pairs), LENGTH), np.int32) for _ in range(3))
     for number, pair in enumerate(pairs):
-        for side, (own, context) in enumerate(
-            ((pair.chosen, pair.chosen_context), (pair.rejected, pair.rejected_context))
-        ):
+        for side, own in enumerate((pair.chosen, pair.rejected)):
             row, whole = 2 * number + side, [*pair.prompt, *own]
             ids[row, : len(whole)] = whole
             mask[row, : len(whole)] = 1
-            completion[row, len(pair.prompt) + context : len(whole)] = 1
+            completion[row, [len(pair.prompt) + place for place in trained_places(pair, side)]] = 1
     return Sequences(ids, mask, completion)
 
 
@@ -139,6 +141,19 @@ def test_the_gradient_is_that_of_the_full_logits(model, pairs):
 
     found, wanted = (jax.jit(jax.grad(function))(model.params) for function in (fused, naive))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_masking_takes_the_log_probabilities_of_the_masked_tokens_away_and_no_more(model, name):
+    whole = Pair([7, 1], [2, 9, 4, 4], [8, 3, 3])
+    masks = {"chosen_trained": [True, False, False, True], "rejected_trained": [True, True, False]}
+    others = {"chosen_trained": [False, True, True, False], "rejected_trained": [False, False, True]}
+    sums = [
+        compiled(model, chunk=5)(model.params, layout(name, [*tiny_pairs(2), pair])).logps[2]
+        for pair in (whole, whole._replace(**masks), whole._replace(**others))
+    ]
+    np.testing.assert_allclose(sums[0], sums[1] + sums[2], atol=2e-5)
+    assert (np.asarray(sums[1]) > np.asarray(sums[0])).all()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from easydel.data.pack import (
 )
 from easydel.data.pair import Pair
 from easydel.errors import DataError
-from oracles.pairs import pairs_of, some_pairs, visible
+from oracles.pairs import pairs_of, some_pairs, trained_places, visible
 
 LAYOUTS = st.sampled_from(["packed", "packed_unshared", "padded", "padded_unshared"])
 
@@ -51,18 +51,19 @@ def what_each_slot_sees(batch: Batch) -> dict[int, list[tuple[list[int], list[in
 
 @given(pairs=some_pairs(), layout=LAYOUTS, shards=st.integers(1, 4))
 @settings(max_examples=60, deadline=None)
-def test_every_completion_token_is_predicted_once_from_exactly_what_precedes_it(pairs, layout, shards):
+def test_every_token_that_bears_loss_is_predicted_once_from_exactly_what_precedes_it(pairs, layout, shards):
     """The oracle is the definition: token t of a side is predicted at a place that sees, in order and at positions
-    0, 1, ..., the context of that side and its completion before t, and nothing else."""
+    0, 1, ..., the context of that side and its completion before t, and nothing else. Tokens without loss are seen."""
     found = what_each_slot_sees(lay_out(pairs, layout, shards))
     assert set(found) == {2 * number + side for number in range(len(pairs)) for side in (0, 1)}
     for number, pair in enumerate(pairs):
         for side in (0, 1):
             context, completion = context_and_completion(pair, side)
             expected = []
-            for at, target in enumerate(completion):
+            for place in trained_places(pair, side):
+                at = place - (len(context) if not pair.prompt else 0)
                 seen = context + completion[:at]
-                expected.append((seen, list(range(len(seen))), target))
+                expected.append((seen, list(range(len(seen))), completion[at]))
             assert found[2 * number + side] == expected
 
 
@@ -124,6 +125,20 @@ def test_a_pair_by_hand():
     assert batch.sequence.tolist() == [[0, 0, 1, 2]]
     assert batch.lengths.tolist() == [[2, 1]]
     assert batch.index.tolist() == [7]
+
+
+def test_a_masked_pair_by_hand():
+    """[1 2 | 3 4 5 | 6 7]: 4 and 6 bear no loss, so 5 is the second slot of chosen, predicted at 4 all the same."""
+    pair = Pair([1, 2], [3, 4, 5], [6, 7], chosen_trained=[True, False, True], rejected_trained=[False, True])
+    batch = pack([pair], shape=Shape(rows=1, length=8, slots=4))
+    assert sizes([pair]).tolist() == [[7, 3]]
+    assert batch.tokens.tolist() == [[1, 2, 3, 4, 5, 6, 7, 0]]
+    assert batch.position.tolist() == [[0, 1, 2, 3, 4, 2, 3, 0]]
+    assert batch.source.tolist() == [[1, 3, 5, 0]]
+    assert batch.target.tolist() == [[3, 5, 7, 0]]
+    assert batch.sequence.tolist() == [[0, 0, 1, 2]]
+    assert batch.offset.tolist() == [[0, 1, 0, 0]]
+    assert batch.lengths.tolist() == [[2, 1]]
 
 
 def test_sources_count_from_the_start_of_their_shard():

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from easydel.data.pair import Limits, Pair, truncate
 from easydel.errors import ConfigError
+from oracles.pairs import masks_of, trained_places
 
 IDS = st.lists(st.integers(0, 99), min_size=1, max_size=9)
 PAIRS = st.tuples(IDS, IDS, IDS).map(lambda ids: Pair(*ids))
@@ -83,3 +84,78 @@ def test_no_limits_cut_nothing():
 def test_limits_that_cannot_work_are_errors(limits, message):
     with pytest.raises(ConfigError, match=message):
         limits.check()
+
+
+MASKED = Pair([1, 2, 3], [4, 5, 6, 7], [8, 9], index=2, chosen_trained=[True, False, False, True])
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (Limits(), MASKED),
+        (Limits(max_completion_length=3), MASKED._replace(chosen=[4, 5, 6], chosen_trained=[True, False, False])),
+        (Limits(max_length=5), MASKED._replace(chosen=[4, 5], chosen_trained=[True, False])),
+        (Limits(max_length=4), MASKED._replace(chosen=[4], rejected=[8], chosen_trained=None)),  # nothing is left out
+        (  # the sides keep different parts of the prompt: 1 and 3 tokens of it
+            Limits(max_length=5, truncation_mode="keep_end"),
+            MASKED._replace(
+                prompt=[],
+                chosen=[3, 4, 5, 6, 7],
+                rejected=[1, 2, 3, 8, 9],
+                chosen_context=1,
+                rejected_context=3,
+                chosen_trained=[False, True, False, False, True],
+            ),
+        ),
+        (  # the first token left of chosen is context, whatever its mask says
+            Limits(max_length=3, truncation_mode="keep_end"),
+            MASKED._replace(
+                prompt=[],
+                chosen=[5, 6, 7],
+                rejected=[3, 8, 9],
+                chosen_context=1,
+                rejected_context=1,
+                chosen_trained=[False, False, True],
+            ),
+        ),
+        (  # so that the one that is left bears loss, and no mask is needed
+            Limits(max_length=2, truncation_mode="keep_end"),
+            MASKED._replace(
+                prompt=[], chosen=[6, 7], rejected=[8, 9], chosen_context=1, rejected_context=1, chosen_trained=None
+            ),
+        ),
+    ],
+    ids=str,
+)
+def test_a_mask_is_cut_along_with_its_completion(limits, expected):
+    assert truncate(MASKED, limits).pair == expected
+
+
+@given(pair=PAIRS, most=st.integers(2, 20), mode=st.sampled_from(["keep_start", "keep_end"]), data=st.data())
+def test_a_token_keeps_its_mask_however_a_pair_is_cut(pair, most, mode, data):
+    """Of a pair whose tokens are its places, those that bear loss afterwards are those that did and are completion."""
+    pair = pair._replace(chosen=list(range(100, 100 + len(pair.chosen))), rejected=[200 + at for at in range(3)])
+    masks = data.draw(masks_of(len(pair.chosen))), data.draw(masks_of(3))
+    cut, causes = truncate(
+        pair._replace(chosen_trained=masks[0], rejected_trained=masks[1]),
+        Limits(max_length=most, truncation_mode=mode),
+    )
+    plain = truncate(pair, Limits(max_length=most, truncation_mode=mode)).pair
+    if plain is None:
+        assert causes == ("the prompt alone reaches max_length",)
+        return
+    bears = {ids[at] for ids, mask in zip((pair.chosen, pair.rejected), masks, strict=True) for at in range(len(ids))
+             if mask is None or mask[at]}  # fmt: skip
+    left = [[token for token in completion if token in bears] for _, completion in sides(plain)]
+    if not all(left):
+        assert (cut, causes) == (None, ("cut to length, no token of a completion bears loss",))
+        return
+    assert cut is not None
+    found = [[ids[at] for at in trained_places(cut, side)] for side, ids in enumerate((cut.chosen, cut.rejected))]
+    assert found == left
+    assert sides(cut) == sides(plain)
+
+
+def test_a_completion_without_a_token_that_bears_loss_drops_its_pair():
+    silent = MASKED._replace(chosen_trained=[False] * 4)
+    assert truncate(silent, Limits()) == (None, ("no token of a completion bears loss",))

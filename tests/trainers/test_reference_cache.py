@@ -20,7 +20,7 @@ from easydel.trainers.reference_cache import (
     taken_apart,
     write_shard,
 )
-from oracles.pairs import some_pairs
+from oracles.pairs import some_pairs, trained_places
 from oracles.tiny import tiny_pairs
 
 PAIR = Pair([1, 2], [3, 4], [5, 6], index=0)
@@ -30,8 +30,8 @@ def made_up(pairs: list[Pair], seed: int = 0) -> dict[str, Sides]:
     random = np.random.default_rng(seed)
     return {
         pair_key(pair): (
-            random.normal(size=len(pair.chosen) - pair.chosen_context).astype(np.float32),
-            random.normal(size=len(pair.rejected) - pair.rejected_context).astype(np.float32),
+            random.normal(size=len(trained_places(pair, 0))).astype(np.float32),
+            random.normal(size=len(trained_places(pair, 1))).astype(np.float32),
         )
         for pair in pairs
     }
@@ -63,10 +63,12 @@ def test_a_pair_goes_by_its_tokens_and_not_by_its_row_weight_or_margin(changes: 
         PAIR._replace(chosen_context=1),
         PAIR._replace(rejected_context=1),
         PAIR._replace(rejected=[5]),
+        PAIR._replace(chosen_trained=[False, True]),
+        PAIR._replace(rejected_trained=[False, True]),
     ],
     ids=str,
 )
-def test_other_tokens_are_another_pair(other: Pair):
+def test_other_tokens_or_others_that_bear_loss_are_another_pair(other: Pair):
     assert pair_key(other) != pair_key(PAIR)
 
 
@@ -157,8 +159,8 @@ def test_each_token_lands_in_its_own_slot_and_comes_back_from_it(pairs: list[Pai
         sides = {
             pair.index: tuple(
                 # A value that says which token it belongs to: the ids of these pairs are all different.
-                np.array(ids[context:], np.float32)
-                for ids, context in ((pair.chosen, pair.chosen_context), (pair.rejected, pair.rejected_context))
+                np.array(ids, np.float32)[trained_places(pair, side)]
+                for side, ids in enumerate((pair.chosen, pair.rejected))
             )
             for pair in pairs
         }

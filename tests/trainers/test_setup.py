@@ -34,6 +34,8 @@ PAIR = Pair([1, 2], [3, 4], [5], index=0)
         [PAIR._replace(weight=0.5)],
         [PAIR._replace(index=1)],
         [PAIR._replace(chosen_context=1)],
+        [PAIR._replace(chosen_trained=[True, False])],
+        [PAIR._replace(chosen_trained=[False, True])],
         [PAIR, PAIR],
         [],
     ],

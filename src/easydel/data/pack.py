@@ -2,7 +2,8 @@
 
 The prompt of a pair is stored once. A token attends to the tokens at or before its place in the row that
 belong to its own segment and are prompt (branch 0) or of its own branch, so the two completions never see
-each other.
+each other. A completion has a slot for each of its tokens that bear loss (all, unless `Pair.chosen_trained` or
+`rejected_trained` says otherwise), so whatever is computed from slots knows of no other token.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from easydel.data.pair import Pair
+from easydel.data.pair import Mask, Pair
 from easydel.data.shapes import Shape, natural_shape, place, round_length, round_slots, slots_needed
 from easydel.errors import DataError
 
@@ -29,8 +30,8 @@ class Batch(NamedTuple):
     source: Int[np.ndarray, "*micro shards slots"]  # flat index, within the shard's rows, of the predecessor
     target: Int[np.ndarray, "*micro shards slots"]  # the token predicted there
     sequence: Int[np.ndarray, "*micro shards slots"]  # 2 * pair + side; 2 * pairs for a filler slot
-    offset: Int[np.ndarray, "*micro shards slots"]  # how many tokens of the same completion come before; 0 for filler
-    lengths: Int[np.ndarray, "*micro pairs 2"]  # completion tokens of chosen, rejected; 0 for a filler pair
+    offset: Int[np.ndarray, "*micro shards slots"]  # how many slots of the same completion come before; 0 for filler
+    lengths: Int[np.ndarray, "*micro pairs 2"]  # slots of chosen, rejected; 0 for a filler pair
     # row number in the source; -1 for a filler pair. (Hides tuple.index, which nobody needs on a batch.)
     index: Int[np.ndarray, "*micro pairs"]  # pyright: ignore[reportIncompatibleMethodOverride]
     weight: Float[np.ndarray, "*micro pairs"]  # of the pair's loss; 0 for a filler pair
@@ -42,7 +43,23 @@ class _Item(NamedTuple):
 
     pair: int
     prompt: list[int]
-    sides: tuple[tuple[int, list[int], int], ...]  # (side, tokens, how many of them are context)
+    sides: tuple["_Side", ...]
+
+
+class _Side(NamedTuple):
+    side: int  # 0 chosen, 1 rejected
+    ids: list[int]
+    context: int  # how many tokens of them are context
+    trained: Mask
+
+    @property
+    def slots(self) -> int:
+        return len(self.ids) - self.context if self.trained is None else sum(self.trained)
+
+    @property
+    def places(self) -> Int[np.ndarray, "slots"]:
+        """Where in the side the tokens that bear loss are."""
+        return np.arange(self.context, len(self.ids)) if self.trained is None else np.flatnonzero(self.trained)
 
 
 def sizes(pairs: Sequence[Pair]) -> Int[np.ndarray, "pairs 2"]:
@@ -122,7 +139,10 @@ def stack(batches: Sequence[Batch]) -> Batch:
 def _items(pairs: Sequence[Pair], share_prompt: bool) -> list[_Item]:
     items = []
     for number, pair in enumerate(pairs):
-        sides = ((0, pair.chosen, pair.chosen_context), (1, pair.rejected, pair.rejected_context))
+        sides = (
+            _Side(0, pair.chosen, pair.chosen_context, pair.chosen_trained),
+            _Side(1, pair.rejected, pair.rejected_context, pair.rejected_trained),
+        )
         groups = (sides,) if share_prompt else ((sides[0],), (sides[1],))
         items += [_Item(number, pair.prompt, group) for group in groups]
     return items
@@ -130,10 +150,9 @@ def _items(pairs: Sequence[Pair], share_prompt: bool) -> list[_Item]:
 
 def _item_sizes(items: Sequence[_Item]) -> Int[np.ndarray, "items 2"]:
     measured = [
-        (len(item.prompt) + sum(len(ids) for _, ids, _ in item.sides),
-         sum(len(ids) - context for _, ids, context in item.sides))
+        (len(item.prompt) + sum(len(side.ids) for side in item.sides), sum(side.slots for side in item.sides))
         for item in items
-    ]  # fmt: skip
+    ]
     return np.array(measured, np.int64).reshape(-1, 2)
 
 
@@ -151,6 +170,7 @@ def _build(
     tokens, segment, branch, position = (np.zeros((shape.rows, shape.length), np.int32) for _ in range(4))
     source, target, offset = (np.zeros((shards, shape.slots), np.int32) for _ in range(3))
     sequence = np.full((shards, shape.slots), 2 * count, np.int32)
+    lengths = np.zeros((count, 2), np.int32)
     used = [0] * shards
     for row, members in enumerate(placed):
         shard, local = divmod(row, shape.rows // shards)
@@ -160,24 +180,24 @@ def _build(
             last_prompt, prompt = end - 1, items[member].prompt
             tokens[row, start:end] = prompt
             position[row, start:end] = np.arange(len(prompt))
-            for side, ids, context in items[member].sides:
+            for side in items[member].sides:
+                ids, places = np.array(side.ids, np.int32), side.places
                 begin, end = end, end + len(ids)
                 tokens[row, begin:end] = ids
-                branch[row, begin:end] = side + 1
+                branch[row, begin:end] = side.side + 1
                 position[row, begin:end] = len(prompt) + np.arange(len(ids))
                 predecessor = np.arange(begin - 1, end - 1)
                 predecessor[0] = last_prompt  # never seen where the side has context of its own
-                slots = slice(used[shard], used[shard] + len(ids) - context)
-                source[shard, slots] = local * shape.length + predecessor[context:]
-                target[shard, slots] = ids[context:]
-                sequence[shard, slots] = 2 * items[member].pair + side
-                offset[shard, slots] = np.arange(len(ids) - context)
+                slots = slice(used[shard], used[shard] + len(places))
+                source[shard, slots] = local * shape.length + predecessor[places]
+                target[shard, slots] = ids[places]
+                sequence[shard, slots] = 2 * items[member].pair + side.side
+                offset[shard, slots] = np.arange(len(places))
+                lengths[items[member].pair, side.side] = len(places)
                 used[shard] = slots.stop
             segment[row, start:end] = number
-    lengths = np.zeros((count, 2), np.int32)
     index = np.full(count, -1, np.int32)
     weight, margin = np.zeros(count, np.float32), np.zeros(count, np.float32)
     for number, pair in enumerate(pairs):
-        lengths[number] = len(pair.chosen) - pair.chosen_context, len(pair.rejected) - pair.rejected_context
         index[number], weight[number], margin[number] = pair.index, pair.weight, pair.margin
     return Batch(tokens, segment, branch, position, source, target, sequence, offset, lengths, index, weight, margin)

@@ -18,13 +18,13 @@ from easydel.data.cache import content_key, read_arrays, write_arrays
 from easydel.data.pack import Batch
 from easydel.data.pair import Pair
 
-# Log-probabilities of the completion tokens of chosen and rejected, float32.
+# Log-probabilities of the completion tokens of chosen and rejected that bear loss, float32.
 Sides = tuple[Float[np.ndarray, "chosen"], Float[np.ndarray, "rejected"]]
 _ABANDONED_SECONDS = 3600.0  # a file that has been half written for so long was left by a process that was killed
 
 
 def pair_key(pair: Pair) -> str:
-    """Returns what a pair goes by: a digest of its tokens after truncation and of where its completions start.
+    """Returns what a pair goes by: a digest of its tokens after truncation, and of which of them bear loss.
 
     >>> pair_key(Pair([1], [2], [3], index=0)) == pair_key(Pair([1], [2], [3], index=7, weight=0.5))
     True
@@ -32,7 +32,8 @@ def pair_key(pair: Pair) -> str:
     False
     """
     contexts = [pair.chosen_context, pair.rejected_context]
-    return content_key(np.asarray(ids, "<i4").tobytes() for ids in (pair.prompt, pair.chosen, pair.rejected, contexts))
+    parts = [pair.prompt, pair.chosen, pair.rejected, contexts, *pair.masks]
+    return content_key(np.asarray(ids, "<i4").tobytes() for ids in parts)
 
 
 def open_folder(root: Path, origin: str) -> Path:

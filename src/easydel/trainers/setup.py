@@ -133,6 +133,7 @@ def fingerprint(pairs: Sequence[Pair]) -> str:
             pair.chosen,
             pair.rejected,
             [pair.chosen_context, pair.rejected_context, pair.index],
+            *pair.masks,
         ):
             digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
         digest.update(np.asarray([pair.weight, pair.margin], np.float64).tobytes())
