@@ -20,7 +20,8 @@ from easydel.errors import ConfigError, DataError, WeightsError
 from easydel.models.folders import read_config
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
-from easydel.weights.safetensors import INDEX_NAME, WEIGHTS_NAME, read_folder
+from easydel.weights.model_files import read_folder
+from easydel.weights.safetensors import INDEX_NAME, WEIGHTS_NAME
 from oracles.cases import CASES
 from oracles.folders import write_tensors
 from oracles.mutations import JUNK, mutated, mutated_bytes

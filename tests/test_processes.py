@@ -18,7 +18,7 @@ from easydel.processes import _given, _lengths, in_cluster
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
-from easydel.weights.safetensors import read_folder
+from easydel.weights.model_files import read_folder
 from oracles.joined import CUT_AT, STEPS, joined_trainer
 
 ADDRESS = {"JAX_COORDINATOR_ADDRESS": "there:1234", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}

@@ -8,7 +8,8 @@ import pytest
 
 from easydel.errors import WeightsError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
-from easydel.weights.safetensors import read_folder
+from easydel.models.checkpoint_forms import text_config
+from easydel.weights.model_files import read_folder
 from oracles.cases import CASES, TOKENS
 from oracles.folders import expected, tensors_of, write_model, write_tensors
 
@@ -78,3 +79,12 @@ def test_experts_in_one_tensor_of_another_shape_are_refused(tmp_path):
     write_tensors(folder, tensors | {at: tensors[at][:3]})
     with pytest.raises(WeightsError, match=r"4 missing \(model\.layers\.1\.block_sparse_moe\.experts\.3\.w1"):
         load(folder)
+
+
+def test_what_the_whole_says_of_ties_and_special_tokens_wins_over_its_text():
+    inner = CASES["gemma3"] | {"tie_word_embeddings": True, "pad_token_id": 3, "bos_token_id": 5}
+    whole = WITH_IMAGES | {"text_config": inner, "tie_word_embeddings": False, "pad_token_id": 9}
+    read = text_config(whole)
+    assert (read["tie_word_embeddings"], read["pad_token_id"], read["bos_token_id"]) == (False, 9, 5)
+    untied = WITH_IMAGES | {"text_config": CASES["gemma3"] | {"tie_word_embeddings": False}}
+    assert text_config(untied)["tie_word_embeddings"] is True  # the class reads its own, true if absent

@@ -1,5 +1,6 @@
 """Reading and writing config.json."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -119,3 +120,39 @@ def test_early_names_of_longrope_mean_the_same():
     known = CASES["phi3-long"]
     configs = [ModelConfig.from_hf(known | {"rope_scaling": known["rope_scaling"] | {"type": name}}) for name in _NAMES]
     assert configs[0] == configs[1] == configs[2]
+
+
+_LINEAR = {"rope_type": "linear", "factor": 4.0}
+_NESTED = {
+    "full_attention": {"rope_type": "default", "rope_theta": 3e5},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 2e4},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("llama-gqa", {"rope_scaling": _LINEAR, "rope_theta": 5e5, "rope_parameters": {"rope_theta": 7e5}}),
+        ("llama-gqa", {"rope_scaling": _LINEAR, "rope_parameters": {"rope_type": "default", "rope_theta": 7e5}}),
+        ("llama-gqa", {"rope_theta": 5e5, "rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
+        ("llama-gqa", {"rope_theta": 5e5, "rope_parameters": {"rope_type": "default", "rope_theta": 7e5}}),
+        ("llama-gqa", {"rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": 7e5}}),
+        ("gemma3", {"rope_scaling": _LINEAR, "rope_parameters": _NESTED}),
+        ("gemma3", {"rope_scaling": None, "rope_parameters": _NESTED, "rope_theta": 5e5, "rope_local_base_freq": 7e3}),
+        ("gemma3", {"rope_scaling": _LINEAR, "rope_theta": 5e5, "rope_local_base_freq": 7e3}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of transformers, about the settings
+def test_where_rotary_settings_are_spelled_twice_the_one_counts_that_counts_in_transformers(name, settings):
+    from transformers import AutoConfig
+
+    rotary = ("rope_theta", "rope_scaling", "rope_parameters", "rope_local_base_freq")
+    source = {key: value for key, value in CASES[name].items() if key not in rotary} | copy.deepcopy(settings)
+    ours = {layer.window is None: layer.rope for layer in ModelConfig.from_hf(copy.deepcopy(source)).layers}
+    theirs = AutoConfig.for_model(**source).rope_parameters
+    if "full_attention" not in theirs:
+        theirs = {"full_attention": theirs}
+    for kind, found in theirs.items():
+        rope = ours[kind == "full_attention"]
+        assert (rope.rope_type, rope.rope_theta) == (found["rope_type"], found["rope_theta"])
+        assert found["rope_type"] == "default" or rope.factor == found["factor"]

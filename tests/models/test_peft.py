@@ -145,3 +145,22 @@ def test_peft_loads_what_we_save_and_computes_the_same(name, tmp_path):
     with torch.no_grad():
         adapted = peft.PeftModel.from_pretrained(theirs, tmp_path / "out").eval()
         np.testing.assert_allclose(model(TOKENS).logits[0], adapted(torch.from_numpy(TOKENS)).logits[0], atol=1e-5)
+
+
+def test_a_model_and_adapters_in_one_folder_are_loaded_together_as_transformers_does(tmp_path):
+    base, _ = ADAPTERS["lora"]
+    folder = write_model(tmp_path / "both", CASES[base])
+    adapters = write_adapters(tmp_path / "adapters", "lora", base_model_name_or_path="both")
+    for file in adapters.iterdir():
+        file.rename(folder / file.name)
+    with pytest.warns(UserWarning, match="holds a whole model and adapters"):
+        model = load(folder)
+    np.testing.assert_allclose(model(TOKENS).logits[0], expected("lora"), atol=1e-4)
+
+
+def test_a_config_json_beside_adapters_makes_no_model_of_them(tmp_path):
+    base, _ = ADAPTERS["lora"]
+    whole = write_model(tmp_path / "base", CASES[base])
+    adapters = write_adapters(tmp_path / "adapters", "lora", base_model_name_or_path=str(whole))
+    (adapters / "config.json").write_text((whole / "config.json").read_text())
+    np.testing.assert_allclose(load(adapters)(TOKENS).logits[0], expected("lora"), atol=1e-4)

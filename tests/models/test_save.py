@@ -8,9 +8,9 @@ import pytest
 
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.weights.folder import replace_folder
-from easydel.weights.safetensors import read_folder
+from easydel.weights.model_files import read_folder
 from oracles.cases import CASES, TOKENS
-from oracles.folders import tensors_of, write_model
+from oracles.folders import tensors_of, write_model, write_tensors
 
 ONE = (1, 1, 1, 1, 1)
 
@@ -129,3 +129,20 @@ def test_transformers_loads_what_we_save_and_computes_the_same(name, tmp_path):
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     with torch.no_grad():
         np.testing.assert_allclose(logits, theirs(torch.from_numpy(TOKENS)).logits[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_configuration_says_the_dtype_under_each_name_it_has_and_names_no_file_that_is_not_there(tmp_path):
+    extra = {"dtype": "bfloat16", "torch_dtype": "float16", "auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}
+    folder = write_model(tmp_path / "in", CASES["llama-gqa"] | extra | {"transformers_weights": "model.safetensors"})
+    load(folder).save_pretrained(tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert written == CASES["llama-gqa"] | {"dtype": "float32", "torch_dtype": "float32"}
+
+
+def test_the_head_alone_is_the_embedding_of_a_model_that_ties_them(tmp_path):
+    folder = write_model(tmp_path / "in", CASES["gemma3"])
+    tensors = tensors_of(CASES["gemma3"])
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+    before = load(folder)(TOKENS).logits
+    write_tensors(folder, tensors)
+    np.testing.assert_array_equal(load(folder)(TOKENS).logits, before)

@@ -15,7 +15,7 @@ from easydel.scripts.finetune import dpo
 from easydel.trainers.card import Subject, write_card
 from easydel.trainers.export import export
 from easydel.trainers.hub import open_repository, upload
-from easydel.weights.safetensors import read_folder
+from easydel.weights.model_files import read_folder
 from oracles.cases import CASES
 from oracles.folders import write_model
 from oracles.hub import TOKEN, local_hub

@@ -10,7 +10,8 @@ import pytest
 import safetensors.numpy
 
 from easydel.errors import WeightsError
-from easydel.weights.safetensors import read_file, read_folder
+from easydel.weights.model_files import read_folder
+from easydel.weights.safetensors import read_file
 from oracles.folders import write_tensors
 
 DTYPES = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.int64, np.int32, np.uint8, np.bool_]

@@ -1,6 +1,8 @@
 """Loads a model from a folder or a Hub id, without torch."""
 
 import math
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -19,13 +21,21 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import PRECISIONS, Decoder
 from easydel.models.export import Origin
-from easydel.models.folders import find_folder, is_adapter_folder, read_config, read_json, read_tensors
+from easydel.models.folders import (
+    find_folder,
+    has_adapters_too,
+    is_adapter_folder,
+    read_config,
+    read_json,
+    read_tensors,
+)
 from easydel.models.peft import base_of, read_adapter_config
 from easydel.models.quantize import check_quantization, is_packable, load_packed, packed_bytes
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
 from easydel.processes import is_first
 from easydel.sharding import make_mesh, sharding_for
 from easydel.weights.load import array_bytes, load_params
+from easydel.weights.safetensors import Stored
 from easydel.weights.table import Row
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -67,7 +77,8 @@ class AutoEasyDeLModelForCausalLM:
     ) -> CausalLM:
         """Returns the model of a local folder or of a Hugging Face Hub id.
 
-        A folder of adapters, as PEFT writes them, gives the model that they were made for with the adapters on it.
+        A folder of adapters, as PEFT writes them, gives the model that they were made for with the adapters on it; one
+        of a whole model and adapters gives that model with them, as in `transformers`, and a warning.
 
         Args:
             dtype: what the computation runs in.
@@ -101,7 +112,15 @@ class AutoEasyDeLModelForCausalLM:
         display = make_display(progress_bar_type if is_first() else "none")
         folder = find_folder(repo_or_folder, revision, token)
         if not is_adapter_folder(folder):
-            return _load(folder, str(repo_or_folder), options, display)
+            model = _load(folder, str(repo_or_folder), options, display)
+            if not has_adapters_too(folder):
+                return model
+            warnings.warn(
+                f"{folder} holds a whole model and adapters (adapter_config.json): the adapters are put on that model, "
+                "as transformers does. If they are in its weights already, take the adapter files away.",
+                stacklevel=2,
+            )
+            return model.load_adapter(folder)
         adapters = read_adapter_config(folder)
         base = base_of(adapters, folder)
         return _load(find_folder(base, adapters.get("revision"), token), base, options, display).load_adapter(folder)
@@ -142,7 +161,17 @@ def _load(folder: Path, name: str, options: _Options, display: Display) -> Causa
             advance=work.advance,
         )
     generation = folder / "generation_config.json"
-    return CausalLM(decoder, params, Origin(name, source, read_json(generation) if generation.is_file() else None))
+    written = read_json(generation) if generation.is_file() else None
+    return CausalLM(decoder, params, Origin(name, source, written, _most(stored)))
+
+
+def _most(stored: Mapping[str, Stored]) -> str | None:
+    """Returns the dtype that most bytes of a checkpoint have, None where it is none that a model is kept in."""
+    held = Counter[str]()
+    for tensor in stored.values():
+        held[tensor.dtype.name] += tensor.data.nbytes
+    name = max(held, key=lambda dtype: held[dtype])
+    return name if name in _DTYPES else None
 
 
 def _weight_bytes(config: ModelConfig, mesh: jax.sharding.Mesh, dtype: np.dtype, kind: str | None) -> int:

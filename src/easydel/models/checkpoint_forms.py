@@ -12,6 +12,12 @@ from easydel.models.kinds import Experts
 from easydel.weights.safetensors import Stored
 
 _TEXT_OF = {"gemma3": ("gemma3_text", "Gemma3ForCausalLM")}
+# What the whole model says wins over what its text says.
+_OF_THE_WHOLE = (
+    *("dtype", "torch_dtype", "quantization_config"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
+)
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 # Of the versions 4 and 5 of `transformers`.
 _NOT_TEXT = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.")
 _TEXT_PREFIX = "language_model."
@@ -31,15 +37,25 @@ def text_config(source: Mapping[str, Any]) -> dict[str, Any]:
     if not has_images(source):
         return dict(source)
     model_type, architecture = _TEXT_OF[source["model_type"]]
-    outer = {
-        name: source[name] for name in ("dtype", "torch_dtype", "eos_token_id", "quantization_config") if name in source
-    }
+    outer = {name: source[name] for name in _OF_THE_WHOLE if source.get(name) is not None}
+    # Whether they are tied is read of the whole alone, where it is true if absent.
+    outer["tie_word_embeddings"] = source.get("tie_word_embeddings", True)
     return {**source["text_config"], **outer, "model_type": model_type, "architectures": [architecture]}
 
 
 def text_tensors(stored: Mapping[str, Stored]) -> dict[str, Stored]:
     """Returns the tensors of the text of a model of text and images, by the names of a model of text alone."""
     return {name.replace(_TEXT_PREFIX, "", 1): tensor for name, tensor in stored.items() if not _NOT_TEXT.match(name)}
+
+
+def with_embedding(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """Returns the tensors of a model whose head is its embedding, the latter by its name where only the head is there.
+
+    Of tensors that share memory `safetensors.torch.save_model` keeps the first by name, which is the head.
+    """
+    if _EMBEDDING in stored or _HEAD not in stored:
+        return dict(stored)
+    return {_EMBEDDING if name == _HEAD else name: tensor for name, tensor in stored.items()}
 
 
 def unstacked(stored: Mapping[str, Stored], experts: Experts) -> dict[str, Stored]:

@@ -19,14 +19,22 @@ from easydel.weights.load import export_specs, export_tensors
 from easydel.weights.safetensors import write_files, write_json
 from easydel.weights.table import Row, get
 
+_NAMES_OF_FILES = ("transformers_weights", "auto_map")
+
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model came from: its name, and the JSON files that its copies are saved with."""
+    """Where a model came from: its name, the JSON files that its copies are saved with, the dtype of its file.
+
+    Attributes:
+        dtype: that most bytes of its weights have, None where it was not read from a file, or has one that we do not
+            compute in.
+    """
 
     name: str
     config: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] | None = None
+    dtype: str | None = None
 
 
 def write_whole(
@@ -69,9 +77,12 @@ def _counted(
 
 
 def _patched(source: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """Returns a copy of a config.json with the dtype of the weights, under the name it is spelled by there.
+    """Returns a copy of a config.json with the dtype of the weights, under each name that it is spelled by there.
 
     Everything else stays as it was: rewriting rotary settings in the other spelling loses them for one of the
-    major versions of `transformers`.
+    major versions of `transformers`. But what names files that are not written is left out: weights of another name,
+    and code.
     """
-    return {**source, "dtype" if "dtype" in source else "torch_dtype": dtype}
+    spelled = [name for name in ("dtype", "torch_dtype") if name in source] or ["torch_dtype"]
+    kept = {name: value for name, value in source.items() if name not in _NAMES_OF_FILES}
+    return {**kept, **dict.fromkeys(spelled, dtype)}

@@ -107,9 +107,14 @@ def with_types(
 def by_type(source: Source, head_dim: int, *, theta: dict[str, float]) -> dict[str, Rope]:
     """Returns the rope of each type of layers.
 
-    transformers 5 writes one dictionary per type; 4 wrote `rope_theta` and `rope_scaling` of those that see all.
+    transformers 5 writes one dictionary per type; 4 wrote `rope_theta` and `rope_scaling` of those that see all. Where
+    both are there, `rope_scaling` adds to what the other says of these.
     """
-    given = given_rope(source)
+    given, scaling = dict(source.get("rope_parameters") or {}), source.get("rope_scaling")
+    if "full_attention" in given and scaling:
+        given["full_attention"] = {**(given["full_attention"] or {}), **scaling}
+    elif scaling:
+        given = dict(scaling)
     if "full_attention" not in given and "sliding_attention" not in given:
         given = {"full_attention": {"rope_theta": source.get("rope_theta")} | given}
     bare = {name: value for name, value in source.items() if name != "rope_theta"}

@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from easydel.errors import ConfigError, WeightsError
-from easydel.models.checkpoint_forms import has_images, text_config, text_tensors, unstacked
+from easydel.models.checkpoint_forms import has_images, text_config, text_tensors, unstacked, with_embedding
 from easydel.models.config import ModelConfig
 from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
 from easydel.models.peft import base_of, read_adapter_config
-from easydel.weights.safetensors import Stored, read_folder
+from easydel.weights.model_files import has_weights, read_folder
+from easydel.weights.safetensors import Stored
 
 # What a model needs and nothing that could run code.
-_HUB_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")  # its card names its license
+_HUB_PATTERNS = (
+    *("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "*.model.v*", "*.tiktoken"),
+    *("README.md", "LICENSE*", "NOTICE*", "USE_POLICY*"),  # the card names the license; the others travel on
+)
+# The same weights in the form of other programs, and other precisions.
+_HUB_SKIPPED = ("consolidated*.safetensors", "*/*.safetensors", "model.fp*.safetensors", "model.bf*.safetensors")
 
 
 def find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:
@@ -28,7 +34,13 @@ def find_folder(repo_or_folder: str | Path, revision: str | None, token: str | N
 
     try:
         return Path(
-            huggingface_hub.snapshot_download(name, revision=revision, token=token, allow_patterns=list(_HUB_PATTERNS))
+            huggingface_hub.snapshot_download(
+                name,
+                revision=revision,
+                token=token,
+                allow_patterns=list(_HUB_PATTERNS),
+                ignore_patterns=list(_HUB_SKIPPED),
+            )
         )
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise WeightsError(
@@ -77,22 +89,34 @@ def read_tensors(folder: Path, config: ModelConfig) -> dict[str, Stored]:
     """Returns the tensors of a model folder by the names of the weight table, whatever form they are in.
 
     Raises:
-        WeightsError: see `easydel.weights.safetensors.read_folder`.
+        WeightsError: see `easydel.weights.model_files.read_folder`.
     """
-    stored = read_folder(folder)
-    if has_images(read_json(folder / "config.json")):
+    written = read_json(folder / "config.json")
+    stored = read_folder(folder, written.get("transformers_weights"))
+    if has_images(written):
         warnings.warn(
             f"{folder} holds a model of text and images: its text is loaded, and saving writes a model of text alone, "
             f"of model_type {config.model_type!r}.",
             stacklevel=4,
         )
         stored = text_tensors(stored)
+    if config.tie_word_embeddings:
+        stored = with_embedding(stored)
     return stored if config.experts is None else unstacked(stored, config.experts)
 
 
 def is_adapter_folder(folder: Path) -> bool:
-    """Returns whether a folder holds adapters and no model of its own."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+    """Returns whether a folder holds adapters and no model of its own; a config.json alone makes no model."""
+    return (folder / ADAPTER_CONFIG).is_file() and not _has_model(folder)
+
+
+def has_adapters_too(folder: Path) -> bool:
+    """Returns whether a folder holds a whole model and adapters: `transformers` puts these on that model."""
+    return (folder / ADAPTER_CONFIG).is_file() and _has_model(folder)
+
+
+def _has_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and has_weights(folder)
 
 
 def check_folder(folder: Path) -> None:

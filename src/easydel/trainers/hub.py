@@ -9,6 +9,7 @@ from huggingface_hub.errors import (
 )
 
 from easydel.errors import ConfigError
+from easydel.weights.folder import SET_ASIDE
 
 _WAY_OUT = "Log in with `hf auth login`, or set HF_TOKEN, to an account that may write there, or leave push_to_hub out."
 
@@ -42,7 +43,12 @@ def upload(folder: Path, repository: str, *, token: str | None = None) -> str:
     """
     api = HfApi(token=token)
     try:
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Model trained with easydel-dpo")
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="Model trained with easydel-dpo",
+            ignore_patterns=[f"{SET_ASIDE}/*", f"{SET_ASIDE}.*/*"],  # what lay in the folder before
+        )
     except (HTTPError, OSError) as error:
         raise ConfigError(
             f"{folder} could not be uploaded to {repository}: {_first(error)} It is whole; try again with "

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from easydel.errors import WeightsError, some
 from easydel.processes import on_host
 from easydel.sharding import sharding_for
-from easydel.weights.safetensors import Spec, Stored
+from easydel.weights.safetensors import Spec, Stored, same_bytes
 from easydel.weights.table import Row, Sizes, get, nest
 
 # Buffers that old checkpoints carry and that follow from the configuration.
@@ -74,7 +74,7 @@ def check_tensors(
     """Raises WeightsError where the tensors of a folder are not those of the table, see `load_params`."""
     _check_names(rows, stored, sizes, duplicates)
     for name, original in duplicates.items():
-        if name in stored and not _same_bytes(stored[name], stored[original]):
+        if name in stored and not same_bytes(stored[name], stored[original]):
             raise WeightsError(
                 f"{stored[name].file}: {name} differs from {original}, but config.json says they are tied. "
                 "Set tie_word_embeddings to false in config.json to use both."
@@ -192,7 +192,3 @@ def _quantised(unexpected: Sequence[str]) -> str:
     found = next((kind for end, kind in _QUANTISED.items() if any(name.endswith(end) for name in unexpected)), None)
     way_out = "Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
     return f"Such tensors are those of a quantised format ({found}), which is not read. {way_out}" if found else ""
-
-
-def _same_bytes(one: Stored, other: Stored) -> bool:
-    return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(np.array_equal(one.data, other.data))

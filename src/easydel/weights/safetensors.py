@@ -14,7 +14,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from easydel.errors import WeightsError, some
+from easydel.errors import WeightsError
 
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
@@ -62,38 +62,16 @@ class Spec(NamedTuple):
         return prod(self.shape) * self.dtype.itemsize
 
 
-def read_folder(folder: Path) -> dict[str, Stored]:
-    """Returns every tensor of a model folder: `model.safetensors`, or the shards its index names.
-
-    Raises:
-        WeightsError: no weights, weights in another format, an index that names a missing or outside file or
-            a tensor its shard does not hold, or a file that is cut short or corrupt.
-    """
-    if (folder / INDEX_NAME).is_file():
-        return _read_shards(folder)
-    if (folder / WEIGHTS_NAME).is_file():
-        return read_file(folder / WEIGHTS_NAME)
-    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-    if pickled:
-        raise WeightsError(
-            f"{folder} holds {', '.join(pickled)} but no {WEIGHTS_NAME}. Pickled weights can run code when "
-            "they are opened, so they are not read. Convert them once where you trust them: "
-            "transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)."
-        )
-    gguf = sorted(path.name for path in folder.glob("*.gguf"))
-    if gguf:
-        raise WeightsError(
-            f"{folder} holds {', '.join(gguf)} but no {WEIGHTS_NAME}. GGUF is a format that is not read: take "
-            "the model that it was made from."
-        )
-    raise WeightsError(f"{folder} holds no weights: neither {WEIGHTS_NAME} nor {INDEX_NAME}.")
+def same_bytes(one: Stored, other: Stored) -> bool:
+    """Returns whether two tensors have the same dtype, shape and bits."""
+    return (one.dtype, one.shape) == (other.dtype, other.shape) and bool(np.array_equal(one.data, other.data))
 
 
 def read_file(path: Path) -> dict[str, Stored]:
     """Returns the tensors of one file by name, checked against its size.
 
     Raises:
-        WeightsError: see `read_folder`.
+        WeightsError: the file is cut short or corrupt, or has a dtype that cannot be read.
     """
     found = path.stat().st_size
     if found < 8:
@@ -146,28 +124,6 @@ def write_files(
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Writes a JSON object."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _read_shards(folder: Path) -> dict[str, Stored]:
-    index = folder / INDEX_NAME
-    try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(weight_map.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{index} is corrupt: no readable weight_map ({error!r}).") from None
-    tensors: dict[str, Stored] = {}
-    for shard in shards:
-        # A name with a separator could point anywhere on this machine.
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("..", "."):
-            raise WeightsError(f"{index} names a file outside the folder: {shard!r}.")
-        if not (folder / shard).is_file():
-            raise WeightsError(f"{index} names {shard}, which is not in the folder. Was the download interrupted?")
-        stored = read_file(folder / shard)
-        lacking = sorted(name for name, file in weight_map.items() if file == shard and name not in stored)
-        if lacking:
-            raise WeightsError(f"{folder / shard} lacks {some(lacking)}, which {INDEX_NAME} says it holds.")
-        tensors |= stored
-    return tensors
 
 
 def _entry(path: Path, name: str, entry: object) -> tuple[np.dtype, tuple[int, ...], int, int]:

@@ -15,7 +15,7 @@ from easydel.models import auto
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
-from easydel.weights.safetensors import read_folder
+from easydel.weights.model_files import read_folder
 from oracles.cases import CASES as MODELS
 from oracles.errors import Case, Cases, Place
 from oracles.folders import tensors_of, write_tensors
@@ -93,6 +93,13 @@ def index(text: str, *, shard: bool = False) -> Case:
     return read
 
 
+def two_models(place: Place) -> object:
+    for name, value in (("a", 1.0), ("b", 2.0)):
+        write_tensors(place.folder, {name: np.ones(2, np.float32), "x": np.full(2, value, np.float32)})
+        (place.folder / "model.safetensors").rename(place.folder / f"{name}.safetensors")
+    return index('{"weight_map": {"a": "a.safetensors", "b": "b.safetensors"}}')(place)
+
+
 def adapters(**changes: Any) -> Case:
     """A folder of adapters with these settings, put on the tiny model."""
 
@@ -165,6 +172,10 @@ CASES: Cases = {
         lambda place: read_folder(place.file("empty/a.txt").parent),
         lambda place: read_folder(place.file("pickled/pytorch_model.bin").parent),
         lambda place: read_folder(place.file("gguf/model.gguf").parent),
+        lambda place: read_folder(place.file("shards/model-00001-of-00002.safetensors").parent),
+        lambda place: read_folder(place.file("variant/model.fp16.safetensors").parent),
+        lambda place: read_folder(place.file("named/config.json").parent, "../other.safetensors"),
+        lambda place: read_folder(place.file("named/config.json").parent, "other.safetensors"),
     ],
     "A config.json that cannot be read": [
         folder("config.json", "{"),
@@ -240,6 +251,7 @@ CASES: Cases = {
         index('{"weight_map": {"x": "../a.safetensors"}}'),
         index('{"weight_map": {"x": "b.safetensors"}}'),
         index('{"weight_map": {"y": "a.safetensors"}}', shard=True),
+        two_models,
     ],
     "Options of loading": [
         loaded(dtype="int8"),
