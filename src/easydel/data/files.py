@@ -1,91 +1,98 @@
-"""Rows in local files: JSON, JSON lines, CSV (each also gzipped) and Parquet, read one after another.
+"""Rows in local files: JSON, JSON lines, CSV, TSV (each also compressed), Parquet and Arrow, read one after another.
 
-Files are read directly, so nothing is copied to a cache and an error names the file and the line.
+Files are read directly, so nothing is copied to a cache, a value means what the file says, and an error names the file
+and the line.
 """
 
+import bz2
 import csv
 import gzip
 import io
-import json
+import lzma
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
+from easydel.data.json_files import json_rows
+from easydel.data.tables import arrow_rows, parquet_rows
 from easydel.errors import DataError
 
 Row = dict[str, Any]
+_KINDS = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+# How a file begins that is compressed, by the endings that such files have.
+_COMPRESSED = {
+    ".gz": b"\x1f\x8b",
+    ".bz2": b"BZh",
+    ".xz": b"\xfd7zXZ\x00",
+    ".zst": b"\x28\xb5\x2f\xfd",
+    ".lz4": b"\x04\x22\x4d\x18",
+}
+
+
+class DataFile(NamedTuple):
+    """A file, and how it is to be read where its name does not say so."""
+
+    path: Path
+    kind: str | None = None  # json, csv, parquet or arrow
+    separator: str | None = None  # of the fields of CSV
+    field: str | None = None  # of the object in a JSON file that holds the rows
 
 
 def is_data_file(path: Path) -> bool:
     """Returns whether a file of this name can be read."""
-    return _suffix(path) in _READERS
+    return _suffix(path) in _KINDS
 
 
 def accepted() -> str:
     """Returns in words which files can be read."""
-    return ", ".join(_READERS) + " (text files also with .gz)"
+    return f"{', '.join(_KINDS)} (text files also with {', '.join(_COMPRESSED)})"
 
 
-def read_file(path: Path) -> Iterator[Row]:
+def read_file(file: Path | DataFile) -> Iterator[Row]:
     """Yields the rows of one file.
 
     Raises:
         DataError: naming the file and, in text files, the line.
     """
-    reader = _READERS.get(_suffix(path))
-    if reader is None:
-        raise DataError(f"{path}: cannot read files of this kind; expected {accepted()}.")
+    file = file if isinstance(file, DataFile) else DataFile(file)
+    path = file.path
+    kind = file.kind or _KINDS.get(_suffix(path))
+    if kind is None:
+        raise DataError(f"{path}: cannot read files of this kind; expected {accepted()}.{_way_out(path)}")
     try:
-        yield from reader(path)
+        yield from _READERS[kind](file)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8 text ({error.reason}).") from error
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what decompresses
+            raise
         raise DataError(f"{path}: the compressed file is damaged or cut short ({error}).") from error
 
 
-def _json(path: Path) -> Iterator[Row]:
-    """A list of objects, or one object on each line."""
-    with _open(path) as file:
-        start = file.read(1)
-        while start.isspace():
-            start = file.read(1)
-    if start != "[":
-        yield from _json_lines(path)
-        return
-    with _open(path) as file:
+def _json(file: DataFile) -> Iterator[Row]:
+    with _open(file.path) as text:
+        yield from json_rows(text, file.path, file.field)
+
+
+def _csv(file: DataFile) -> Iterator[Row]:
+    path, usual = file.path, csv.field_size_limit(2**31 - 1)  # completions outgrow the usual 128 KiB
+    separator = file.separator or ("\t" if _suffix(path) == ".tsv" else ",")
+    with _open(path) as text:
+        reader = csv.DictReader(text, strict=True, delimiter=separator)
         try:
-            rows = json.load(file)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}: item {number} of the list is of type {type(row).__name__}, not an object.")
-        yield row
-
-
-def _json_lines(path: Path) -> Iterator[Row]:
-    with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.rstrip())
-            except json.JSONDecodeError as error:
-                raise DataError(
-                    f"{path}, line {number}, column {error.colno}: {error.msg}. Each line must be one JSON object."
-                ) from error
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"{path}, line {number}: of type {type(row).__name__}; each line must be one JSON object."
-                )
-            yield row
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    usual = csv.field_size_limit(2**31 - 1)  # completions outgrow the usual 128 KiB
-    with _open(path) as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
+            repeated = [name for name, times in Counter(reader.fieldnames or ()).items() if times > 1]
+            if repeated:
+                raise DataError(f"{path}, line 1: two columns are called {repeated[0]!r}; only one can be meant.")
             for row in reader:
                 if None in row or None in row.values():
                     raise DataError(
@@ -99,30 +106,57 @@ def _csv(path: Path) -> Iterator[Row]:
             csv.field_size_limit(usual)
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow  # comes with `datasets`; slow to import
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".json": _json,
-    ".jsonl": _json_lines,
-    ".csv": _csv,
-    ".parquet": _parquet,
+_READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {
+    "json": _json,
+    "csv": _csv,
+    "parquet": lambda file: parquet_rows(file.path),
+    "arrow": lambda file: arrow_rows(file.path),
 }
 
 
 def _open(path: Path) -> io.TextIOWrapper:
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    return cast(io.TextIOWrapper, opener(path, "rt", encoding="utf-8-sig", newline=""))
+    with path.open("rb") as file:
+        head = file.read(10)
+    ending = path.suffix.lower()
+    if ending not in _COMPRESSED:
+        # A letter is no sign that a text file begins with, and bzip2's is three of them.
+        ending = next((name for name, magic in _COMPRESSED.items() if name != ".bz2" and head.startswith(magic)), "")
+    opener = _OPENERS.get(ending)
+    file = path.open("rb") if opener is None else opener(path)
+    return io.TextIOWrapper(cast(BinaryIO, file), encoding="utf-8-sig", newline="")
+
+
+def _through_arrow(codec: str) -> Callable[[Path], Any]:
+    def opened(path: Path) -> io.BufferedReader:
+        import pyarrow  # comes with `datasets`; Python has neither of these before 3.14
+
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression=codec), 1 << 20)
+
+    return opened
+
+
+_OPENERS: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": _through_arrow("zstd"),
+    ".lz4": _through_arrow("lz4"),
+}
+
+
+def _way_out(path: Path) -> str:
+    match _suffix(path):
+        case ".zip" | ".tar" | ".tgz":
+            return " Unpack it, and give the folder."
+        case ".txt":
+            return " A line of text is no pair of answers."
+        case ".xlsx" | ".xls" | ".ods":
+            return " Save the sheet as CSV (UTF-8)."
+        case _:
+            return ""
 
 
 def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    name = path.name.lower()
+    ending = Path(name).suffix
+    return Path(name.removesuffix(ending) if ending in _COMPRESSED else name).suffix

@@ -1,23 +1,20 @@
-"""Rows from where they are kept: a name on the Hugging Face hub, or local files."""
+"""Rows from where they are kept: a name on the Hugging Face hub, or local files and folders."""
 
 import glob
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from easydel.data.files import Row, accepted, is_data_file, read_file
+from easydel.data.files import DataFile, Row, accepted, is_data_file, read_file
+from easydel.data.folders import check_config, folder_splits, is_saved, named_files, saved_splits, warn_of_names
+from easydel.data.hub import hub_splits, load_hub_split
+from easydel.data.tables import as_written
 from easydel.errors import DataError, nearest
 
 _PART = re.compile(r"(?P<name>[\w.-]+)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
-# Names under which a folder may keep a split: `train.jsonl`, `test-00000-of-00001.parquet`, ...
-_ALIASES = {
-    "train": ("train", "training"),
-    "test": ("test", "testing", "eval", "evaluation"),
-    "validation": ("validation", "valid", "dev", "val"),
-}
 
 
 class _Part(NamedTuple):
@@ -42,29 +39,27 @@ class _Part(NamedTuple):
         return int(self.start or 0), None if self.stop is None else int(self.stop)
 
 
-def load_rows(name: str, split: str | None = "train") -> Sequence[Row]:
+def load_rows(name: str, split: str | None = "train", config: str | None = None) -> Sequence[Row]:
     """Returns the rows of one split of a dataset; with None, of the only split there is.
 
-    `name` is a file, a glob or a folder of .json, .jsonl, .csv (each also .gz) or .parquet files, or a name on
-    the Hugging Face hub. `split` may be sliced, `train[:90%]` or `train[100:200]`, and summed,
-    `train[:5]+train[-5:]`. A file or glob is one split, `train`. In a folder the files whose names begin with a
-    split's name belong to it; where no file is named after a split they are all `train`.
+    `name` is a file, a glob or a folder of .json, .jsonl, .csv, .tsv (each also compressed), .parquet or .arrow files,
+    a folder of `save_to_disk`, or a name on the Hugging Face hub. `split` may be sliced, `train[:90%]` or
+    `train[100:200]`, and summed, `train[:5]+train[-5:]`. A file or glob is one split, `train`. A folder has the splits
+    that `datasets.load_dataset` finds in it, by the names of its files and folders or its card; a name that is no such
+    split may be that of a file or folder in it, `train_prefs`. `config` is one of those in the card.
 
     Raises:
-        DataError: nothing there, no such split, none named where there are several, or a file that cannot be read,
-            with its line.
+        DataError: nothing there, no such split or config, none named where there are several, or a file that cannot be
+            read, with its line.
     """
-    parts = _located(name, split)
-    if parts is None:
-        # With a split named it is one table of rows.
-        return cast(Sequence[Row], _load_dataset(name, _named(name, split), streaming=False))
-    read: dict[str, list[Row]] = {}
-    rows: list[Row] = []
-    for part, files in parts:
+    read: dict[str, Sequence[Row]] = {}
+    taken: list[Sequence[Row]] = []
+    for part, source in _located(name, split, config):
         if part.name not in read:
-            read[part.name] = [row for file in files for row in read_file(file)]
-        rows += read[part.name][part.rows(len(read[part.name]))]
-    if not rows:
+            read[part.name] = source.load()
+        taken.append(_slice(read[part.name], part.rows(len(read[part.name]))))
+    rows = taken[0] if len(taken) == 1 else [row for each in taken for row in each]
+    if not len(rows):
         raise DataError(f"{name!r} has no rows" + (f" in split {split!r}." if split else "."))
     return rows
 
@@ -79,7 +74,7 @@ class RowStream:
         return chain.from_iterable(islice(rows, start, stop) for rows, start, stop in self.parts)
 
 
-def stream_rows(name: str, split: str | None = "train") -> RowStream:
+def stream_rows(name: str, split: str | None = "train", config: str | None = None) -> RowStream:
     """Returns the rows of `load_rows` without reading them: a stream, which is read as it is iterated over.
 
     A slice of a split is given in row numbers, `train[100:200]`.
@@ -87,18 +82,12 @@ def stream_rows(name: str, split: str | None = "train") -> RowStream:
     Raises:
         DataError: as `load_rows`, of a file when it is read; or a slice that counts from the end, or in percent.
     """
-    located = _located(name, split)
-    sources: list[tuple[_Part, Iterable[Row]]]
-    if located is not None:
-        sources = [(part, _Files(tuple(files))) for part, files in located]
-    else:
-        parts = _parse_split(_named(name, split))
-        sources = [(part, _load_dataset(name, part.name, streaming=True)) for part in parts]
-    return RowStream(tuple((rows, *part.row_numbers()) for part, rows in sources))
+    located = _located(name, split, config)
+    return RowStream(tuple((source.stream(), *part.row_numbers()) for part, source in located))
 
 
 def local_files(name: str) -> list[Path] | None:
-    """Returns the data files of a path, glob or folder, in the order of their names; None for a name on the hub.
+    """Returns the data files of a path or glob, in the order of their names; None for a name on the hub.
 
     Raises:
         DataError: `name` can only be a path, and no data file is there.
@@ -106,9 +95,8 @@ def local_files(name: str) -> list[Path] | None:
     path = Path(name).expanduser()
     if path.is_file():
         return [path]
-    is_glob = any(mark in name for mark in "*?[")
-    if path.is_dir() or is_glob:
-        found = path.rglob("[!.]*") if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    if any(mark in name for mark in "*?["):
+        found = map(Path, glob.glob(str(path), recursive=True))
         if files := sorted(file for file in found if is_data_file(file) and file.is_file()):
             return files
         raise DataError(f"no data file at {name!r}: expected {accepted()} files.")
@@ -118,59 +106,81 @@ def local_files(name: str) -> list[Path] | None:
     return None
 
 
-def _located(name: str, split: str | None) -> list[tuple[_Part, list[Path]]] | None:
-    """The parts of a split with the files that hold them; None for a name on the hub."""
-    parts = [] if split is None else _parse_split(split)
-    path = Path(name).expanduser()
-    if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
-        raise DataError(
-            f"{name!r} was written by Dataset.save_to_disk. Load it with datasets.load_from_disk and pass the dataset, "
-            "or write it with Dataset.to_json."
-        )
-    files = local_files(name)
-    if files is None:
-        return None
-    splits = _splits(files) if path.is_dir() else {"train": files}
-    if split is None:
-        if len(splits) > 1:
-            raise DataError(f"{name!r} has the splits {', '.join(map(repr, splits))}: name the one to take.")
-        parts = [_Part(next(iter(splits)), None, None)]
-    for part in parts:
-        if part.name not in splits:
-            raise DataError(
-                f"{name!r} has no split {part.name!r}, only {', '.join(map(repr, splits))}."
-                + (" A file or glob is one split: train." if not path.is_dir() else nearest(part.name, splits))
-            )
-    return [(part, splits[part.name]) for part in parts]
+@dataclass(frozen=True)
+class _Source:
+    """Where the rows of a split are read from, all at once or one after another."""
+
+    load: Callable[[], Sequence[Row]]
+    stream: Callable[[], Iterable[Row]]
 
 
 @dataclass(frozen=True)
 class _Files:
     """The rows of files, read as they are iterated over."""
 
-    paths: tuple[Path, ...]
+    files: Sequence[DataFile]
 
     def __iter__(self) -> Iterator[Row]:
-        return chain.from_iterable(map(read_file, self.paths))
+        return chain.from_iterable(map(read_file, self.files))
 
 
-def _load_dataset(name: str, split: str, *, streaming: bool) -> Any:
-    import datasets
-    from datasets.exceptions import DatasetsError
-
-    try:
-        return datasets.load_dataset(name, split=split, streaming=streaming)
-    except (OSError, ValueError, DatasetsError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"cannot load split {split!r} of {name!r} (no file or folder here) from the Hugging Face hub: {reason}"
-        ) from error
+def _of_rows(rows: Iterable[Row]) -> _Source:
+    return _Source(lambda: list(rows), lambda: rows)
 
 
-def _named(name: str, split: str | None) -> str:
+def _of_dataset(dataset: Any) -> _Source:
+    return _Source(lambda: as_written(dataset), lambda: as_written(dataset.to_iterable_dataset()))
+
+
+def _of_hub(name: str, config: str | None, split: str) -> _Source:
+    return _Source(
+        lambda: as_written(load_hub_split(name, config, split, streaming=False)),
+        lambda: as_written(load_hub_split(name, config, split, streaming=True)),
+    )
+
+
+def _slice(rows: Sequence[Row], part: slice) -> Sequence[Row]:
+    if isinstance(rows, list):
+        return rows[part]
+    return cast(Any, rows).select(range(*part.indices(len(rows))))
+
+
+def _located(name: str, split: str | None, config: str | None) -> list[tuple[_Part, _Source]]:
+    """The parts of a split with what reads them."""
+    parts = [] if split is None else _parse_split(split)
+    splits = _splits(name, config, [part.name for part in parts])
     if split is None:
-        raise DataError(f"there is no file or folder {name!r}, and of a dataset on the hub a split must be named.")
-    return split
+        if len(splits) > 1:
+            raise DataError(f"{name!r} has the splits {', '.join(map(repr, splits))}: name the one to take.")
+        parts = [_Part(next(iter(splits)), None, None)]
+    for part in parts:
+        if part.name not in splits:
+            single = list(splits) == ["train"] and not Path(name).expanduser().is_dir()
+            raise DataError(
+                f"{name!r} has no split {part.name!r}, only {', '.join(map(repr, splits))}."
+                + (" A file or glob is one split: train." if single else nearest(part.name, splits))
+            )
+    return [(part, splits[part.name]) for part in parts]
+
+
+def _splits(name: str, config: str | None, wanted: Sequence[str]) -> dict[str, _Source]:
+    """What reads the splits of a dataset, by name."""
+    if is_saved(name):
+        check_config(name, config)
+        return {split: _of_dataset(dataset) for split, dataset in saved_splits(name).items()}
+    if Path(name).expanduser().is_dir():
+        found = folder_splits(name, config)
+        warn_of_names(name, found, wanted or list(found))
+        for split in wanted:
+            if split not in found and (files := named_files(name, split)):
+                found[split] = files
+        return {split: _of_rows(_Files(files)) for split, files in found.items()}
+    files = local_files(name)
+    if files is not None:
+        check_config(name, config)
+        return {"train": _of_rows(_Files([DataFile(file) for file in files]))}
+    remote = hub_splits(name, config, wanted)
+    return {split: _of_hub(name, config, split) if rows is None else _of_rows(rows) for split, rows in remote.items()}
 
 
 def _parse_split(split: str) -> list[_Part]:
@@ -193,13 +203,3 @@ def _bound(text: str, count: int) -> int:
     """A bound as a row number; percent round to the nearest row, as in `datasets`."""
     at = round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
     return max(at + count, 0) if text.startswith("-") else at
-
-
-def _splits(files: list[Path]) -> dict[str, list[Path]]:
-    """The files of a folder by the split that they are named after; all are `train` if none is."""
-    splits: dict[str, list[Path]] = {}
-    for split, names in _ALIASES.items():
-        pattern = re.compile(rf"({'|'.join(names)})([-_.].*)?")
-        if mine := [file for file in files if pattern.fullmatch(file.name.lower())]:
-            splits[split] = mine
-    return splits or {"train": files}

@@ -2,7 +2,11 @@
 
 import gzip
 import warnings
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import fsspec
 
 from easydel.data.cache import open_cache
 from easydel.data.loader import START, Position
@@ -150,6 +154,7 @@ CASES: Cases = {
         content("pairs.jsonl", b"\xff"),
         content("pairs.jsonl.gz", gzip.compress(b"{}")[:-6]),
         content("pairs.jsonl", '{"prompt": "a",'),
+        content("pairs.jsonl", '{"prompt": "a"}\n{"prompt": "b",'),
         content("pairs.jsonl", '"sky"'),
         content("pairs.json", "[3]"),
         content("pairs.json", "[{]"),
@@ -157,12 +162,37 @@ CASES: Cases = {
         content("pairs.csv", 'prompt,chosen\n"sky,blue'),
         content("pairs.jsonl", ""),
         content("pairs.parquet", "PAR"),
+        content("pairs.arrow", "ARROW1"),
+        content("pairs.xlsx", "PK"),
+        content("pairs.jsonl", '{"prompt": "a", "chosen": "b", "chosen": "c"}'),
+        content("pairs.json", '[{"prompt": "a", "prompt": "b"}]'),
+        content("pairs.json", '[{"prompt": "a"} {'),
+        content("pairs.json", '[{"prompt": "a"}]\n[]'),
+        content("pairs.json", '{"prompt": ["a", "b"], "chosen": ["c"]}'),
+        content("pairs.json", '{"prompt": ["a"]}\n{"prompt": ["b"]}'),
+        content("pairs.json", '{\n"prompt": ["a"]}\n{"prompt": ["b"]}'),
+        content("pairs.json", '{"columns": ["prompt"], "data": [["a", "b"]]}'),
+        content("pairs.csv", "prompt,chosen,chosen\nsky,blue,red"),
+    ],
+    "What lies in a folder": [
+        split("train", "train/a.jsonl", "train/test/b.jsonl"),
+        split("train", "a.jsonl", "Test.jsonl"),
+        split("train", "a.txt", "b.txt", "c.jsonl"),
+        lambda place: load_rows(str(_carded(place, "far", ONE.replace("a.jsonl", _far())))),
+        split("train", "train.jsonl", "test.csv"),
+        lambda place: load_rows(str(place.file("run[1]/train.jsonl", "{}").parent)),
+        lambda place: load_rows(str(_carded(place, "two", TWO))),
+        lambda place: load_rows(str(_carded(place, "wrong", TWO)), config="esay"),
+        lambda place: load_rows(str(place.file("a.jsonl", "{}")), config="easy"),
+        lambda place: load_rows(str(_carded(place, "latin", ONE + "\n  encoding: latin-1"))),
+        lambda place: load_rows(str(_carded(place, "field", ONE + "\n  field: rows"))),
+        lambda place: load_rows(str(_saved(place))),
     ],
     "No such dataset or split": [
         lambda place: load_rows("./nowhere.jsonl"),
         lambda place: load_rows(str(place.file("notes/a.md").parent)),
-        lambda place: load_rows(str(place.file("saved/dataset_info.json").parent)),
-        lambda place: load_rows("owner/nowhere", None),
+        lambda place: load_rows(str(place.folder / "*.jsonl")),
+        lambda place: _of_hub_configs(),
         lambda place: load_rows("owner/nowhere", "train"),
         split("tset", "train.jsonl", "test.jsonl"),
         split(None, "train.jsonl", "test.jsonl"),
@@ -189,6 +219,37 @@ CASES: Cases = {
         lambda place: open_cache(str(place.file("taken")), "tokens"),
     ],
 }
+
+
+TWO = "configs:\n- config_name: easy\n  data_files: a.jsonl\n- config_name: hard\n  data_files: a.jsonl"
+ONE = "configs:\n- config_name: default\n  data_files: a.jsonl"
+
+
+def _carded(place: Place, name: str, card: str) -> Path:
+    """A folder of one file with a card."""
+    place.file(f"{name}/a.jsonl", '{"prompt": "a"}\n')
+    return place.file(f"{name}/README.md", f"---\n{card}\n---\n").parent
+
+
+def _far() -> str:
+    """A file that is not on a disk."""
+    fsspec.filesystem("memory").pipe("/a.jsonl", b"{}")
+    return "memory://a.jsonl"
+
+
+def _of_hub_configs() -> object:
+    """A dataset on the hub that has two configs."""
+    with (
+        patch("easydel.data.hub.load_builder", side_effect=ValueError("Config name is missing.")),
+        patch("easydel.data.hub.configs_of", return_value=["easy", "hard"]),
+    ):
+        return load_rows("owner/pairs")
+
+
+def _saved(place: Place) -> Path:
+    """A folder of `save_to_disk`, damaged."""
+    place.file("saved/state.json", "{}")
+    return place.file("saved/dataset_info.json", "{}").parent
 
 
 def _used(place: Place, *, again: bool = True) -> Any:

@@ -1,0 +1,237 @@
+"""Folders as people lay them out: each gives the splits that `datasets.load_dataset` gives of it."""
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from easydel.data.source import load_rows, stream_rows
+from easydel.errors import DataError
+
+CARD = "---\n{}\n---\n# Pairs\n"
+TWO_CONFIGS = """configs:
+- config_name: helpful
+  data_files: helpful/*.jsonl
+- config_name: harmless
+  default: true
+  data_files:
+  - split: train
+    path: [harmless/a.jsonl, harmless/b.jsonl]
+  - split: held_out
+    path: harmless/c.jsonl"""
+OF_FOLDERS = """configs:
+- config_name: a
+  data_dir: a
+- config_name: b
+  data_dir: b
+  default: true"""
+
+# Names of files; each holds one row, its own name.
+LAYOUTS: dict[str, list[str]] = {
+    "a single file": ["pairs.jsonl"],
+    "several files": ["b.jsonl", "a.jsonl", "deep/c.jsonl"],
+    "files named after splits": ["train.jsonl", "test.jsonl", "validation.jsonl"],
+    "other names of splits": ["training.jsonl", "testing.jsonl", "dev.jsonl"],
+    "eval and val": ["train.jsonl", "eval.jsonl", "val.jsonl"],
+    "evaluation and valid": ["my-train.jsonl", "my evaluation.jsonl", "my.valid.jsonl"],
+    "words that begin alike": ["trainers.jsonl", "testament.jsonl"],
+    "names that end in a split": ["x_train.jsonl", "x_test.jsonl"],
+    "numbers at a split": ["train0.jsonl", "train1.jsonl", "test0.jsonl"],
+    "folders named after splits": ["train/a.jsonl", "train/b.jsonl", "test/a.jsonl"],
+    "folders that end in a split": ["x_train/a.jsonl", "x_test/b.jsonl"],
+    "folders of folders": ["data/train/part1/a.jsonl", "data/test/b.jsonl", "data/val/c.jsonl"],
+    "shards": [
+        "data/train-00000-of-00002.jsonl",
+        "data/train-00001-of-00002.jsonl",
+        "data/test-00000-of-00001.jsonl",
+    ],
+    "shards of any split": ["data/train_prefs-00000-of-00001.jsonl", "data/gen-00000-of-00001.jsonl"],
+    "parquet shards": ["data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"],
+    "hidden files": ["a.jsonl", ".b.jsonl", ".git/c.jsonl", "__pycache__/d.jsonl"],
+    "files that are no data": ["a.jsonl", "LICENSE", "config.json", "dataset_infos.json", "dataset_dict.json"],
+    "a train folder of tests": ["train/test_0.jsonl", "train/test_1.jsonl"],
+    "compressed": ["train.jsonl.gz", "test.jsonl.gz"],
+    "csv": ["train.csv", "test.csv"],
+    "tsv": ["train.tsv", "test.tsv"],
+    "a backup": ["train.jsonl", "train.jsonl.bak", "notes~"],
+}
+CARDS: dict[str, tuple[str, list[str]]] = {
+    "one pattern": ("configs:\n- config_name: default\n  data_files: '*.jsonl'", ["test.jsonl", "b.jsonl"]),
+    "a list": ("configs:\n- config_name: default\n  data_files: [b.jsonl, a.jsonl]", ["a.jsonl", "b.jsonl", "c.jsonl"]),
+    "splits": (
+        "configs:\n- config_name: default\n  data_files:\n"
+        "  - split: train\n    path: x/*\n  - split: rest\n    path: y/*",
+        ["x/test.jsonl", "y/train.jsonl", "z/train.jsonl"],
+    ),
+    "hidden on purpose": (
+        "configs:\n- config_name: default\n  data_files: .kept/*.jsonl",
+        [".kept/a.jsonl", "a.jsonl"],
+    ),
+    "a folder each": (OF_FOLDERS, ["a/train.jsonl", "b/train.jsonl", "b/test.jsonl"]),
+    "a default of two": (TWO_CONFIGS, ["helpful/x.jsonl", *(f"harmless/{name}.jsonl" for name in "abc")]),
+    "no configs": ("license: mit", ["train.jsonl", "test.jsonl"]),
+    "a separator": ("configs:\n- config_name: default\n  data_files: a.csv\n  sep: ';'", ["a.csv"]),
+}
+
+
+def lay(folder: Path, names: list[str], card: str | None = None) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        row = datasets.Dataset.from_list([{"prompt": name, "chosen": "yes"}])
+        if ".parquet" in name:
+            row.to_parquet(str(path))
+        elif ".csv" in name or ".tsv" in name:
+            separator = "\t" if ".tsv" in name else ";" if card and "sep:" in card else ","
+            path.write_text(f"prompt{separator}chosen\n{name}{separator}yes\n")
+        elif name in ("config.json", "dataset_infos.json", "dataset_dict.json", "LICENSE"):
+            path.write_text("{}")
+        else:
+            row.to_json(str(path), compression="gzip" if name.endswith(".gz") else None)
+    if card is not None:
+        (folder / "README.md").write_text(CARD.format(card))
+    return folder
+
+
+def of_datasets(folder: Path, tmp_path: Path, config: str | None = None) -> dict[str, list[dict]]:
+    found = datasets.load_dataset(str(folder), config, cache_dir=str(tmp_path / "cache"))
+    return {str(split): list(rows) for split, rows in found.items()}
+
+
+@pytest.fixture(autouse=True)
+def without_progress():
+    datasets.disable_progress_bars()
+    yield
+    datasets.enable_progress_bars()
+
+
+@pytest.mark.filterwarnings("ignore:.*(of no split|all of)")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_gives_the_splits_that_datasets_gives(layout, tmp_path):
+    folder = lay(tmp_path / "pairs", [name for name in LAYOUTS[layout] if name != "dataset_dict.json"])
+    splits = of_datasets(folder, tmp_path)
+    for split, rows in splits.items():
+        assert load_rows(str(folder), split) == list(stream_rows(str(folder), split)) == rows
+    with pytest.raises(DataError, match=f"has no split 'nothing', only {', '.join(map(repr, splits))}"):
+        load_rows(str(folder), "nothing")
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_folder_with_a_card_gives_the_splits_that_datasets_gives(card, tmp_path):
+    words, names = CARDS[card]
+    folder = lay(tmp_path / "pairs", names, words)
+    for config in [*datasets.get_dataset_config_names(str(folder)), None]:
+        for split, rows in of_datasets(folder, tmp_path, config).items():
+            assert load_rows(str(folder), split, config) == list(stream_rows(str(folder), split, config)) == rows
+
+
+def test_of_several_configs_one_must_be_named(tmp_path):
+    folder = str(
+        lay(tmp_path, ["a.jsonl", "helpful/b.jsonl", "harmless/a.jsonl"], TWO_CONFIGS.replace("  default: true\n", ""))
+    )
+    with pytest.raises(DataError, match="has the configs 'helpful', 'harmless': name the one to take"):
+        load_rows(folder)
+    with pytest.raises(
+        DataError, match=r"has no config 'helpfull', only 'helpful', 'harmless'. Did you mean 'helpful'"
+    ):
+        load_rows(folder, config="helpfull")
+    with pytest.raises(DataError, match=r"a\.jsonl' has no config 'helpful': only a folder with a card"):
+        load_rows(str(tmp_path / "a.jsonl"), config="helpful")
+
+
+def test_a_name_that_datasets_does_not_tell_from_others_can_be_asked_for(tmp_path):
+    folder = lay(tmp_path, ["train_prefs/a.jsonl", "train_sft/b.jsonl", "test_prefs/c.jsonl", "gen/d.jsonl"])
+    assert [row["prompt"] for row in load_rows(str(folder), "train_prefs")] == ["train_prefs/a.jsonl"]
+    assert [row["prompt"] for row in load_rows(str(folder), "gen")] == ["gen/d.jsonl"]
+    with (
+        pytest.warns(
+            UserWarning, match=r"split 'train' .* is all of train_prefs, train_sft, as in datasets; ask for 'tra"
+        ),
+        pytest.warns(UserWarning, match="is of no split, such as 'gen/d.jsonl'"),
+    ):
+        assert len(load_rows(str(folder))) == 2
+
+
+def test_files_of_several_kinds_are_not_left_out_in_silence(tmp_path):
+    folder = lay(tmp_path, ["a.csv", "b.csv", "c.jsonl"])
+    with pytest.warns(UserWarning, match="1 data file in .* is of no split, such as 'c.jsonl'"):
+        assert len(load_rows(str(folder))) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train/test/a.jsonl", "train/b.jsonl"], "'train/test/a.jsonl' in .* bears the names of two splits, 'train'"),
+        (
+            ["a.jsonl", "Test.jsonl"],
+            "'Test.jsonl' in .* would be trained on: names of splits are written in small letters",
+        ),
+        (
+            ["train.jsonl", "test.csv"],
+            "datasets cannot make out what is in .*: Couldn't infer the same data file format",
+        ),
+        (["a.txt", "b.txt", "c.jsonl"], "takes .* for a folder of text files, as of 'a.txt'"),
+        (["a.txt"], "no data file at"),
+        ([".hidden.jsonl"], "no data file at"),
+    ],
+)
+def test_a_folder_that_would_be_guessed_at_is_an_error(names, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        load_rows(str(lay(tmp_path / "pairs", names)))
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("configs: [", "datasets cannot make out what is in .*: while parsing"),
+        ("configs:\n- config_name: default\n  data_files: 3", "Expected data_files in YAML"),
+        ("configs:\n- config_name: default\n  data_files: b.jsonl", "Unable to find .*b.jsonl"),
+        ("configs:\n- config_name: default\n  data_files: a.jsonl\n  encoding: latin-1", "sets encoding = 'latin-1'"),
+    ],
+)
+def test_a_card_that_cannot_be_followed_is_an_error(card, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        load_rows(str(lay(tmp_path, ["a.jsonl"], card)))
+
+
+def test_a_field_that_the_card_names_holds_the_rows(tmp_path):
+    card = "configs:\n- config_name: default\n  data_files: a.json\n  field: pairs"
+    folder = lay(tmp_path, [], card)
+    (folder / "a.json").write_text(json.dumps({"version": 3, "pairs": [{"prompt": "a"}, {"prompt": "b"}]}))
+    assert load_rows(str(folder)) == [{"prompt": "a"}, {"prompt": "b"}]
+    (folder / "a.json").write_text('{"pair": []}')
+    with pytest.raises(DataError, match=r"no list of rows under 'pairs', which the card .* Did you mean 'pair'"):
+        load_rows(str(folder))
+
+
+def test_a_path_that_is_a_pattern_cannot_be_searched(tmp_path):
+    with pytest.raises(DataError, match=r"has '\[' in it: rename it"):
+        load_rows(str(lay(tmp_path / "run[1]", ["train.jsonl"])))
+
+
+def numbered(start: int, stop: int) -> datasets.Dataset:
+    return datasets.Dataset.from_list([{"prompt": str(number), "chosen": "yes"} for number in range(start, stop)])
+
+
+def test_what_save_to_disk_wrote_is_read_with_slices_and_as_a_stream(tmp_path):
+    one, several = tmp_path / "one", tmp_path / "several"
+    numbered(0, 9).with_format("numpy").save_to_disk(str(one))
+    datasets.DatasetDict({"train": numbered(0, 9), "test_prefs": numbered(9, 12)}).save_to_disk(str(several))
+    rows = [{"prompt": str(number), "chosen": "yes"} for number in range(12)]
+    assert list(load_rows(str(one))) == list(load_rows(str(several))) == rows[:9]
+    assert list(load_rows(str(several), "test_prefs")) == rows[9:]
+    assert list(load_rows(str(one), None)) == rows[:9]
+    assert list(load_rows(str(one), "train[2:-50%]")) == rows[2:5]
+    assert list(load_rows(str(several), "train[:1]+test_prefs[1:]")) == [rows[0], *rows[10:]]
+    assert list(stream_rows(str(several), "train[7:]+test_prefs")) == rows[7:]
+    for split, message in (("test", "has no split 'test', only 'train', 'test_prefs'"), (None, "has the splits")):
+        with pytest.raises(DataError, match=message):
+            load_rows(str(several), split)
+
+
+def test_a_damaged_folder_of_save_to_disk_is_an_error(tmp_path):
+    numbered(0, 9).save_to_disk(str(tmp_path))
+    (tmp_path / "data-00000-of-00001.arrow").write_bytes(b"no table")
+    with pytest.raises(DataError, match=r"cannot load what Dataset\.save_to_disk wrote"):
+        load_rows(str(tmp_path))
