@@ -82,7 +82,7 @@ def rmsprop(w, g, *, steps, b2=0.99, eps=1e-8, decay=0.0):
     v = 0.0
     for _ in range(steps):
         v = b2 * v + (1 - b2) * g**2
-        w = w - RATE * (g / np.sqrt(v + eps) + decay * w)
+        w = w - RATE * (g / (np.sqrt(v) + eps) + decay * w)
     return w
 
 
@@ -92,6 +92,15 @@ def test_steps_are_those_of_the_formula(formula, decay):
     w, g = some(), some(seed=1)
     found = after(formula.__name__, {"w": w}, [{"w": g}] * 3, weight_decay=decay)["w"]
     np.testing.assert_allclose(found, formula(w, g, steps=3, decay=decay), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("formula", [adamw, rmsprop], ids=lambda formula: formula.__name__)
+def test_epsilon_stands_outside_of_the_root_whatever_the_size_of_the_gradient(formula, size):
+    """As in torch: the first update of RMSprop is ten learning rates, also of a clipped gradient of 1e-6."""
+    w, g = np.zeros((3, 4), np.float32), (size * np.sign(some((3, 4), seed=1))).astype(np.float32)
+    found = after(formula.__name__, {"w": w}, [{"w": g}] * 5)["w"]
+    np.testing.assert_allclose(found, formula(w, g.astype(float), steps=5), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def make_optimizer(
     make: dict[str, Callable[[], optax.GradientTransformation]] = {
         "adamw": lambda: optax.scale_by_adam(**given),
         "lion": lambda: optax.scale_by_lion(given.get("b1", 0.9), given.get("b2", 0.99)),
-        "rmsprop": lambda: optax.scale_by_rms(decay=given.get("b2", 0.99), eps=given.get("eps", 1e-8)),
+        # optax's default has epsilon inside the root: a floor of 1e-4 under gradients that are far smaller.
+        "rmsprop": lambda: optax.scale_by_rms(given.get("b2", 0.99), given.get("eps", 1e-8), eps_in_sqrt=False),
         # No relative step size: the learning rate means what it means for the others.
         "adafactor": lambda: optax.chain(
             optax.scale_by_factored_rms(min_dim_size_to_factor=32), optax.clip_by_block_rms(1.0)
