@@ -14,7 +14,7 @@ from datetime import date
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from easydel.data.format import COLUMNS
 from easydel.data.tokenize import Joined
 from easydel.data.tokenizer import Tokenizer
 
-VERSION = "1"  # of the way from a row to its token ids: another one makes every cached file again
+VERSION = "2"  # of the way from a row to its token ids: another one makes every cached file again
 # Less is tokenised in the time that it takes to write a large tokenizer down for its key, half a second.
 LEAST_ROWS, LEAST_BYTES = 2000, 1_000_000
 # What a tokenizer notes down of how it was loaded, and not of how it works.
@@ -112,18 +112,38 @@ def _content(rows: Sequence[Row]) -> bytes | None:
 
 
 def to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
-    """Returns the token ids of rows as a few arrays."""
+    """Returns rows as a few arrays; masks, which few rows have, as bits."""
     sides = [ids for row in rows for ids in (row.prompt, row.chosen, row.rejected)]
+    masks = [mask for row in rows for mask in (row.chosen_trained, row.rejected_trained)]
     return {
         "ids": np.fromiter((token for ids in sides for token in ids), np.int32),
         "lengths": np.array([len(ids) for ids in sides], np.int32),
-        "merged": np.array([row.merged for row in rows], bool),
+        "merged": np.array([row.merged for row in rows], np.int32),
+        "masked": np.array([0 if mask is None else len(mask) for mask in masks], np.int32),
+        "trained": np.packbits(np.fromiter((token for mask in masks for token in mask or ()), bool)),
+        "losses": np.array([len(row.lost) for row in rows], np.int32),
+        "lost": np.array([cause for row in rows for cause in row.lost], str),
     }
 
 
-def from_arrays(ids: np.ndarray, lengths: np.ndarray, merged: np.ndarray) -> Iterator[Joined]:
+def from_arrays(
+    ids: np.ndarray,
+    lengths: np.ndarray,
+    merged: np.ndarray,
+    masked: np.ndarray,
+    trained: np.ndarray,
+    losses: np.ndarray,
+    lost: np.ndarray,
+) -> Iterator[Joined]:
     """Yields the rows of `to_arrays`."""
-    tokens, ends = ids.tolist(), np.cumsum(lengths).tolist()
-    sides = [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    for at, is_merged in enumerate(merged.tolist()):
-        yield Joined(*sides[3 * at : 3 * at + 3], merged=is_merged)
+    sides = _parted(ids.tolist(), lengths)
+    masks = _parted(np.unpackbits(trained, count=int(masked.sum())).astype(bool).tolist(), masked)
+    causes = _parted(lost.tolist(), losses)
+    for at, (changed, left_out) in enumerate(zip(merged.tolist(), causes, strict=True)):
+        chosen, rejected = masks[2 * at : 2 * at + 2]
+        yield Joined(*sides[3 * at : 3 * at + 3], changed, chosen or None, rejected or None, tuple(left_out))
+
+
+def _parted(values: list[Any], lengths: np.ndarray) -> list[list[Any]]:
+    ends = np.cumsum(lengths).tolist()
+    return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from easydel.data.pair import Mask
 from easydel.data.render import Preference
+from easydel.data.token_mask import encode_masked
 from easydel.data.tokenizer import Tokenizer
 from easydel.errors import ConfigError, DataError
 
@@ -14,14 +16,14 @@ NO_EOS = (
 
 
 class Joined(NamedTuple):
-    """A row as token ids before truncation; `merged` when the prompt alone is tokenised differently."""
+    """A row as token ids before truncation."""
 
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
-    merged: bool = False
-    chosen_trained: list[bool] | None = None  # which tokens of `chosen` bear loss; None: all
-    rejected_trained: list[bool] | None = None
+    merged: int = 0  # how many tokens at the end of the prompt, tokenised alone, are others with a completion behind it
+    chosen_trained: Mask = None
+    rejected_trained: Mask = None
     lost: tuple[str, ...] = ()  # what the template left out, a cause each
 
 
@@ -36,15 +38,26 @@ def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Jo
 
     Plain text gets the special tokens of the tokenizer and ends in one EOS; templated text has its own. A
     completion starts where the tokens of the prompt alone first differ from those of the prompt with either
-    completion.
+    completion. Only where a part of a templated text bears no loss is each token asked for its characters.
     """
-    ids: dict[int, list[list[int]]] = {}
-    for templated in (False, True):
-        members = [at for at, preference in enumerate(preferences) if preference.templated == templated]
-        texts = [text for at in members for text in _texts(preferences[at], tokenizer)]
-        encoded = _encode(texts, tokenizer, add_special_tokens=not templated)
-        ids |= {at: encoded[3 * i : 3 * i + 3] for i, at in enumerate(members)}
-    return [_join(*ids[at]) for at in range(len(preferences))]
+    joined: dict[int, Joined] = {}
+    for templated, masked in ((False, False), (True, False), (True, True)):
+        kind = templated, masked
+        members = [(at, each) for at, each in enumerate(preferences) if (each.templated, _is_masked(each)) == kind]
+        texts = [text for _, preference in members for text in _texts(preference, tokenizer)]
+        if masked:
+            spans = [part for _, each in members for part in ((), each.chosen_untrained, each.rejected_untrained)]
+            ids, trained = encode_masked(texts, spans, tokenizer) if texts else ([], [])
+        else:
+            ids, trained = _encode(texts, tokenizer, add_special_tokens=not templated), [None] * len(texts)
+        for of, (at, preference) in enumerate(members):
+            sides = slice(3 * of, 3 * of + 3)
+            joined[at] = _join(*ids[sides], *trained[sides][1:], preference.lost)
+    return [joined[at] for at in range(len(preferences))]
+
+
+def _is_masked(preference: Preference) -> bool:
+    return preference.templated and bool(preference.chosen_untrained or preference.rejected_untrained)
 
 
 def _texts(preference: Preference, tokenizer: Tokenizer) -> tuple[str, str, str]:
@@ -78,9 +91,28 @@ def _once(ids: list[int], text: str, tokenizer: Tokenizer) -> list[int]:
     return ids
 
 
-def _join(prompt: list[int], prompt_chosen: list[int], prompt_rejected: list[int]) -> Joined:
+def _join(
+    prompt: list[int],
+    prompt_chosen: list[int],
+    prompt_rejected: list[int],
+    chosen_trained: Mask,
+    rejected_trained: Mask,
+    lost: tuple[str, ...],
+) -> Joined:
     start = min(_common(prompt, prompt_chosen), _common(prompt, prompt_rejected))
-    return Joined(prompt[:start], prompt_chosen[start:], prompt_rejected[start:], merged=start < len(prompt))
+    return Joined(
+        prompt[:start],
+        prompt_chosen[start:],
+        prompt_rejected[start:],
+        merged=len(prompt) - start,
+        chosen_trained=_from(chosen_trained, start),
+        rejected_trained=_from(rejected_trained, start),
+        lost=lost,
+    )
+
+
+def _from(trained: Mask, start: int) -> Mask:
+    return None if trained is None or all(trained[start:]) else trained[start:]
 
 
 def _common(ids: list[int], longer: list[int]) -> int:

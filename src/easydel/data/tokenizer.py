@@ -19,10 +19,20 @@ class Tokenizer(Protocol):
     def bos_token_id(self) -> int | None: ...
     @property
     def chat_template(self) -> Any: ...
+    @property
+    def is_fast(self) -> bool: ...
 
     def __call__(
-        self, text: list[str], *, add_special_tokens: bool, return_attention_mask: bool, verbose: bool
+        self,
+        text: list[str],
+        *,
+        add_special_tokens: bool,
+        return_attention_mask: bool,
+        verbose: bool,
+        return_offsets_mapping: bool = False,
     ) -> Mapping[str, Any]: ...
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str: ...
 
     def apply_chat_template(
         self,

@@ -1,0 +1,72 @@
+"""Which tokens of a text bear loss, where some of its characters do not.
+
+A token bears loss if its first character that is no white space does: ` Hi` behind a header that ends before the space
+is the answer's, `.\\n` in front of a turn that begins with the line break is the sentence's. White space alone goes by
+its first character.
+"""
+
+from collections.abc import Sequence
+
+from easydel.data.render import Span
+from easydel.data.tokenizer import Tokenizer
+
+
+def encode_masked(
+    texts: Sequence[str], untrained: Sequence[Sequence[Span]], tokenizer: Tokenizer
+) -> tuple[list[list[int]], list[list[bool]]]:
+    """Returns the ids of templated texts, and which of their tokens bear loss; `untrained` are the parts that do not.
+
+    Fast tokenizers say which characters a token stands for. Of others the text before each border is tokenised as well.
+    """
+    if tokenizer.is_fast:
+        encoded = tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        return ids, [trained_tokens(*each) for each in zip(texts, offsets, untrained, strict=True)]
+    ids = _plain_ids(texts, tokenizer)
+    return ids, [_by_prefixes(*each, tokenizer) for each in zip(texts, ids, untrained, strict=True)]
+
+
+def trained_tokens(text: str, offsets: Sequence[Span], untrained: Sequence[Span]) -> list[bool]:
+    """Returns which tokens bear loss, by the characters that each stands for.
+
+    >>> trained_tokens("ab cd", [(0, 2), (2, 5)], [(0, 3)])  # the second is ` cd`, and its space bears none
+    [False, True]
+    """
+    without = bytearray(len(text) + 1)  # a token of no characters may stand at the end
+    for start, end in untrained:
+        without[start : min(end, len(text))] = b"\x01" * (min(end, len(text)) - start)
+    return [not without[_first_character(text, start, end)] for start, end in offsets]
+
+
+def _first_character(text: str, start: int, end: int) -> int:
+    return next((at for at in range(start, end) if not text[at].isspace()), start)
+
+
+def _by_prefixes(text: str, ids: list[int], untrained: Sequence[Span], tokenizer: Tokenizer) -> list[bool]:
+    trained = [True] * len(ids)
+    for span in untrained:
+        first, last = (_first_token(text[:border], ids, tokenizer) for border in span)
+        trained[first:last] = [False] * (last - first)
+    return trained
+
+
+def _first_token(before: str, ids: list[int], tokenizer: Tokenizer) -> int:
+    """Returns the place of the first token whose first character that is no white space lies behind `before`."""
+    [known] = _plain_ids([before], tokenizer) if before else [[]]
+    same = next((at for at, (one, other) in enumerate(zip(known, ids, strict=False)) if one != other), len(known))
+    if same == len(known):
+        return same
+    # The token there reaches across the border: to which side it belongs depends on what of it lies before.
+    left = tokenizer.decode(known[same:], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return same + bool(left.strip())
+
+
+def _plain_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return encoded["input_ids"]
