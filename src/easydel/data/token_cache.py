@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from easydel.data.cache import content_key, open_cache, read_arrays, write_arrays
+from easydel.data.clock import asks_for_day
 from easydel.data.columns import Row, id_columns
 from easydel.data.format import COLUMNS
 from easydel.data.tokenize import Joined
@@ -86,7 +87,7 @@ def tokenizer_key(tokenizer: Tokenizer) -> str:
     parts = [VERSION, *(version(name) for name in ("transformers", "tokenizers", "jinja2")), str(type(tokenizer))]
     probe = tokenizer([_PROBE], add_special_tokens=True, return_attention_mask=False, verbose=False)
     parts.append(json.dumps([list(map(int, ids)) for ids in probe["input_ids"]]))
-    if "strftime_now" in str(tokenizer.chat_template):
+    if asks_for_day(tokenizer):
         parts.append(date.today().isoformat())
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)

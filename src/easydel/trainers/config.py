@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from easydel.data.clock import read_day
 from easydel.display.display import KINDS
 from easydel.errors import ConfigError
 from easydel.trainers.fields import check_fields, option, read_yaml, reject_unknown
@@ -181,6 +182,12 @@ class DPOConfig:
         "XDG_CACHE_HOME), none keeps nothing",
     )
 
+    chat_template_date: str | None = option(
+        None,
+        "day, such as 2026-11-28, that a chat template which asks for today's date gets; none is the day on which the "
+        "run begins, also when it is continued",
+    )
+
     # Optimizer and schedule
     optimizer: Literal["adamw", "adafactor", "lion", "rmsprop", "muon"] = option(
         "adamw", "optimizer", group="optimizer"
@@ -291,6 +298,8 @@ class DPOConfig:
         _check_optimizer(self)
         _check_frozen(self)
         _check_needed(self)
+        if self.chat_template_date is not None:
+            read_day(self.chat_template_date)
 
     @property
     def run_folder(self) -> Path:

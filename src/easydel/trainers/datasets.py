@@ -1,9 +1,14 @@
 """The data of a run: rows as they were given become loaders of batches, to train on and to evaluate on."""
 
+import dataclasses
 from collections.abc import Callable, Generator, Iterable, Mapping, Sized
+from datetime import date
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from easydel import processes
+from easydel.data.clock import asks_for_day, on_day, read_day
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
@@ -14,9 +19,33 @@ from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import length_shards, row_shards
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.fields import read_yaml
 from easydel.trainers.reference import refuse_stream
 
 Rows = Iterable[Mapping[str, Any]]
+
+
+def with_day(config: DPOConfig, tokenizer: Any) -> DPOConfig:
+    """Returns the settings with the day that the chat template writes as today's, if it asks for one.
+
+    It is the one that was asked for, that of the run to be continued, or today, on the first of several processes.
+
+    Raises:
+        ConfigError: a day that no template asks for, or the settings of the run to be continued cannot be read.
+    """
+    asked, asks = config.chat_template_date, asks_for_day(tokenizer)
+    if asked is not None and not asks:
+        raise ConfigError(
+            f"chat_template_date = {asked!r} has no effect: the tokenizer has no chat template that asks for the date "
+            "(strftime_now). Leave it out; a date_string goes into the chat_template_kwargs of the rows."
+        )
+    if asked is not None or not asks:
+        return config
+    file = config.run_folder / "config.yaml"
+    of_run = read_yaml(file).get("chat_template_date") if config.resume == "auto" and file.exists() else None
+    day = date.today() if of_run is None else read_day(str(of_run))
+    day = date.fromordinal(int(processes.from_first({"day": np.array([day.toordinal()])})["day"][0]))
+    return dataclasses.replace(config, chat_template_date=day.isoformat())
 
 
 class TrainSet(NamedTuple):
@@ -134,6 +163,8 @@ def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, wo
 
 
 def _recipe(config: DPOConfig, tokenizer: Any, model: CausalLM, *, cache_directory: str | None) -> Recipe:
+    if config.chat_template_date is not None and tokenizer is not None:
+        tokenizer = on_day(tokenizer, read_day(config.chat_template_date))
     return make_recipe(
         tokenizer,
         max_length=config.max_length,

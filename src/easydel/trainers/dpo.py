@@ -23,7 +23,16 @@ from easydel.trainers.best import check_goal, goal_of
 from easydel.trainers.checkpoint import Checkpointer, Saved
 from easydel.trainers.compile_ahead import compile_training
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.datasets import PairSet, Rows, TrainSet, evaluation_sets, named_sets, total_steps, training_set
+from easydel.trainers.datasets import (
+    PairSet,
+    Rows,
+    TrainSet,
+    evaluation_sets,
+    named_sets,
+    total_steps,
+    training_set,
+    with_day,
+)
 from easydel.trainers.evaluation import evaluate
 from easydel.trainers.export import export, report, repository_of
 from easydel.trainers.head import head_of, trained_head
@@ -103,7 +112,7 @@ class DPOTrainer:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
         self._display = make_display(arguments.progress_bar_type) if is_first() else SILENT
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
-        self.arguments = arguments
+        self.arguments = arguments = with_day(arguments, processing_class)
         self.model = model = policy_of(arguments, model)
         self.processing_class = processing_class
         self._dataset_names = dataset_names

@@ -11,6 +11,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,7 @@ def _read_float(value: Any) -> float | None:
 
 def _read_str(value: Any) -> str | None:
     value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    value = value.isoformat() if isinstance(value, date) else value  # as PyYAML reads 2026-11-28
     return value if isinstance(value, str) else None
 
 

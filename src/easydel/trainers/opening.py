@@ -61,6 +61,7 @@ class Opening:
             "memory_needed": dict(self.needed_memory),
             "memory_available": self.available_memory,
             "data": {name: counts._asdict() for name, counts in self.data.items()},
+            "chat_template_date": self.config.chat_template_date,
             "pairs_per_step": self.config.total_batch_size,
             "step": self.done,
             "total_steps": self.total_steps,
@@ -75,6 +76,8 @@ class Opening:
         for name, counts in self.data.items():
             first = "the first rows of a stream: " if name == "train" and self.streamed else ""
             facts[f"rows, {title(name)}"] = first + counts.summary()
+        if self.config.chat_template_date is not None:
+            facts["chat template"] = f"writes {self.config.chat_template_date} as the date of today"
         behind = f", of which {self.done} lie behind" if self.done else ""
         facts["steps"] = f"{self.total_steps} of {self.config.total_batch_size} pairs{behind}"
         return "\n".join([labelled(facts), *self._notes()])

@@ -6,9 +6,11 @@ from easydel.data.loader import Position, make_loader
 from easydel.display.display import make_display
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.datasets import with_day
 from easydel.trainers.objective import make_objective
 from oracles.errors import Case, Cases, Place
 from oracles.tiny import tiny_pairs
+from oracles.tokenizers import tiny_tokenizer
 
 
 def config(**values: Any) -> Case:
@@ -74,6 +76,8 @@ CASES: Cases = {
         flags("--dataset_name --repo_id x"),
         config(frozen_parameters="("),
         config(model_name="../mine"),
+        config(chat_template_date="28 November"),
+        lambda place: with_day(DPOConfig(chat_template_date="2026-11-28"), tiny_tokenizer()),
     ],
     "An empty value": [
         lambda place: dpo.parse(["--repo_id", "", "--dataset_name", "x"]),

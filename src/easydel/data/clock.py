@@ -1,0 +1,99 @@
+"""The day that chat templates write as today's: one for a whole run, also when it is continued on another.
+
+`transformers` gives templates a function `strftime_now(format)`, which reads the clock whenever a row is rendered.
+"""
+
+import copy
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any, TypeVar
+
+from easydel.data.tokenizer import Tokenizer
+from easydel.errors import ConfigError
+
+T = TypeVar("T", bound=Tokenizer)
+
+_ASKS = "strftime_now"
+# Names are written in English: those of `strftime` follow the locale of the process.
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+def asks_for_day(tokenizer: Tokenizer | None) -> bool:
+    """Returns whether what the chat template writes may depend on the day on which it is asked."""
+    return any(_ASKS in source and not source.startswith(_OPENING) for source in _sources(tokenizer))
+
+
+def read_day(text: str) -> date:
+    """Returns the day that is written as `2026-11-28`.
+
+    Raises:
+        ConfigError: text that is no such day.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"chat_template_date = {text!r} is no day: write year, month and day, such as '2026-11-28', or leave it "
+            "out for the day on which the run begins."
+        ) from error
+
+
+def on_day(tokenizer: T, day: date) -> T:
+    """Returns a copy of a tokenizer whose chat template takes `day`, at midnight, for the present.
+
+    A template that does not ask is left as it is, and so is the tokenizer that was given. A `date_string` among the
+    options of a row goes before, as templates have it.
+    """
+    if not asks_for_day(tokenizer):
+        return tokenizer
+    pinned = copy.copy(tokenizer)
+    given: Any = tokenizer.chat_template
+    opening = _opening(day)
+    several = isinstance(given, dict)
+    template = {name: opening + source for name, source in given.items()} if several else opening + given
+    pinned.chat_template = template  # pyright: ignore[reportAttributeAccessIssue]
+    return pinned
+
+
+def _sources(tokenizer: Tokenizer | None) -> list[str]:
+    given = tokenizer.chat_template if tokenizer is not None else None
+    return [str(source) for source in (given.values() if isinstance(given, dict) else [given])]
+
+
+_OPENING = "{#- the day of the run -#}"
+
+
+def _opening(day: date) -> str:
+    """Returns a macro that stands before the function of its name, and knows what a day is in every format."""
+    written = "".join(f" | replace('{code}', '{value}')" for code, value in _codes(day).items())
+    body = "{{- format | replace('%%', '\\x00')" + written + " | replace('\\x00', '%') -}}"
+    return (
+        _OPENING + "{%- macro " + _ASKS + "(format) -%}" + body + "{%- endmacro %}\n"
+    )  # trimmed: the template begins a line
+
+
+def _codes(day: date) -> dict[str, str]:
+    """Returns what each code of `strftime` stands for, longer codes first."""
+    moment = datetime(day.year, day.month, day.day)
+    weekday, month = _DAYS[day.weekday()], _MONTHS[day.month - 1]
+    written: Callable[[str], str] = moment.strftime
+    numbers = {f"%{code}": written(f"%{code}") for code in "YymdjHIMSfUWVGu"} | {"%w": written("%w")}
+    plain = {f"%-{code}": numbers[f"%{code}"].lstrip("0") or "0" for code in "mdjHIMSyUWV"}
+    names = {"%A": weekday, "%a": weekday[:3], "%B": month, "%b": month[:3], "%h": month[:3], "%p": "AM"}
+    whole = {
+        "%F": day.isoformat(),
+        "%D": written("%m/%d/%y"),
+        "%x": written("%m/%d/%y"),
+        "%T": "00:00:00",
+        "%X": "00:00:00",
+        "%R": "00:00",
+        "%c": f"{weekday[:3]} {month[:3]} {day.day:2} 00:00:00 {day.year}",
+        "%e": f"{day.day:2}",
+        "%Z": "",
+        "%z": "",
+    }
+    return plain | numbers | names | whole
