@@ -7,12 +7,17 @@ an empty one is written in the last answer only. There the longest end of the be
 whole, and only where it holds the message itself is the place known.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from easydel.data.messages import Message
 from easydel.data.template import Refused, Span
 
+_OPEN = ("<think>", "<|channel>thought", "[THINK]")
+_CLOSED = ("</think>", "<channel|>", "[/THINK]")
+_PART = re.compile(r"[<\[][^<>\[\]\s]*$")
+_END = re.compile(r"(<[^<>\s]*>|\s)+$")  # the signs that end a turn
 _ANSWER = "qzanswer"  # a word that no template and hardly a text has
 
 Write = Callable[[Sequence[Message], bool], str]
@@ -39,7 +44,7 @@ def start_of(write: Write, whole: str, messages: Sequence[Message], after: int =
     """Returns where in `whole`, not before `after`, begins what the model writes behind `messages`.
 
     Where only the beginning of an answer, which templates write behind the prompt, is another one in `whole`, it is where
-    they part.
+    they part; unless what it has more is a thought that is over, by itself or with what follows.
 
     Raises:
         Unknown: it is not found.
@@ -50,7 +55,7 @@ def start_of(write: Write, whole: str, messages: Sequence[Message], after: int =
     shut = _attempt(write, messages, False)
     header = text[len(shut) :] if text is not None and shut is not None and text.startswith(shut) else ""
     if shut is not None and whole.startswith(shut):
-        return Place(len(shut) + _common(header, whole, len(shut)), alike=True)
+        return _behind(header, whole, len(shut))
     words = _last_words(messages[-1])
     near = None if after else _up_to_answer(write, whole, messages)
     for beginning, behind in ((text, ""), (shut, header)):
@@ -58,7 +63,7 @@ def start_of(write: Write, whole: str, messages: Sequence[Message], after: int =
             continue
         at = _end_in(beginning, near or whole, words, after, last=near is not None)
         if at is not None:
-            return Place(at + _common(behind, whole, at), alike=False)
+            return Place(_behind(behind, whole, at).at, alike=False)
     raise Unknown(len(messages) - 1, words)
 
 
@@ -68,14 +73,18 @@ def end_of(write: Write, whole: str, messages: Sequence[Message], after: int) ->
     Raises:
         Unknown: it is not found.
     """
-    text = _attempt(write, messages, False)
-    if text is not None and whole.startswith(text):
-        return len(text)
+    text = _attempt(write, messages, False) or ""
+    same = _common(text, whole, 0)
+    if same == len(text):
+        return same
     words = _last_words(messages[-1])
-    at = None if text is None else _end_in(text, whole, words, after)
-    if at is None:
-        raise Unknown(len(messages) - 1, words)
-    return at
+    if words and words in whole[after:same]:  # only how the last turn ends is another way
+        return _whole_signs(whole, same)
+    for ending in (text, _END.sub("", text)):
+        at = _end_in(ending, whole, words, after)
+        if at is not None:
+            return at
+    raise Unknown(len(messages) - 1, words)
 
 
 def spoken(
@@ -123,6 +132,30 @@ def _attempt(write: Write, messages: Sequence[Message], add_generation_prompt: b
 
 def _common(text: str, whole: str, start: int) -> int:
     return next((i for i, letter in enumerate(text) if whole[start + i : start + i + 1] != letter), len(text))
+
+
+def _behind(header: str, whole: str, start: int) -> Place:
+    """Where in `whole` the model begins to write, if it is shown `header` at `start`, of which `whole` may have a part."""
+    at = start + _common(header, whole, start)
+    if at == start + len(header):
+        return Place(at, alike=True)
+    sign = _whole_signs(whole, at)
+    more = header[sign - start :]
+    over = next((len(more) - i for i in range(len(more)) if whole.startswith(more[i:], sign)), 0)
+    closed = header.rstrip().endswith(_CLOSED) and not whole[sign:].lstrip().startswith(_OPEN)
+    if closed or (_is_open(header) and whole[sign:].lstrip().startswith(_CLOSED)):
+        return Place(sign + over, alike=False)
+    return Place(at, alike=True)
+
+
+def _is_open(header: str) -> bool:
+    return max(map(header.rfind, _OPEN)) > max(map(header.rfind, _CLOSED))
+
+
+def _whole_signs(text: str, end: int) -> int:
+    """`end`, or where a sign such as `<|im_end|>` begins of which it would leave a part."""
+    found = _PART.search(text[max(0, end - 40) : end])
+    return end - len(found[0]) if found else end
 
 
 def _end_in(text: str, whole: str, words: str, after: int, *, last: bool = False) -> int | None:
