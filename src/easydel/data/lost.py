@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from easydel.data.messages import Message
-from easydel.data.template import REASONING
+from easydel.data.template import REASONING, text_in
 
 MOVED = "the prompt as it is written in front of an answer, in place of which the prompt alone is trained on"
 """The cause where the prompt alone, which is what the model will be asked, is written in another way behind an answer."""
 
 _SPACE = re.compile(r"\s+")
 _SIGNS = re.compile(r"[\W_]+")
+_SWITCHES = re.compile(r"\s*/(?:no_?)?think\b")  # what turns thinking on and off in a message, and is not passed on
 _NAMES = {"system": "a system message", "user": "a message of a user", "tool": "the result of a tool"}
 
 
@@ -30,7 +31,7 @@ class Text:
         >>> Text('{"say": "no \\\\"way\\\\""}').holds('no "way" ')
         True
         """
-        stripped = words.strip()
+        stripped = _SWITCHES.sub("", words).strip()
         if stripped in self._text:
             return True
         if self._squeezed is None:
@@ -64,7 +65,7 @@ def lost_in_completion(messages: Sequence[Message], text: str) -> Iterator[str]:
 
 
 def _lost(message: Message, text: Text) -> Iterator[str]:
-    content = str(message.get("content") or "")
+    content = text_in(message)
     if message["role"] != "assistant":
         if not text.holds(content):
             yield _NAMES.get(message["role"], f"a message of the role {message['role']!r}")

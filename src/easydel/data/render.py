@@ -154,6 +154,7 @@ def _is_begun(said: Dialogue) -> bool:
         last["role"] == "assistant"
         and not last.get("tool_calls")
         and all(side[0]["role"] == "assistant" for side in (said.chosen, said.rejected))
+        and all(isinstance(message.get("content"), str) for message in (last, said.chosen[0], said.rejected[0]))
     )
 
 
@@ -185,7 +186,7 @@ def _side(write: Callable[[Sequence[Message], bool], str], whole: _Whole) -> _Si
         raise DataError(_not_found(whole, unknown)) from unknown
     lost = list(lost_in_completion(whole.completion, text[start:]))
     if alike:
-        return _Side(text, rest(said, max(start, min(len(whole.prompt), len(text))), len(text)), tuple(lost))
+        return _Side(text, rest(said, start, len(text)), tuple(lost))
     shift = len(whole.prompt) - start
     untrained = [(first + shift, last + shift) for first, last in rest(said, start, len(text))]
     return _Side(whole.prompt + text[start:], tuple(untrained), (MOVED, *lost))

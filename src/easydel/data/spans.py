@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from easydel.data.messages import Message
-from easydel.data.template import Refused, Span
+from easydel.data.template import Refused, Span, text_in
 
 _OPEN = ("<think>", "<|channel>thought", "[THINK]")
 _CLOSED = ("</think>", "<channel|>", "[/THINK]")
@@ -57,6 +57,11 @@ def start_of(write: Write, whole: str, messages: Sequence[Message], after: int =
     if shut is not None and whole.startswith(shut):
         return _behind(header, whole, len(shut))
     words = _last_words(messages[-1])
+    same = _common(text or "", whole, 0)
+    if header and words and words in whole[after:same]:  # only how the last message ends is another way
+        at = whole.find(header, _whole_signs(whole, same))
+        if at >= 0:
+            return Place(at + len(header), alike=False)
     near = None if after else _up_to_answer(write, whole, messages)
     for beginning, behind in ((text, ""), (shut, header)):
         if beginning is None:
@@ -181,8 +186,8 @@ def _up_to_answer(write: Write, whole: str, messages: Sequence[Message]) -> str 
 
 
 def _last_words(message: Message) -> str:
-    """The last line of a message that shows, by which it is recognised."""
+    """What of a message it is recognised by: its last call, or its last line that shows."""
     if message.get("tool_calls"):
         return str(message["tool_calls"][-1]["function"]["name"])
-    lines = [line.strip() for line in str(message.get("content") or "").splitlines() if line.strip()]
+    lines = [line.strip() for line in text_in(message).splitlines() if line.strip()]
     return lines[-1] if lines else ""

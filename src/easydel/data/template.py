@@ -26,6 +26,12 @@ _ASKED = {"role": "user", "content": "qzask"}
 _CALL = {"type": "function", "id": "qzid00001", "function": {"name": "qzname", "arguments": {"qzkey": "qzvalue"}}}
 
 
+def text_in(message: Message) -> str:
+    """Returns the content of a message; "" where it has none, or one that is no text."""
+    content = message.get("content")
+    return content if isinstance(content, str) else ""
+
+
 class Refused(Exception):
     """A template cannot write a conversation, in its own words."""
 
@@ -112,7 +118,7 @@ class Template:
         thought = next((message[name] for name in REASONING if message.get(name)), None)
         if thought is not None:  # as newer versions of transformers do, for templates that read the one or the other
             message = {"thinking": thought, **message, "reasoning_content": thought}
-        elif message["role"] == "assistant" and "</think>" in str(message["content"]) and self.parts_thoughts:
+        elif message["role"] == "assistant" and "</think>" in text_in(message) and self.parts_thoughts:
             message = _parted(message)
         if message.get("tool_calls"):
             message = self._with_calls(message, *self.call_form)
