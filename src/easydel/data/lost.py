@@ -8,8 +8,8 @@ from typing import Any
 from easydel.data.messages import Message
 from easydel.data.template import REASONING, text_in
 
-MOVED = "the prompt as it is written in front of an answer, in place of which the prompt alone is trained on"
-"""The cause where the prompt alone, which is what the model will be asked, is written in another way behind an answer."""
+MOVED = "the prompt as it is written in front of an answer, in place of which stands the prompt alone"
+"""Where the prompt alone, which is what the model will be asked, is written in another way behind an answer."""
 
 _SPACE = re.compile(r"\s+")
 _SIGNS = re.compile(r"[\W_]+")

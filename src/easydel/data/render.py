@@ -1,8 +1,8 @@
 """Rows as text for a tokenizer: conversations through the chat template, with what of them bears loss.
 
-The prompt is what the model will be asked at inference: the messages of the prompt, with the beginning of an answer. The
-completion is what the model has then to write. Where the template writes the prompt alike with an answer behind it, as
-most do, both together are the conversation as the template writes it.
+The prompt is what the model will be asked at inference: the messages of the prompt, with the beginning of an answer.
+The completion is what the model has then to write. Where the template writes the prompt alike with an answer behind
+it, as most do, both together are the conversation as the template writes it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -164,8 +164,8 @@ def _up_to_continued(write: Callable[[Sequence[Message], bool], str], prompt: li
     before, found, _ = text.rpartition(_CONTINUED)
     if not found:
         raise DataError(
-            f"row {number}: the prompt ends in a message of the assistant, for the completions to continue, but the chat "
-            "template leaves it out. End the prompt in a message of the user, or use another template."
+            f"row {number}: the prompt ends in a message of the assistant, for the completions to continue, but the "
+            "chat template leaves it out. End the prompt in a message of the user, or use another template."
         )
     return before
 
@@ -175,8 +175,8 @@ def _side(write: Callable[[Sequence[Message], bool], str], whole: _Whole) -> _Si
     prompt, completion = whole.messages()
     if all(message["role"] != "assistant" for message in completion):
         raise DataError(
-            f"{whole.where} holds no message of the assistant, so there is nothing to train. Give the answer as a message "
-            "with the role 'assistant'."
+            f"{whole.where} holds no message of the assistant, so there is nothing to train. Give the answer as a "
+            "message with the role 'assistant'."
         )
     text = write([*prompt, *completion], False)
     try:
@@ -193,7 +193,7 @@ def _side(write: Callable[[Sequence[Message], bool], str], whole: _Whole) -> _Si
 
 
 def _start(write: Callable[[Sequence[Message], bool], str], text: str, whole: _Whole) -> tuple[int, bool]:
-    """Where the completion begins, and whether the text up to there is the prompt alone (but for its last characters)."""
+    """Where the completion begins, and whether the text up to there is the prompt alone, save its end."""
     prompt, completion = whole.messages()
     if text.startswith(whole.prompt):
         return len(whole.prompt), True
@@ -203,7 +203,9 @@ def _start(write: Callable[[Sequence[Message], bool], str], text: str, whole: _W
         if at < 0:
             raise Unknown(len(prompt), last)
         return at + len(last), False
-    return start_of(write, text, prompt) if completion[0]["role"] == "assistant" else (_shared(whole.prompt, text), True)
+    return (
+        start_of(write, text, prompt) if completion[0]["role"] == "assistant" else (_shared(whole.prompt, text), True)
+    )
 
 
 def _spoken(write: Callable[[Sequence[Message], bool], str], text: str, whole: _Whole, start: int) -> Iterator[Span]:
@@ -225,6 +227,6 @@ def _not_found(whole: _Whole, unknown: Unknown) -> str:
     which = f"message {unknown.at} of the prompt" if unknown.at < count else f"message {unknown.at - count}"
     return (
         f"{whole.where}: the chat template writes {which} in another way when more messages follow, and "
-        f"{unknown.moved!r:.60} is not found there, so it is not known which tokens the model has to write. Use a template "
-        "that writes the beginning of a conversation alike whatever follows, or leave that message out."
+        f"{unknown.moved!r:.60} is not found there, so it is not known which tokens the model has to write. Use a "
+        "template that writes the beginning of a conversation alike whatever follows, or leave that message out."
     )

@@ -1,10 +1,10 @@
 """Where in a templated conversation the model speaks.
 
 What a model writes of a turn lies between what the template writes in front of it, with the beginning of an answer, and
-what it writes up to its end: the prompt, and the same conversation one message longer. Most templates write a beginning of
-a conversation alike whatever follows. Some do not: the system text moves into the last question, earlier thoughts go,
-an empty one is written in the last answer only. There the longest end of the beginning is looked for that stands in the
-whole, and only where it holds the message itself is the place known.
+what it writes up to its end: the prompt, and the same conversation one message longer. Most templates write a
+beginning of a conversation alike whatever follows. Some do not: the system text moves into the last question, earlier
+thoughts go, an empty one is written in the last answer only. There the longest end of the beginning is looked for that
+stands in the whole, and only where it holds the message itself is the place known.
 """
 
 import re
@@ -43,8 +43,8 @@ class Place(NamedTuple):
 def start_of(write: Write, whole: str, messages: Sequence[Message], after: int = 0) -> Place:
     """Returns where in `whole`, not before `after`, begins what the model writes behind `messages`.
 
-    Where only the beginning of an answer, which templates write behind the prompt, is another one in `whole`, it is where
-    they part; unless what it has more is a thought that is over, by itself or with what follows.
+    Where only the beginning of an answer, which templates write behind the prompt, is another one in `whole`, it is
+    where they part; unless what it has more is a thought that is over, by itself or with what follows.
 
     Raises:
         Unknown: it is not found.
@@ -83,6 +83,7 @@ def end_of(write: Write, whole: str, messages: Sequence[Message], after: int) ->
     if same == len(text):
         return same
     words = _last_words(messages[-1])
+    after = max(0, after - len(words))  # of a begun message a part stands before
     if words and words in whole[after:same]:  # only how the last turn ends is another way
         return _whole_signs(whole, same)
     for ending in (text, _END.sub("", text)):
@@ -140,7 +141,7 @@ def _common(text: str, whole: str, start: int) -> int:
 
 
 def _behind(header: str, whole: str, start: int) -> Place:
-    """Where in `whole` the model begins to write, if it is shown `header` at `start`, of which `whole` may have a part."""
+    """Where in `whole` the model begins to write, shown `header` at `start`, of which `whole` may have a part."""
     at = start + _common(header, whole, start)
     if at == start + len(header):
         return Place(at, alike=True)

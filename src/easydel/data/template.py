@@ -52,7 +52,11 @@ class Template:
         return bool(_MARKS.search(self._source(None)))
 
     def write(
-        self, messages: Sequence[Message], add_generation_prompt: bool, tools: list[Any] | None, options: Mapping[str, Any]
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        tools: list[Any] | None,
+        options: Mapping[str, Any],
     ) -> str:
         """Returns the conversation as text.
 
@@ -82,7 +86,9 @@ class Template:
         """
         for content in ("empty", "absent", "none"):
             for as_text in (False, True):
-                message = self._with_calls({"role": "assistant", "content": "", "tool_calls": [_CALL]}, as_text, content)
+                message = self._with_calls(
+                    {"role": "assistant", "content": "", "tool_calls": [_CALL]}, as_text, content
+                )
                 text = self._try([_ASKED, message])
                 whole = text is not None and "qzname" in text and "qzkey" in text and "qzvalue" in text
                 behind = (text or "").rpartition("qzask")[2]
@@ -166,7 +172,7 @@ class Template:
 
         try:
             texts, spans = render_jinja_template(
-                conversations=[messages],
+                conversations=[[dict(message) for message in messages]],
                 tools=tools,
                 chat_template=self._source(tools),
                 add_generation_prompt=add_generation_prompt,
@@ -175,7 +181,7 @@ class Template:
             )
         except (TemplateError, *_OF_TEMPLATES) as error:
             raise Refused(str(error)) from error
-        return texts[0], spans[0] if marks else []
+        return texts[0], [(int(first), int(last)) for first, last in spans[0]] if marks else []
 
     def _source(self, tools: list[Any] | None) -> str:
         """The template in use: a tokenizer may have several by name."""
