@@ -1,21 +1,28 @@
-"""Rows as text for a tokenizer: conversations through the chat template, with what of them bears loss."""
+"""Rows as text for a tokenizer: conversations through the chat template, with what of them bears loss.
 
-from collections.abc import Callable, Mapping
+The prompt is what the model will be asked at inference: the messages of the prompt, with the beginning of an answer.
+The completion is what the model has then to write. Where the template writes the prompt alike with an answer behind
+it, as most do, both together are the conversation as the template writes it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from easydel.data.format import Dialogue, Plain, read_row
+from easydel.data.lost import MOVED, lost_in_completion, lost_in_prompt
 from easydel.data.messages import Message
+from easydel.data.spans import Unknown, rest, spoken, start_of
+from easydel.data.template import Refused, Span, Template, template_of
 from easydel.data.tokenizer import Tokenizer
 from easydel.errors import DataError
 
-Render = Callable[[list[Message], bool, list[Any] | None, Mapping[str, Any]], str]
+Render = Callable[[Sequence[Message], bool, list[Any] | None, Mapping[str, Any]], str]
 """Chat template: (messages, add_generation_prompt, tools, further template arguments) -> text."""
 
-Span = tuple[int, int]
-"""Characters of a text, from the first to before the last."""
-
-# What a template raises that does with a message what cannot be done, or more than the sandbox it runs in lets it do.
-_OF_TEMPLATES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError, MemoryError)
+_CONTINUED = "qzcontinued"  # stands where a begun message is to be continued
+_OURS = ("tools", "add_generation_prompt", "continue_final_message", "tokenize", "conversation")
 
 
 class Preference(NamedTuple):
@@ -31,6 +38,12 @@ class Preference(NamedTuple):
     chosen_untrained: tuple[Span, ...] = ()  # parts of `prompt_chosen`, behind the prompt, that bear no loss
     rejected_untrained: tuple[Span, ...] = ()
     lost: tuple[str, ...] = ()  # what the template left out of the messages, a cause each
+
+
+class _Side(NamedTuple):
+    text: str
+    untrained: tuple[Span, ...]
+    lost: tuple[str, ...]
 
 
 def to_preference(row: Mapping[str, Any], number: int, render: Render | None = None) -> Preference:
@@ -51,39 +64,169 @@ def rendered(said: Plain | Dialogue, number: int, render: Render | None) -> Pref
         return Preference(said.prompt, said.prompt + said.chosen, said.prompt + said.rejected, templated=False)
     if render is None:
         raise DataError(f"row {number} holds conversations, which need a chat template. Pass a tokenizer that has one.")
-    prompt, chosen, rejected, tools, options = said
-    return Preference(
-        render(prompt, True, tools, options),
-        render(prompt + chosen, False, tools, options),
-        render(prompt + rejected, False, tools, options),
-        templated=True,
-    )
+    try:
+        return _from_dialogue(said, number, render)
+    except Refused as refused:
+        raise DataError(f"row {number}: the chat template refuses the conversation: {refused}") from refused.__cause__
 
 
-def renderer(tokenizer: Tokenizer, number: int) -> Render:
-    """Returns the tokenizer's chat template as a function; its complaints are DataErrors that name the row."""
+@dataclass(frozen=True)
+class Rendering:
+    """The chat template of a tokenizer as `Render`, for one row.
 
-    def render(
-        messages: list[Message],
+    Raises:
+        DataError: naming the row, if the tokenizer has no chat template, or arguments are given that are ours.
+        Refused: the template cannot write the conversation.
+    """
+
+    tokenizer: Tokenizer
+    number: int
+
+    @property
+    def template(self) -> Template:
+        return template_of(self.tokenizer, self.number)
+
+    def __call__(
+        self,
+        messages: Sequence[Message],
         add_generation_prompt: bool,
         tools: list[Any] | None,
         options: Mapping[str, Any],
     ) -> str:
-        from jinja2 import TemplateError  # only conversations need it
+        if reserved := set(_OURS) & set(options):
+            raise DataError(f"row {self.number}: 'chat_template_kwargs' may not set {', '.join(sorted(reserved))}.")
+        return self.template.write(messages, add_generation_prompt, tools, options)
 
-        if not tokenizer.chat_template:
-            raise DataError(
-                f"row {number} holds conversations, but the tokenizer has no chat template. Set "
-                "tokenizer.chat_template, use the tokenizer of an instruction-tuned model, or give the rows as "
-                "text."
-            )
-        if reserved := {"tools", "add_generation_prompt", "tokenize", "conversation"} & set(options):
-            raise DataError(f"row {number}: 'chat_template_kwargs' may not set {', '.join(sorted(reserved))}.")
-        try:
-            return tokenizer.apply_chat_template(
-                messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **options
-            )
-        except (TemplateError, *_OF_TEMPLATES) as error:
-            raise DataError(f"row {number}: the chat template refuses the conversation: {error}") from error
 
-    return render
+def renderer(tokenizer: Tokenizer, number: int) -> Render:
+    """Returns the tokenizer's chat template as a function for one row, which a row of text may do without."""
+    return Rendering(tokenizer, number)
+
+
+def _from_dialogue(said: Dialogue, number: int, render: Render) -> Preference:
+    def write(messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        return render(messages, add_generation_prompt, said.tools, said.options)
+
+    begun = _is_begun(said)
+    answers = any(completion[0]["role"] == "assistant" for completion in (said.chosen, said.rejected))
+    prompt = _up_to_continued(write, said.prompt, number) if begun else write(said.prompt, answers)
+    marks = render.template if isinstance(render, Rendering) and render.template.has_marks else None
+    sides = []
+    for name, completion in (("chosen", said.chosen), ("rejected", said.rejected)):
+        whole = _Whole(said, completion, begun, prompt, marks, f"row {number}: {name!r}")
+        sides.append(_side(write, whole))
+    chosen, rejected = sides
+    lost = chain(lost_in_prompt(said.prompt, said.tools, prompt), chosen.lost, rejected.lost)
+    return Preference(
+        prompt,
+        chosen.text,
+        rejected.text,
+        templated=True,
+        chosen_untrained=chosen.untrained,
+        rejected_untrained=rejected.untrained,
+        lost=tuple(dict.fromkeys(lost)),
+    )
+
+
+class _Whole(NamedTuple):
+    """A conversation with one of its completions, and what is known of how it is written."""
+
+    said: Dialogue
+    completion: list[Message]
+    begun: bool  # the completion continues the last message of the prompt
+    prompt: str  # as it is written alone
+    marks: Template | None  # that says itself what the model writes
+    where: str
+
+    def messages(self) -> tuple[list[Message], list[Message]]:
+        """The messages before what is trained, and those in which that is."""
+        if not self.begun:
+            return self.said.prompt, self.completion
+        last, first = self.said.prompt[-1], self.completion[0]
+        merged = {**last, **first, "content": last["content"] + first["content"]}
+        return self.said.prompt[:-1], [merged, *self.completion[1:]]
+
+
+def _is_begun(said: Dialogue) -> bool:
+    """Whether the prompt ends in an answer that both completions continue; one with calls waits for their results."""
+    last = said.prompt[-1]
+    return (
+        last["role"] == "assistant"
+        and not last.get("tool_calls")
+        and all(side[0]["role"] == "assistant" for side in (said.chosen, said.rejected))
+        and all(isinstance(message.get("content"), str) for message in (last, said.chosen[0], said.rejected[0]))
+    )
+
+
+def _up_to_continued(write: Callable[[Sequence[Message], bool], str], prompt: list[Message], number: int) -> str:
+    last = prompt[-1]
+    text = write([*prompt[:-1], {**last, "content": last["content"] + _CONTINUED}], False)
+    before, found, _ = text.rpartition(_CONTINUED)
+    if not found:
+        raise DataError(
+            f"row {number}: the prompt ends in a message of the assistant, for the completions to continue, but the "
+            "chat template leaves it out. End the prompt in a message of the user, or use another template."
+        )
+    return before
+
+
+def _side(write: Callable[[Sequence[Message], bool], str], whole: _Whole) -> _Side:
+    """The prompt with a completion behind it, the parts of it that the model does not write, and what is not there."""
+    prompt, completion = whole.messages()
+    if all(message["role"] != "assistant" for message in completion):
+        raise DataError(
+            f"{whole.where} holds no message of the assistant, so there is nothing to train. Give the answer as a "
+            "message with the role 'assistant'."
+        )
+    text = write([*prompt, *completion], False)
+    try:
+        start, alike = _start(write, text, whole)
+        said = list(_spoken(write, text, whole, start))
+    except Unknown as unknown:
+        raise DataError(_not_found(whole, unknown)) from unknown
+    lost = list(lost_in_completion(whole.completion, text[start:]))
+    if alike:
+        return _Side(text, rest(said, start, len(text)), tuple(lost))
+    shift = len(whole.prompt) - start
+    untrained = [(first + shift, last + shift) for first, last in rest(said, start, len(text))]
+    return _Side(whole.prompt + text[start:], tuple(untrained), (MOVED, *lost))
+
+
+def _start(write: Callable[[Sequence[Message], bool], str], text: str, whole: _Whole) -> tuple[int, bool]:
+    """Where the completion begins, and whether the text up to there is the prompt alone, save its end."""
+    prompt, completion = whole.messages()
+    if text.startswith(whole.prompt):
+        return len(whole.prompt), True
+    if whole.begun:
+        last = whole.said.prompt[-1]["content"].rstrip()
+        at = text.rfind(last, 0, text.rfind(completion[0]["content"].strip()) + len(last)) if last else -1
+        if at < 0:
+            raise Unknown(len(prompt), last)
+        return at + len(last), False
+    return (
+        start_of(write, text, prompt) if completion[0]["role"] == "assistant" else (_shared(whole.prompt, text), True)
+    )
+
+
+def _spoken(write: Callable[[Sequence[Message], bool], str], text: str, whole: _Whole, start: int) -> Iterator[Span]:
+    prompt, completion = whole.messages()
+    if whole.marks is not None:
+        marked, spans = whole.marks.marked([*prompt, *completion], whole.said.tools, whole.said.options)
+        behind = [(max(first, start), last) for first, last in spans if last > start]
+        if marked == text and behind:
+            return iter(behind)
+    return spoken(write, text, prompt, completion, start)
+
+
+def _shared(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _not_found(whole: _Whole, unknown: Unknown) -> str:
+    count = len(whole.messages()[0])
+    which = f"message {unknown.at} of the prompt" if unknown.at < count else f"message {unknown.at - count}"
+    return (
+        f"{whole.where}: the chat template writes {which} in another way when more messages follow, and "
+        f"{unknown.moved!r:.60} is not found there, so it is not known which tokens the model has to write. Use a "
+        "template that writes the beginning of a conversation alike whatever follows, or leave that message out."
+    )

@@ -28,6 +28,8 @@ IDS = {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}
 ASKED = [{"role": "user", "content": "sky"}]
 BLUE, RED = {"role": "assistant", "content": "blue"}, {"role": "assistant", "content": "red"}
 CHAT = {"prompt": ASKED, "chosen": [BLUE], "rejected": [RED]}
+LAST = "{% for message in messages[-1:] %}{{ message['content'] }}{% endfor %}"
+QUESTIONS = "{% for message in messages if message['role'] == 'user' %}{{ message['content'] }}{% endfor %}"
 PLAIN = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -127,6 +129,9 @@ CASES: Cases = {
         row(PLAIN, **CHAT, chat_template_kwargs=3),
         row(PLAIN, **CHAT, chat_template_kwargs={"tokenize": True}),
         row("{{ raise_exception('roles must alternate') }}", **CHAT),
+        row(PLAIN, **{**CHAT, "chosen": [BLUE, *ASKED], "rejected": ASKED}),
+        row(LAST, **CHAT),
+        row(QUESTIONS, **{**CHAT, "prompt": [*ASKED, {"role": "assistant", "content": "it is "}]}),
         row(**CHAT),
         lambda place: to_preference(CHAT, 0),
     ],

@@ -1,0 +1,108 @@
+"""What of the messages of a row is not in the text that its template wrote."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from easydel.data.messages import Message
+from easydel.data.template import REASONING, text_in
+
+MOVED = "the prompt as it is written in front of an answer, in place of which stands the prompt alone"
+"""Where the prompt alone, which is what the model will be asked, is written in another way behind an answer."""
+
+_SPACE = re.compile(r"\s+")
+_SIGNS = re.compile(r"[\W_]+")
+_SWITCHES = re.compile(r"\s*/(?:no_?)?think\b")  # what turns thinking on and off in a message, and is not passed on
+_NAMES = {"system": "a system message", "user": "a message of a user", "tool": "the result of a tool"}
+
+
+class Text:
+    """A text in which words are looked for as templates write them: trimmed, in other white space, as JSON."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._squeezed: str | None = None  # made where something is not found at once
+        self._letters: str | None = None
+
+    def holds(self, words: str) -> bool:
+        """Whether the words are there.
+
+        >>> Text('{"say": "no \\\\"way\\\\""}').holds('no "way" ')
+        True
+        """
+        stripped = _SWITCHES.sub("", words).strip()
+        if stripped in self._text:
+            return True
+        if self._squeezed is None:
+            self._squeezed = _SPACE.sub(" ", self._text)
+        encoded = [json.dumps(stripped, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True)]
+        if any(_SPACE.sub(" ", form) in self._squeezed for form in (stripped, *encoded)):
+            return True
+        if self._letters is None:
+            self._letters = _SIGNS.sub("", self._text)
+        # Whatever else is escaped: by letters and digits alone. A text of signs only is not found that way.
+        return any((letters := _SIGNS.sub("", form)) and letters in self._letters for form in (stripped, *encoded))
+
+
+def lost_in_prompt(messages: Sequence[Message], tools: Sequence[Any] | None, text: str) -> Iterator[str]:
+    """Yields what of a prompt is not in its text, a cause each."""
+    held = Text(text)
+    if tools and not all(held.holds(name) for name in map(_tool_name, tools) if name):
+        yield "the tools"
+    for message in messages:
+        for part in _lost(message, held):
+            # What was thought in earlier turns goes by design of most models, and is nothing that is trained.
+            yield f"{part} of an assistant message in the prompt" if message["role"] == "assistant" else part
+
+
+def lost_in_completion(messages: Sequence[Message], text: str) -> Iterator[str]:
+    """Yields what of a completion is not in its text, a cause each."""
+    held = Text(text)
+    for message in messages:
+        for part in _lost(message, held):
+            yield f"{part} of an answer" if message["role"] == "assistant" else f"{part} in a completion"
+
+
+def _lost(message: Message, text: Text) -> Iterator[str]:
+    content = text_in(message)
+    if message["role"] != "assistant":
+        if not text.holds(content):
+            yield _NAMES.get(message["role"], f"a message of the role {message['role']!r}")
+        return
+    thought = next((str(message[name]) for name in REASONING if message.get(name)), "")
+    if "</think>" in content and not text.holds(content):  # in the content, but written elsewhere or not at all
+        inside, _, content = content.rpartition("</think>")
+        thought = thought or inside.rpartition("<think>")[2]
+    if not text.holds(thought):
+        yield "the reasoning"
+    if not text.holds(content):
+        yield "the content"
+    if not all(_holds_call(call, text) for call in message.get("tool_calls") or ()):
+        yield "a tool call"
+
+
+def _holds_call(call: Mapping[str, Any], text: Text) -> bool:
+    function = call["function"]
+    return text.holds(str(function["name"])) and all(map(text.holds, _leaves(function.get("arguments"))))
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """The texts and numbers in the arguments of a call. True and None have other names in some templates."""
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _leaves(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _leaves(each)
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield json.dumps(value)
+
+
+def _tool_name(tool: Any) -> str:
+    if isinstance(tool, Mapping):
+        function = tool.get("function", tool)
+        return str(function.get("name") or "") if isinstance(function, Mapping) else ""
+    return getattr(tool, "__name__", "")

@@ -1,0 +1,194 @@
+"""Where in a templated conversation the model speaks.
+
+What a model writes of a turn lies between what the template writes in front of it, with the beginning of an answer, and
+what it writes up to its end: the prompt, and the same conversation one message longer. Most templates write a
+beginning of a conversation alike whatever follows. Some do not: the system text moves into the last question, earlier
+thoughts go, an empty one is written in the last answer only. There the longest end of the beginning is looked for that
+stands in the whole, and only where it holds the message itself is the place known.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from easydel.data.messages import Message
+from easydel.data.template import Refused, Span, text_in
+
+_OPEN = ("<think>", "<|channel>thought", "[THINK]")
+_CLOSED = ("</think>", "<channel|>", "[/THINK]")
+_PART = re.compile(r"[<\[][^<>\[\]\s]*$")
+_END = re.compile(r"(<[^<>\s]*>|\s)+$")  # the signs that end a turn
+_ANSWER = "qzanswer"  # a word that no template and hardly a text has
+
+Write = Callable[[Sequence[Message], bool], str]
+"""(messages, add_generation_prompt) -> text, with the tools and options of a row."""
+
+
+class Unknown(Exception):
+    """The place of a message in the whole text, `at` in the conversation, cannot be found."""
+
+    def __init__(self, at: int, moved: str) -> None:
+        super().__init__(at)
+        self.at = at
+        self.moved = moved  # what was looked for
+
+
+class Place(NamedTuple):
+    """Where something begins; `alike` where all in front of it is as it is written alone."""
+
+    at: int
+    alike: bool
+
+
+def start_of(write: Write, whole: str, messages: Sequence[Message], after: int = 0) -> Place:
+    """Returns where in `whole`, not before `after`, begins what the model writes behind `messages`.
+
+    Where only the beginning of an answer, which templates write behind the prompt, is another one in `whole`, it is
+    where they part; unless what it has more is a thought that is over, by itself or with what follows.
+
+    Raises:
+        Unknown: it is not found.
+    """
+    text = _attempt(write, messages, True)
+    if text is not None and whole.startswith(text):
+        return Place(len(text), alike=True)
+    shut = _attempt(write, messages, False)
+    header = text[len(shut) :] if text is not None and shut is not None and text.startswith(shut) else ""
+    if shut is not None and whole.startswith(shut):
+        return _behind(header, whole, len(shut))
+    words = _last_words(messages[-1])
+    same = _common(text or "", whole, 0)
+    if header and words and words in whole[after:same]:  # only how the last message ends is another way
+        at = whole.find(header, _whole_signs(whole, same))
+        if at >= 0:
+            return Place(at + len(header), alike=False)
+    near = None if after else _up_to_answer(write, whole, messages)
+    for beginning, behind in ((text, ""), (shut, header)):
+        if beginning is None:
+            continue
+        at = _end_in(beginning, near or whole, words, after, last=near is not None)
+        if at is not None:
+            return Place(_behind(behind, whole, at).at, alike=False)
+    raise Unknown(len(messages) - 1, words)
+
+
+def end_of(write: Write, whole: str, messages: Sequence[Message], after: int) -> int:
+    """Returns where in `whole`, not before `after`, the last of `messages` ends.
+
+    Raises:
+        Unknown: it is not found.
+    """
+    text = _attempt(write, messages, False) or ""
+    same = _common(text, whole, 0)
+    if same == len(text):
+        return same
+    words = _last_words(messages[-1])
+    after = max(0, after - len(words))  # of a begun message a part stands before
+    if words and words in whole[after:same]:  # only how the last turn ends is another way
+        return _whole_signs(whole, same)
+    for ending in (text, _END.sub("", text)):
+        at = _end_in(ending, whole, words, after)
+        if at is not None:
+            return at
+    raise Unknown(len(messages) - 1, words)
+
+
+def spoken(
+    write: Write, whole: str, prompt: Sequence[Message], completion: Sequence[Message], start: int
+) -> Iterator[Span]:
+    """Yields the parts of `whole` that the model writes: the turns of the assistant in `completion`.
+
+    Args:
+        start: where the completion begins.
+
+    Raises:
+        Unknown: one of them is not found.
+    """
+    after = start
+    for at, message in enumerate(completion):
+        if message["role"] != "assistant":
+            continue
+        before = [*prompt, *completion[:at]]
+        begin = start if at == 0 else start_of(write, whole, before, after).at
+        after = len(whole) if at == len(completion) - 1 else end_of(write, whole, [*before, message], begin)
+        yield begin, after
+
+
+def rest(spans: Sequence[Span], start: int, end: int) -> tuple[Span, ...]:
+    """Returns the parts from `start` to `end` that are in none of the spans, which are in order.
+
+    >>> rest([(2, 4), (4, 6)], 1, 9)
+    ((1, 2), (6, 9))
+    """
+    found, at = [], start
+    for first, last in [*spans, (end, end)]:
+        if first > at:
+            found.append((at, min(first, end)))
+        at = max(at, last)
+    return tuple(found)
+
+
+def _attempt(write: Write, messages: Sequence[Message], add_generation_prompt: bool) -> str | None:
+    """A beginning of a conversation may be what a template refuses, where it takes the whole."""
+    try:
+        return write(messages, add_generation_prompt)
+    except Refused:
+        return None
+
+
+def _common(text: str, whole: str, start: int) -> int:
+    return next((i for i, letter in enumerate(text) if whole[start + i : start + i + 1] != letter), len(text))
+
+
+def _behind(header: str, whole: str, start: int) -> Place:
+    """Where in `whole` the model begins to write, shown `header` at `start`, of which `whole` may have a part."""
+    at = start + _common(header, whole, start)
+    if at == start + len(header):
+        return Place(at, alike=True)
+    sign = _whole_signs(whole, at)
+    more = header[sign - start :]
+    over = next((len(more) - i for i in range(len(more)) if whole.startswith(more[i:], sign)), 0)
+    closed = header.rstrip().endswith(_CLOSED) and not whole[sign:].lstrip().startswith(_OPEN)
+    if closed or (_is_open(header) and whole[sign:].lstrip().startswith(_CLOSED)):
+        return Place(sign + over, alike=False)
+    return Place(at, alike=True)
+
+
+def _is_open(header: str) -> bool:
+    return max(map(header.rfind, _OPEN)) > max(map(header.rfind, _CLOSED))
+
+
+def _whole_signs(text: str, end: int) -> int:
+    """`end`, or where a sign such as `<|im_end|>` begins of which it would leave a part."""
+    found = _PART.search(text[max(0, end - 40) : end])
+    return end - len(found[0]) if found else end
+
+
+def _end_in(text: str, whole: str, words: str, after: int, *, last: bool = False) -> int | None:
+    """Where the longest end of `text` ends that stands in `whole` behind `after`; None if it does not hold `words`."""
+    least, most = 0, len(text)  # if an end is found, so is every shorter one
+    while least < most:
+        length = (least + most + 1) // 2
+        least, most = (length, most) if whole.find(text[-length:], after) >= 0 else (least, length - 1)
+    held = text[-least:] if least else ""
+    if not words or words not in held:
+        return None
+    return (whole.rfind(held) if last else whole.find(held, after)) + least
+
+
+def _up_to_answer(write: Write, whole: str, messages: Sequence[Message]) -> str | None:
+    """What stands in front of an answer to the prompt, up to its first word, if `whole` begins like that.
+
+    In there the last place is the right one, also where a question is asked twice.
+    """
+    answered = _attempt(write, [*messages, {"role": "assistant", "content": _ANSWER}], False) or ""
+    before = answered.partition(_ANSWER)[0]
+    return before if before != answered and whole.startswith(before) else None
+
+
+def _last_words(message: Message) -> str:
+    """What of a message it is recognised by: its last call, or its last line that shows."""
+    if message.get("tool_calls"):
+        return str(message["tool_calls"][-1]["function"]["name"])
+    lines = [line.strip() for line in text_in(message).splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,228 @@
+"""A tokenizer's chat template, and the form that it takes messages in: found out once, by what it writes."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from easydel.data.messages import Message
+from easydel.data.tokenizer import Tokenizer
+from easydel.errors import DataError
+
+Span = tuple[int, int]
+"""Characters of a text, from the first to before the last."""
+
+REASONING = ("reasoning_content", "thinking", "reasoning")  # what messages call what was thought before an answer
+# What a template raises that does with a message what cannot be done, or more than the sandbox it runs in lets it do.
+_OF_TEMPLATES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError, MemoryError)
+_MARKS = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+# Arguments as Python writes a dict, as JSON within JSON, and a content that was not there.
+_WRONG_FORM = re.compile(r"""'qzkey'|\\"qzkey|None""")
+_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*(.*)", re.DOTALL)
+# Words that no template writes by itself; the id is of the form that Mistral's templates insist on.
+_ASKED = {"role": "user", "content": "qzask"}
+_CALL = {"type": "function", "id": "qzid00001", "function": {"name": "qzname", "arguments": {"qzkey": "qzvalue"}}}
+
+
+def text_in(message: Message) -> str:
+    """Returns the content of a message; "" where it has none, or one that is no text."""
+    content = message.get("content")
+    return content if isinstance(content, str) else ""
+
+
+class Refused(Exception):
+    """A template cannot write a conversation, in its own words."""
+
+
+@dataclass(eq=False)
+class Template:
+    """The chat template of a tokenizer, which writes messages as `easydel.data.messages` reads them.
+
+    Templates differ in the form that they take parts of a message in, and leave out silently what has another. Each
+    form is tried once, with words that no template has, and the first that is written whole is taken.
+    """
+
+    tokenizer: Tokenizer
+
+    @cached_property
+    def has_marks(self) -> bool:
+        """Whether it says which characters the model writes: `{% generation %}`."""
+        return bool(_MARKS.search(self._source(None)))
+
+    def write(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool,
+        tools: list[Any] | None,
+        options: Mapping[str, Any],
+    ) -> str:
+        """Returns the conversation as text.
+
+        Raises:
+            Refused: the template cannot write it.
+        """
+        return self._written([self._formed(each) for each in messages], add_generation_prompt, tools, options)
+
+    def marked(
+        self, messages: Sequence[Message], tools: list[Any] | None, options: Mapping[str, Any]
+    ) -> tuple[str, list[Span]]:
+        """Returns the conversation as text, and the parts of it that `{% generation %}` marks."""
+        return self._direct([self._formed(each) for each in messages], False, tools, options, marks=True)
+
+    @cached_property
+    def wants_parts(self) -> bool:
+        """Whether content is to be a list of parts: templates of models that see pictures leave a text out."""
+        parts = {**_ASKED, "content": [{"type": "text", "text": _ASKED["content"]}]}
+        return [self._holds([each], "qzask") for each in (_ASKED, parts)] == [False, True]
+
+    @cached_property
+    def call_form(self) -> tuple[bool, str]:
+        """Whether arguments of calls are to be JSON text; and what stands for the content beside calls where there is
+        none: `empty` text, no key (`absent`), or `none`. (transformers itself leaves keys out that are None.)
+
+        DeepSeek-R1's distills write calls only where the content is None, and join arguments as text.
+        """
+        for content in ("empty", "absent", "none"):
+            for as_text in (False, True):
+                message = self._with_calls(
+                    {"role": "assistant", "content": "", "tool_calls": [_CALL]}, as_text, content
+                )
+                text = self._try([_ASKED, message])
+                whole = text is not None and "qzname" in text and "qzkey" in text and "qzvalue" in text
+                behind = (text or "").rpartition("qzask")[2]
+                if whole and not _WRONG_FORM.search(behind):
+                    return as_text, content
+        return False, "empty"
+
+    @cached_property
+    def parts_thoughts(self) -> bool:
+        """Whether `<think>` in the content is to be taken out and given as `reasoning_content`.
+
+        Most templates do that themselves, or write the content as it is. Of those that do not, the newer ones write an
+        empty thought in front of it.
+        """
+        answer = {"role": "assistant", "content": "<think>\nqzthought\n</think>\n\nqzanswer"}
+        whole = self._try([_ASKED, answer])
+        if whole is None or (whole.count("</think>") == 1 and "qzthought" in whole):
+            return False
+        parted = self._try([_ASKED, _parted(answer)]) or ""
+        # A thought behind an empty one is what no model writes: better none, which is said.
+        doubled = whole.count("</think>") > parted.count("</think>")
+        return parted.count("qzanswer") == 1 and (doubled or parted.count("qzthought") == 1)
+
+    def _holds(self, messages: list[Message], word: str) -> bool:
+        text = self._try(messages)
+        return text is not None and word in text
+
+    def _try(self, messages: list[Message]) -> str | None:
+        try:
+            return self._written(messages, False, None, {})
+        except Refused:
+            return None
+
+    def _formed(self, message: Message) -> Message:
+        thought = next((message[name] for name in REASONING if message.get(name)), None)
+        if thought is not None:  # as newer versions of transformers do, for templates that read the one or the other
+            message = {"thinking": thought, **message, "reasoning_content": thought}
+        elif message["role"] == "assistant" and "</think>" in text_in(message) and self.parts_thoughts:
+            message = _parted(message)
+        if message.get("tool_calls"):
+            message = self._with_calls(message, *self.call_form)
+        if isinstance(message.get("content"), str) and self.wants_parts:
+            message = {**message, "content": [{"type": "text", "text": message["content"]}]}
+        return message
+
+    @staticmethod
+    def _with_calls(message: Message, as_text: bool, content: str) -> Message:
+        formed = dict(message)
+        if as_text:
+            formed["tool_calls"] = [_with_text(call) for call in message["tool_calls"]]
+        if not message.get("content") and content != "empty":
+            formed["content"] = None
+            if content == "absent":
+                del formed["content"]
+        return formed
+
+    def _written(
+        self, messages: list[Message], add_generation_prompt: bool, tools: list[Any] | None, options: Mapping[str, Any]
+    ) -> str:
+        if any("content" in message and message["content"] is None for message in messages):
+            return self._direct(messages, add_generation_prompt, tools, options, marks=False)[0]
+        from jinja2 import TemplateError  # only conversations need it
+
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **options
+            )
+        except (TemplateError, *_OF_TEMPLATES) as error:
+            raise Refused(str(error)) from error
+
+    def _direct(
+        self,
+        messages: list[Message],
+        add_generation_prompt: bool,
+        tools: list[Any] | None,
+        options: Mapping[str, Any],
+        *,
+        marks: bool,
+    ) -> tuple[str, list[Span]]:
+        """What the tokenizer does below `apply_chat_template`, where keys that are None stay and marks are at hand."""
+        from jinja2 import TemplateError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        try:
+            texts, spans = render_jinja_template(
+                conversations=[[dict(message) for message in messages]],
+                tools=tools,
+                chat_template=self._source(tools),
+                add_generation_prompt=add_generation_prompt,
+                return_assistant_tokens_mask=marks,
+                **{**self.tokenizer.special_tokens_map, **options},
+            )
+        except (TemplateError, *_OF_TEMPLATES) as error:
+            raise Refused(str(error)) from error
+        return texts[0], [(int(first), int(last)) for first, last in spans[0]] if marks else []
+
+    def _source(self, tools: list[Any] | None) -> str:
+        """The template in use: a tokenizer may have several by name."""
+        given = self.tokenizer.chat_template
+        return given if isinstance(given, str) else self.tokenizer.get_chat_template(None, tools)
+
+
+def _parted(message: Message) -> Message:
+    found = _THOUGHT.fullmatch(message["content"])
+    if found is None:
+        return message
+    thought = found[1].strip()
+    return {**message, "content": found[2], "thinking": thought, "reasoning_content": thought}
+
+
+def _with_text(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    arguments = function.get("arguments")
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": text}}
+
+
+def template_of(tokenizer: Tokenizer, number: int) -> Template:
+    """Returns the chat template of a tokenizer; asked for again, the same one with what is known of it.
+
+    Raises:
+        DataError: naming the row for which it is needed, if there is none.
+    """
+    source = tokenizer.chat_template
+    if not source:
+        raise DataError(
+            f"row {number} holds conversations, but the tokenizer has no chat template. Set "
+            "tokenizer.chat_template, use the tokenizer of an instruction-tuned model, or give the rows as "
+            "text."
+        )
+    return _template(tokenizer, source if isinstance(source, str) else repr(source))
+
+
+@lru_cache(maxsize=4)  # of a run that compares models; a worker has one
+def _template(tokenizer: Tokenizer, source: str) -> Template:
+    del source  # a tokenizer may be given another template
+    return Template(tokenizer)
