@@ -250,7 +250,7 @@ class CausalLM:
 
         Args:
             dtype: of the written weights; None writes the parameters bit for bit, packed ones in the dtype that they
-                were loaded in. Adapters keep theirs.
+                were loaded in.
             max_shard_size: bytes above which the weights are split into several files with an index.
             merge: add the adapters to the weights, and write the whole model.
             also: writes more files, such as those of the tokenizer, into the folder that it is given; they appear
@@ -263,7 +263,8 @@ class CausalLM:
             if also is not None:
                 also(target)
             if self.lora is not None and not merge:
-                write_adapters(target, self.lora, self.adapter_rows, self.params, self.sizes, base=self.origin.name)
+                rows, sizes = self.adapter_rows, self.sizes
+                write_adapters(target, self.lora, rows, self.params, sizes, base=self.origin.name, dtype=written)
                 return
             write_whole(
                 target,

@@ -127,13 +127,21 @@ def read_adapters(folder: Path, rows: Sequence[Row], sizes: Sizes, *, base: str)
 
 
 def write_adapters(
-    folder: Path, lora: Lora, rows: Sequence[Row], params: Mapping[str, Any], sizes: Sizes, *, base: str
+    folder: Path,
+    lora: Lora,
+    rows: Sequence[Row],
+    params: Mapping[str, Any],
+    sizes: Sizes,
+    *,
+    base: str,
+    dtype: np.dtype | None = None,
 ) -> None:
     """Writes the adapters of a model into an empty folder, as PEFT reads them.
 
     Args:
         rows: those of the adapters.
         base: the name of the model without them, a folder or a Hub id.
+        dtype: of the written weights; None keeps theirs.
     """
     config = {
         "peft_type": "LORA",
@@ -151,8 +159,8 @@ def write_adapters(
         "alpha_pattern": {name: _plain(alpha) for name, alpha in lora.alpha_pattern},
     }
     write_json(folder / CONFIG_NAME, config)
-    tensors: Iterator[tuple[str, np.ndarray]] = export_tensors(rows, params, sizes, None)
-    write_file(folder / WEIGHTS_NAME, export_specs(rows, params, sizes, None), tensors)
+    tensors: Iterator[tuple[str, np.ndarray]] = export_tensors(rows, params, sizes, dtype)
+    write_file(folder / WEIGHTS_NAME, export_specs(rows, params, sizes, dtype), tensors)
 
 
 def base_of(config: Mapping[str, Any], folder: Path) -> str:

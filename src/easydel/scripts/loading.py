@@ -1,5 +1,7 @@
 """What a command line looks at before minutes go into loading models: tokenizers, folders of models, mesh sizes."""
 
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from easydel.data.tokenize import check_ending
@@ -69,8 +71,26 @@ def load_tokenizer(name: str, revision: str | None) -> "PreTrainedTokenizerBase"
             f"Cannot load a tokenizer from {name!r} (name another with --processor_repo_id): "
             + f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
+    if folder is not None and tokenizer.chat_template is None:
+        tokenizer.chat_template = _template_of_processor(folder)
     try:
         check_ending(tokenizer)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     return tokenizer
+
+
+def _template_of_processor(folder: Path) -> str | None:
+    """Returns the chat template that older versions wrote for the processor of a model, where there is no other."""
+    from easydel.models.folders import read_json
+
+    file = folder / "chat_template.json"
+    found = read_json(file).get("chat_template") if file.is_file() else None
+    if not isinstance(found, str):
+        return None
+    warnings.warn(
+        f"the chat template is that of {file}, as the tokenizer has none of its own: AutoTokenizer leaves it out, the "
+        "saved model will have it as chat_template.jinja.",
+        stacklevel=3,
+    )
+    return found

@@ -64,6 +64,10 @@ class DPOConfig:
         at_least=1,
     )
     do_last_save: bool = option(True, "write the trained model, a Hugging Face folder, at the end")
+    save_dtype: Literal["float32", "bfloat16", "float16"] | None = option(
+        None,
+        "dtype of the weights of the saved model; none is that of the base as it came, adapters as they are trained",
+    )
     log_steps: int = option(10, "log metrics every so many steps", at_least=1)
     log_logit_metrics: bool = option(True, "also log entropy, logits/chosen, logits/rejected and token accuracy")
     progress_bar_type: str = option(

@@ -357,7 +357,7 @@ class DPOTrainer:
         }
         if config.do_last_save:
             places["model"] = folder.path / "model"
-            self._export(folder.path / "model", place=repository or "")
+            facts["saved in"] = self._export(folder.path / "model", place=repository or "")
         if config.push_to_hub:  # all wait: an upload may take longer than processes wait for one that is leaving
             places["hub"] = by_first(lambda: upload(folder.path / "model", repository or ""))
         text = summary(metrics, facts, self.counts, places)
@@ -367,9 +367,11 @@ class DPOTrainer:
         step, value = (None, None) if best is None or best.step is None else (best.step, best.value)
         return TrainResult(self.model, metrics, checkpoint, step, value, text, ending.step, ending.skipped)
 
-    def _export(self, folder: Path, *, place: str = "") -> None:
+    def _export(self, folder: Path, *, place: str = "") -> str:
         names, run = self._dataset_names, self._run
-        export(self.model, self.processing_class, self.arguments, folder, run=run, dataset_names=names, place=place)
+        return export(
+            self.model, self.processing_class, self.arguments, folder, run=run, dataset_names=names, place=place
+        )
 
     def _trained_on(self) -> TrainSet:
         if self._train_set is None:

@@ -25,6 +25,7 @@ FREE_ON_RESUME = frozenset(
         "save_total_limit",
         "max_skipped_steps",
         "do_last_save",
+        "save_dtype",
         "merge_lora_before_save",
         "log_steps",
         "progress_bar_type",

@@ -26,6 +26,11 @@ _QUANTISED = {
     ".weight_packed": "compressed-tensors",
 }
 
+
+class OutOfRange(WeightsError):
+    """Weights that the dtype they are to be written in cannot hold."""
+
+
 Advance = Callable[[int], None]
 """Is told how many bytes more are there."""
 
@@ -110,6 +115,9 @@ def export_tensors(
 
     Args:
         value: gives the array of a row, where it is not simply there.
+
+    Raises:
+        OutOfRange: float16 cannot hold the weights.
     """
     for name in dict.fromkeys(row.name for row in rows):
         sharing = [row for row in rows if row.name == name]
@@ -117,7 +125,17 @@ def export_tensors(
         for place, tensor_name in zip(np.ndindex(sharing[0].stack(sizes)), sharing[0].names(sizes), strict=True):
             parts = [row.to_file(array[place], sizes) for row, array in zip(sharing, arrays, strict=True)]
             tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            yield tensor_name, tensor if dtype is None else tensor.astype(dtype)
+            yield tensor_name, tensor if dtype is None else _cast(tensor_name, tensor, dtype)
+
+
+def _cast(name: str, tensor: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        cast = tensor.astype(dtype)
+    if dtype == np.float16 and not np.isfinite(cast).all():
+        raise OutOfRange(
+            f"{name} has values that float16, which ends at 65504, cannot hold: take bfloat16 or float32 (save_dtype)."
+        )
+    return cast
 
 
 def load_row(
