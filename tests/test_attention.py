@@ -113,13 +113,15 @@ def test_a_query_without_keys_gives_finite_numbers_and_gradients(mechanism, dtyp
 
 
 def test_dropout_keeps_the_mean_and_drops_the_given_share():
-    query, key, value = inputs(rows=1, length=64, heads=4)
-    mask = jnp.ones((1, 64, 64), bool)
+    query, key, value = inputs(rows=8, length=64, heads=4)
+    ones, place = jnp.ones((8, 64), jnp.int32), jnp.broadcast_to(jnp.arange(64), (8, 64))
+    attention = packed_attention("vanilla", ones, 0 * ones, place, scale=1.0, mesh=make_mesh(ONE_DEVICE))
     # With equal scores and values of one, what comes out is the mean of the kept weights over their rate.
-    dropout = (jax.random.key(0), 0.25)
-    out = attend(0 * query, key, 0 * value + 1, mask, scale=1.0, mechanism="vanilla", dropout=dropout)
+    out = attention(0 * query, key, 0 * value + 1, (jax.random.key(0), 0.25))[..., 0]
     assert float(out.mean()) == pytest.approx(1.0, abs=0.02)
-    assert float(out[..., 0].std()) == pytest.approx(np.sqrt(0.25 / 0.75 / 64), rel=0.2)
+    deviations = (out - 1) * jnp.sqrt(3 * (jnp.arange(64) + 1.0))[:, None]  # in units of that of a mean over the keys
+    assert float(deviations.std()) == pytest.approx(1.0, rel=0.1)
+    assert abs(float((deviations[0] * deviations[1]).mean())) < 0.2  # no two rows drop in the same places
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 | mechanism   | where        | how                                                                            |
 |-------------|--------------|--------------------------------------------------------------------------------|
-| `vanilla`   | everywhere   | all scores of a row and a mask; alone has dropout                              |
+| `vanilla`   | everywhere   | all scores of a row and a mask, some rows at a time; dropout too (`dense.py`)  |
 | `sdpa`      | everywhere   | the same through `jax.nn.dot_product_attention`, as XLA likes it               |
 | `blockwise` | made for CPU | blocks of the scores that somebody sees (`blockwise.py`)                       |
 | `cudnn`     | NVIDIA GPUs  | cuDNN on sequences taken apart (`unshared.py`)                                 |
@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from easydel.blockwise import MASKED, Blocks, Scores, blockwise_attention, query_blocks
+from easydel.blockwise import Blocks, Scores, blockwise_attention, query_blocks
+from easydel.dense import How, Layout, Tokens, dense_attention, masked_softmax, room_on, sees
 from easydel.errors import ConfigError, nearest
-from easydel.sharding import RULES, constrain, length_shards, row_shards, spec_for
-from easydel.softcap import soft_cap
+from easydel.sharding import RULES, length_shards, parts_of, row_shards, spec_for
 from easydel.unshared import Sequences, buckets, take_apart, unshared_attention
 
 Dropout = tuple[Key[Array, ""], float]  # the key and the rate in (0, 1)
@@ -29,6 +29,7 @@ Dropout = tuple[Key[Array, ""], float]  # the key and the rate in (0, 1)
 LayerAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], jax.Array]
 
 MECHANISMS = ("vanilla", "blockwise", "sdpa", "cudnn", "splash")
+DENSE = ("vanilla", "sdpa")  # those that compute every score of a row
 WITH_DROPOUT = ("vanilla",)
 WITH_SCORE_CAP = ("vanilla", "blockwise", "splash")
 # The platforms, as jax calls them, of those that do not run on all.
@@ -76,15 +77,10 @@ def visible(
     `window` only those where `query position - key position < window`. Padding (segment 0) sees padding only, so no
     query is left without a key.
     """
-    place = jnp.arange(segment.shape[-1])
-    same_segment = segment[:, :, None] == segment[:, None, :]
-    same_branch = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
-    seen = same_segment & same_branch & (place[:, None] >= place[None, :])
-    if window is None:
-        return seen
-    if position is None:
+    if window is not None and position is None:
         raise ValueError("a window is measured in positions, and none are given.")
-    return seen & (position[:, :, None] - position[:, None, :] < window)
+    tokens = _tokens(segment, branch, segment if position is None else position)
+    return sees(tokens, tokens, window)
 
 
 def attend(
@@ -96,7 +92,6 @@ def attend(
     scale: float,
     mechanism: str,
     score_cap: float | None = None,
-    dropout: Dropout | None = None,
 ) -> Float[Array, "rows q_len heads head_dim"]:
     """Returns softmax(scale * query key^T) value over the keys that `mask` allows, in the dtype of `query`.
 
@@ -107,13 +102,13 @@ def attend(
     `cudnn` is `sdpa`: what they leave out is told by the layout of packed rows, not by a mask.
 
     Raises:
-        ConfigError: a mechanism that does not exist, or dropout or a cap with one that has none.
+        ConfigError: a mechanism that does not exist, or a cap with one that has none.
     """
     _check(mechanism)
     if mechanism not in ("sdpa", "cudnn"):
-        return _vanilla(query, key, value, mask, scale, score_cap, dropout)
-    if dropout is not None or score_cap is not None:
-        raise ConfigError(f"attn_mechanism {mechanism!r} has no dropout and no cap of scores; use 'vanilla'.")
+        return masked_softmax(query, key, value, mask, scale=scale, score_cap=score_cap)
+    if score_cap is not None:
+        raise ConfigError(f"attn_mechanism {mechanism!r} has no cap of scores; use 'vanilla'.")
     return jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale)
 
 
@@ -139,7 +134,8 @@ def packed_attention(
     Args:
         sequences: at most so many answers there are in all rows, or segments without one; None is no bound. For
             `cudnn` alone: the memory it takes grows with it.
-        precision: for `blockwise` alone; the others go by `jax.default_matmul_precision`, where they have a choice.
+        precision: for `blockwise` and the dense ones; the others go by `jax.default_matmul_precision`, where they have
+            a choice.
     """
     layout = segment, branch, position
     if mechanism == "blockwise":
@@ -148,14 +144,7 @@ def packed_attention(
         return _cudnn(layout, mesh, scale=scale, window=window, sequences=sequences)
     if mechanism == "splash":
         return _splash(layout, mesh, scale=scale, window=window, score_cap=score_cap)
-    mask = constrain(visible(segment, branch, position, window), ("rows", "length", "keys"), mesh, name="tokens")
-
-    def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
-        # Where rows are split along their length, each device has its own queries and needs the keys of all.
-        key, value = (constrain(x, ("rows", "keys", "kv_heads", "head_dim"), mesh, name="keys") for x in (key, value))
-        return attend(query, key, value, mask, scale=scale, mechanism=mechanism, score_cap=score_cap, dropout=dropout)
-
-    return attention
+    return _dense(layout, Scores(scale, window, score_cap, precision), mesh, fused=mechanism == "sdpa")
 
 
 def resolve_mechanism(name: str, needs: Needs) -> str:
@@ -203,33 +192,38 @@ def _refusal_of_cudnn(needs: Needs) -> str | None:
     return None
 
 
-def _vanilla(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
-    mask: jax.Array,
-    scale: float,
-    score_cap: float | None,
-    dropout: Dropout | None,
-) -> jax.Array:
-    rows, q_len, heads, head_dim = query.shape
-    kv_heads = key.shape[2]
-    grouped = query.reshape(rows, q_len, kv_heads, heads // kv_heads, head_dim)
-    scores = jnp.einsum("rqkgd,rskd->rkgqs", grouped, key, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], soft_cap(scores * scale, score_cap), MASKED)
-    weights = jax.nn.softmax(scores, axis=-1)
-    if dropout is not None:
-        dropout_key, rate = dropout
-        kept = jax.random.bernoulli(dropout_key, 1 - rate, weights.shape)
-        weights = jnp.where(kept, weights / (1 - rate), 0.0)
-    mixed = jnp.einsum("rkgqs,rskd->rqkgd", weights.astype(value.dtype), value)
-    return mixed.reshape(rows, q_len, heads, head_dim)
+RowLayout = tuple[jax.Array, jax.Array, jax.Array]  # segment, branch, position
 
 
-Layout = tuple[jax.Array, jax.Array, jax.Array]  # segment, branch, position
+def _tokens(segment: jax.Array, branch: jax.Array, position: jax.Array) -> Tokens:
+    place = jnp.broadcast_to(jnp.arange(segment.shape[1]), segment.shape)
+    return Tokens(segment, branch, position, place)
 
 
-def _blockwise(layout: Layout, how: Scores, mesh: Mesh) -> LayerAttention:
+def _dense(layout: RowLayout, scores: Scores, mesh: Mesh, *, fused: bool) -> LayerAttention:
+    """Where rows are split along their length, a device has a part of the queries and gets the keys of whole rows."""
+    parts, room = length_shards(mesh), room_on(mesh.devices.flat[0].platform)
+
+    def first(axis: str, mine: int) -> jax.Array:
+        """Returns the number of the first of `mine` parts of an axis that are here."""
+        return jnp.asarray(jax.lax.axis_index(RULES[axis]) * mine if parts_of(axis, mesh) > 1 else 0)
+
+    def prepare(*layout: jax.Array) -> tuple[Tokens, Tokens, jax.Array]:
+        keys = _tokens(*layout)
+        rows, length = layout[0].shape
+        part = length // parts
+        here = partial(jax.lax.dynamic_slice_in_dim, start_index=first("length", part), slice_size=part, axis=1)
+        return jax.tree.map(here, keys), keys, first("rows", rows)
+
+    def mix(query: jax.Array, key: jax.Array, value: jax.Array, ready: Any, dropout: tuple | None = None) -> jax.Array:
+        here = Layout(*ready, head=first("heads", query.shape[2]))
+        how = How(scores, fused, room, 0.0 if dropout is None else dropout[1])
+        return dense_attention(query, key, value, here, None if dropout is None else dropout[0], how)
+
+    return _on_each_device(layout, mesh, prepare, mix, drops=not fused)
+
+
+def _blockwise(layout: RowLayout, how: Scores, mesh: Mesh) -> LayerAttention:
     """Where rows are split along their length, a device has a part of the queries and gets the keys of whole rows."""
     parts = length_shards(mesh)
 
@@ -243,7 +237,7 @@ def _blockwise(layout: Layout, how: Scores, mesh: Mesh) -> LayerAttention:
     return _on_each_device(layout, mesh, blocks, mix)
 
 
-def _cudnn(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sequences: int | None) -> LayerAttention:
+def _cudnn(layout: RowLayout, mesh: Mesh, *, scale: float, window: int | None, sequences: int | None) -> LayerAttention:
     rows, length = layout[0].shape
     mine = rows // row_shards(mesh)
     room = buckets(mine, length, mine * length if sequences is None else min(sequences, mine * length))
@@ -254,7 +248,9 @@ def _cudnn(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sequ
     return _on_each_device(layout, mesh, lambda segment, branch, _: take_apart(segment, branch, room), mix)
 
 
-def _splash(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, score_cap: float | None) -> LayerAttention:
+def _splash(
+    layout: RowLayout, mesh: Mesh, *, scale: float, window: int | None, score_cap: float | None
+) -> LayerAttention:
     # Pallas is a second of imports, and nobody else needs it.
     from easydel.splash import MULTIPLE, splash_attention
 
@@ -274,11 +270,12 @@ def _splash(layout: Layout, mesh: Mesh, *, scale: float, window: int | None, sco
 
 
 def _on_each_device(
-    layout: Layout, mesh: Mesh, prepare: Callable[..., Any], mix: Callable[..., jax.Array]
+    layout: RowLayout, mesh: Mesh, prepare: Callable[..., Any], mix: Callable[..., jax.Array], *, drops: bool = False
 ) -> LayerAttention:
     """Returns the attention `mix(query, key, value, prepare(*layout))` of each device's own queries and heads.
 
-    What is prepared depends on the layout of its rows, and a kernel does not know how to be split.
+    What is prepared depends on the layout of its rows, and a kernel does not know how to be split. One that `drops`
+    gets the dropout too, with the data of its key.
     """
     rows = spec_for(("rows", "keys"), layout[0].shape, mesh, name="tokens")
     each = PartitionSpec((*RULES["rows"], *RULES["length"]))
@@ -290,17 +287,21 @@ def _on_each_device(
     ready = local(prepared, in_specs=(rows,) * 3, out_specs=each)(*layout)
 
     def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
-        if dropout is not None:
+        if dropout is not None and not drops:
             raise ConfigError("only attn_mechanism 'vanilla' has dropout.")
         of_query, of_key = (
             spec_for(("rows", *axes, "head_dim"), x.shape, mesh, name="tokens")
             for axes, x in ((("length", "heads"), query), (("keys", "kv_heads"), key))
         )
 
-        def mine(query: jax.Array, key: jax.Array, value: jax.Array, ready: Any) -> jax.Array:
-            return mix(query, key, value, jax.tree.map(lambda x: x[0], ready))
+        def mine(query: jax.Array, key: jax.Array, value: jax.Array, ready: Any, seed: jax.Array | None) -> jax.Array:
+            ready = jax.tree.map(lambda x: x[0], ready)
+            dropped = {} if seed is None or dropout is None else {"dropout": (seed, dropout[1])}
+            return mix(query, key, value, ready, **dropped)
 
-        return local(mine, in_specs=(of_query, of_key, of_key, each), out_specs=of_query)(query, key, value, ready)
+        seed = None if dropout is None else jax.random.key_data(dropout[0])
+        specs = of_query, of_key, of_key, each, PartitionSpec()
+        return local(mine, in_specs=specs, out_specs=of_query)(query, key, value, ready, seed)
 
     return attention
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from easydel import processes
+from easydel.attention import DENSE
 from easydel.data.clock import asks_for_day, on_day, read_day
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
@@ -189,7 +190,7 @@ def _loader(
         shards=row_shards(model.decoder.mesh),
         parts=length_shards(model.decoder.mesh),
         length_cost=_length_cost(model),
-        chunk=model.decoder.chunk,
+        chunk=_chunk(model),
         most_steps=config.max_training_steps,
     )
 
@@ -212,13 +213,18 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
             shards=row_shards(model.decoder.mesh),
             parts=length_shards(model.decoder.mesh),
             length_cost=_length_cost(model),
-            chunk=model.decoder.chunk,
+            chunk=_chunk(model),
         )
     except DataError as error:
         raise DataError(f"train_dataset: {error}") from error
 
 
+def _chunk(model: CausalLM) -> int | None:
+    """On a dense mask a row of a whole batch would cost its square: rows get the length of their pairs there."""
+    return None if model.decoder.attn_mechanism in DENSE else model.decoder.chunk
+
+
 def _length_cost(model: CausalLM) -> float:
     """On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row; the others skip it."""
-    dense = model.decoder.attn_mechanism in ("vanilla", "sdpa")
+    dense = model.decoder.attn_mechanism in DENSE
     return 1 / (6 * model.config.hidden_size) if dense else 0.0

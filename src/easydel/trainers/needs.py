@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from easydel.attention import DENSE
 from easydel.data.pack import Shape
+from easydel.dense import COPIES, room_on, step_of
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
-from easydel.sharding import row_shards
+from easydel.sharding import length_shards, parts_of, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.head import Head
 from easydel.trainers.split import ALL_TRAINED, Split
@@ -55,6 +57,8 @@ def check_memory(
         "activations": tokens * model.config.hidden_size * model.config.num_hidden_layers * computed,
         "logits": at_the_head * model.config.vocab_size * 4,
     }
+    if model.decoder.attn_mechanism in DENSE:
+        needs["attention scores"] = max((_scores(model, shape) for shape in shapes), default=0)
     rounded = reference is None and config.param_dtype not in (None, given.name)  # see `reference.make_reference`
     held = config.needs_reference and not config.precompute_ref_log_probs
     if config.sync_ref_model or (rounded and held):
@@ -66,3 +70,12 @@ def check_memory(
         "'bfloat16' or optimizer 'adafactor' or 'lion', or spread the model over more devices (sharding_axis_dims).",
     )
     return needs
+
+
+def _scores(model: CausalLM, shape: Shape) -> int:
+    """Returns the bytes of what dense attention has alive at once on all devices while it computes a gradient."""
+    mesh = model.decoder.mesh
+    rows, queries = shape.rows // row_shards(mesh), shape.length // length_shards(mesh)
+    heads = -(-model.config.num_attention_heads // parts_of("heads", mesh))
+    step = step_of(rows, queries, shape.length, heads, room_on(mesh.devices.flat[0].platform))
+    return COPIES * mesh.size * step.scores(heads, shape.length)
