@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from easydel.data.columns import Row, check_rows
+from easydel.data.given import Row, as_rows
 from easydel.errors import ConfigError, DataError, nearest
 
 Stop = Literal["first_exhausted", "all_exhausted"]

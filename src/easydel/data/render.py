@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from easydel.data.format import Dialogue, Plain, read_row
+from easydel.data.format import NO_COLUMNS, Dialogue, Dropped, Plain, read_row
 from easydel.data.messages import Message
 from easydel.data.tokenizer import Tokenizer
 from easydel.errors import DataError
@@ -33,7 +33,9 @@ class Preference(NamedTuple):
     lost: tuple[str, ...] = ()  # what the template left out of the messages, a cause each
 
 
-def to_preference(row: Mapping[str, Any], number: int, render: Render | None = None) -> Preference:
+def to_preference(
+    row: Mapping[str, Any], number: int, render: Render | None = None, columns: Mapping[str, Any] = NO_COLUMNS
+) -> Preference | Dropped:
     """Returns the texts of one row; conversations go through `render`, the chat template.
 
     >>> to_preference({"chosen": "Hi you", "rejected": "Hi me"}, 0)[:4]
@@ -42,7 +44,8 @@ def to_preference(row: Mapping[str, Any], number: int, render: Render | None = N
     Raises:
         DataError: naming the row, the field and the way out.
     """
-    return rendered(read_row(row, number), number, render)
+    said = read_row(row, number, columns)
+    return said if isinstance(said, Dropped) else rendered(said, number, render)
 
 
 def rendered(said: Plain | Dialogue, number: int, render: Render | None) -> Preference:

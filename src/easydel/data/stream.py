@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
-from easydel.data.columns import Row, check_rows
+from easydel.data.given import Row, as_rows
 from easydel.data.loader import START, Position, check_sizes, make_batch, plan_for, steps_of
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair

@@ -8,23 +8,24 @@ tokenised again, and of a dataset that grew only the new rows are tokenised.
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from easydel.data.cache import content_key, open_cache, read_arrays, write_arrays
-from easydel.data.columns import Row, id_columns
-from easydel.data.format import COLUMNS
+from easydel.data.format import NO_COLUMNS, content_of
+from easydel.data.given import Row
+from easydel.data.given_ids import id_columns
 from easydel.data.tokenize import Joined
 from easydel.data.tokenizer import Tokenizer
 
-VERSION = "1"  # of the way from a row to its token ids: another one makes every cached file again
+VERSION = "2"  # of the way from a row to its token ids: another one makes every cached file again
 # Less is tokenised in the time that it takes to write a large tokenizer down for its key, half a second.
 LEAST_ROWS, LEAST_BYTES = 2000, 1_000_000
 # What a tokenizer notes down of how it was loaded, and not of how it works.
@@ -38,16 +39,23 @@ class TokenCache:
 
     folder: Path | None
     tokenizer: Tokenizer | None
+    columns: Mapping[str, Any] = NO_COLUMNS
 
     @classmethod
-    def open(cls, directory: str | None, tokenizer: Tokenizer | None, some_rows: Sequence[Row]) -> Self:
+    def open(
+        cls,
+        directory: str | None,
+        tokenizer: Tokenizer | None,
+        some_rows: Sequence[Row],
+        columns: Mapping[str, Any] = NO_COLUMNS,
+    ) -> Self:
         """Returns the cache below a folder (see `open_cache`); closed for `some_rows`, the first ones, if they are few.
 
         Token ids that are given as they are need no cache.
         """
-        texts = [row for row in some_rows if id_columns(row) is None]
-        worth = len(texts) >= LEAST_ROWS or sum(len(_content([row]) or b"") for row in texts) >= LEAST_BYTES
-        return cls(open_cache(directory, "tokens") if worth and tokenizer is not None else None, tokenizer)
+        texts = [row for row in some_rows if id_columns(row, columns) is None]
+        worth = len(texts) >= LEAST_ROWS or sum(len(_content([row], columns) or b"") for row in texts) >= LEAST_BYTES
+        return cls(open_cache(directory, "tokens") if worth and tokenizer is not None else None, tokenizer, columns)
 
     @cached_property
     def _tokenizer_key(self) -> bytes:
@@ -55,9 +63,9 @@ class TokenCache:
 
     def key(self, rows: Sequence[Row]) -> str | None:
         """Returns the name of what the rows become; None where nothing is kept, or they hold more than plain values."""
-        if self.folder is None or any(id_columns(row) for row in rows):
+        if self.folder is None or any(id_columns(row, self.columns) for row in rows):
             return None
-        content = _content(rows)
+        content = _content(rows, self.columns)
         return None if content is None else content_key([self._tokenizer_key, content])
 
     def load(self, key: str | None) -> list[Joined] | None:
@@ -102,10 +110,10 @@ def _without_loading(path: Path) -> bytes:
     return json.dumps({name: value for name, value in settings.items() if name not in _OF_LOADING}).encode()
 
 
-def _content(rows: Sequence[Row]) -> bytes | None:
+def _content(rows: Sequence[Row], columns: Mapping[str, Any]) -> bytes | None:
     """What the token ids of rows depend on, as bytes; None if it holds more than plain values."""
     try:
-        texts = [{name: row[name] for name in COLUMNS if name in row} for row in rows]
+        texts = [content_of(row, columns) for row in rows]
         return json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except (TypeError, ValueError):  # an object of its own, or one that holds itself
         return None
@@ -118,12 +126,13 @@ def to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
         "ids": np.fromiter((token for ids in sides for token in ids), np.int32),
         "lengths": np.array([len(ids) for ids in sides], np.int32),
         "merged": np.array([row.merged for row in rows], bool),
+        "dropped": np.array([row.dropped for row in rows], str),
     }
 
 
-def from_arrays(ids: np.ndarray, lengths: np.ndarray, merged: np.ndarray) -> Iterator[Joined]:
+def from_arrays(ids: np.ndarray, lengths: np.ndarray, merged: np.ndarray, dropped: np.ndarray) -> Iterator[Joined]:
     """Yields the rows of `to_arrays`."""
     tokens, ends = ids.tolist(), np.cumsum(lengths).tolist()
     sides = [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    for at, is_merged in enumerate(merged.tolist()):
-        yield Joined(*sides[3 * at : 3 * at + 3], merged=is_merged)
+    for at, (is_merged, cause) in enumerate(zip(merged.tolist(), dropped.tolist(), strict=True)):
+        yield Joined(*sides[3 * at : 3 * at + 3], merged=is_merged, dropped=cause)

@@ -23,6 +23,7 @@ class Joined(NamedTuple):
     chosen_trained: list[bool] | None = None  # which tokens of `chosen` bear loss; None: all
     rejected_trained: list[bool] | None = None
     lost: tuple[str, ...] = ()  # what the template left out, a cause each
+    dropped: str = ""  # why the row holds no pair; then it has no token
 
 
 def check_ending(tokenizer: Tokenizer) -> None:

@@ -1,0 +1,322 @@
+"""The shapes of public preference rows: which columns ask, which answer, and which say what answer is better."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from easydel.data.messages import kind
+from easydel.data.ranked import CANDIDATES, RANKS, VERDICTS, WORTH, Candidates, Verdict, preferred, ranked
+from easydel.data.values import is_empty, plain, strings, written_out
+from easydel.errors import ConfigError, DataError, closest, nearest
+
+FORMS = (
+    "a row holds text or a list of {role, content} messages as 'prompt', 'chosen' and 'rejected'; or as "
+    "'chosen' and 'rejected' that share their beginning; or 'messages' (ShareGPT: 'conversations') with an answer "
+    "each as 'chosen' and 'rejected'; or token ids as 'prompt_ids', 'chosen_ids' and 'rejected_ids'"
+)
+EMPTY = "an answer is empty"
+CONVERSATIONS = ("messages", "conversations", "conversation")
+_QUESTIONS = ("question", "instruction", "query", "input")  # what a user says; `prompt` in text stays text
+_SYSTEMS = ("system", "system_prompt", "system_message")
+_TOOLS = ("tools", "functions")
+_NOUNS = ("response", "answer", "output", "completion", "message", "messages", "conversation")
+_SIDES = (
+    ("chosen", "rejected"),
+    *((f"chosen_{noun}", f"rejected_{noun}") for noun in _NOUNS),
+    *((f"{noun}_chosen", f"{noun}_rejected") for noun in _NOUNS),
+    ("response_j", "response_k"),
+    ("preferred_output", "non_preferred_output"),
+)
+NUMBERS = ("weight", "margin")
+IGNORE = "ignore"
+IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "prompt_input_ids", "chosen_input_ids", "rejected_input_ids")
+READ = frozenset(
+    ("prompt", "context", "history", *CONVERSATIONS, *_QUESTIONS, *_SYSTEMS, *_TOOLS, "chat_template_kwargs", *NUMBERS)
+    + tuple(name for pair in _SIDES for name in pair)
+    + tuple(name for verdict in VERDICTS for name in (*verdict.responses, *verdict.columns))
+    + (*CANDIDATES, *WORTH, *IDS)
+)
+"""The columns that some row is read from."""
+
+# Columns that would change what a row says, if they hold something and nothing is read from them.
+_TELLING = frozenset(
+    ("prompt", "context", "history", *CONVERSATIONS, *_QUESTIONS, *_SYSTEMS, *_TOOLS, "chat_template_kwargs")
+    + tuple(name for verdict in VERDICTS for name in verdict.columns)
+    + ("sys_prompt", "system_instruction", "instructions", "contexts", "inputs", "questions", "user", "user_prompt")
+    + ("user_message", "prompt_text", "documents", "passage", "rank", "ranks")
+)
+_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+# What stands beside texts whose prompt is their beginning, and cannot be the prompt.
+_HARMLESS = re.compile(
+    r"_|.*(id|idx|ids|uid|uuid|index|hash|source|model|dataset|score|rating|reward|rationale|split|subset|category|type|"
+    r"lang|language|url|link|date|time|timestamp|domain|topic|tags?|license|author|info|name|version|annotator|comment|"
+    r"feedback|critique|file|path|difficulty|status|level|quality|count|tokens|length|metadata|meta)s?$|"
+    r"(source|model|dataset|meta|chosen|rejected|generat|num|score|rating|raw|original|label)"
+)
+
+
+class Fields(NamedTuple):
+    """The values of a row by what they are, before they are read as messages; `dropped` says why there is no pair."""
+
+    chosen: Any
+    rejected: Any
+    sides: tuple[str, str]  # the columns of the two
+    prompt: Any = None
+    source: str | None = None  # what the prompt is read as
+    column: str | None = None  # where it stands in the row
+    is_question: bool = False  # text that a user says, not the beginning of a text
+    system: Any = None
+    history: Any = None
+    tools: Any = None
+    options: Any = None
+    beside: tuple[tuple[str, Any], ...] = ()  # other columns that could be the prompt
+    used: tuple[str, ...] = ()
+    dropped: str = ""
+
+
+class _Columns:
+    """The columns of one row under the names that are read; remembers which were."""
+
+    def __init__(self, row: Mapping[str, Any], columns: Mapping[str, Any], number: int) -> None:
+        self.number = number
+        self.names = renamed(row, columns, number)
+        self.row = row
+        self.used: dict[str, None] = {}
+
+    def has(self, name: str) -> bool:
+        return name in self.names and not is_empty(self.look(name))
+
+    def look(self, name: str) -> Any:
+        """The value of a column, plain; None where there is none."""
+        if name not in self.names:
+            return None
+        return plain(self.row[self.names[name]], f"row {self.number}: {self.names[name]!r}")
+
+    def take(self, *names: str) -> tuple[str, Any]:
+        """The first of the columns that holds something, and its value; it counts as used."""
+        for name in names:
+            if not is_empty(value := self.look(name)):
+                self.used[name] = None
+                return name, value
+        return "", None
+
+
+def read_columns(columns: Any) -> dict[str, Any]:
+    """Returns which column of the rows stands for which that is read, checked; `ignore` is a list of columns.
+
+    >>> read_columns({"prompt": "question", "ignore": "notes"})
+    {'prompt': 'question', 'ignore': ['notes']}
+
+    Raises:
+        ConfigError: a column that nothing is read from, or a name that is no text.
+    """
+    if columns is None:
+        return {}
+    if not isinstance(columns, Mapping):
+        raise ConfigError(f"columns = {columns!r} must be pairs such as {{'prompt': 'question'}}.")
+    read: dict[str, Any] = {}
+    for role, name in columns.items():
+        if role == IGNORE:
+            read[role] = [name] if isinstance(name, str) else list(name)
+        elif role not in READ:
+            hint = nearest(str(role), READ) or f" {IGNORE!r} leaves a column out."
+            main = "prompt, question, chosen, rejected, system, history, tools, weight and margin"
+            raise ConfigError(f"columns: {role!r} is not read from any row. What is: {main}, among others.{hint}")
+        else:
+            read[role] = name
+        for each in read[role] if role == IGNORE else [name]:
+            if not isinstance(each, str) or not each:
+                raise ConfigError(f"columns: {role} = {each!r} must be the name of a column.")
+    return read
+
+
+def renamed(row: Mapping[str, Any], columns: Mapping[str, Any], number: int) -> dict[str, str]:
+    """Returns the columns of a row by the names that are read, without those to be ignored.
+
+    Raises:
+        DataError: a column beside the one that `columns` puts in its place.
+    """
+    left_out, moved = columns.get(IGNORE, ()), {role: name for role, name in columns.items() if role != IGNORE}
+    names = {name: name for name in row if name not in left_out and name not in moved.values()}
+    for role, name in moved.items():
+        if role in names and not is_empty(plain(row[role], f"row {number}: {role!r}")):
+            raise DataError(
+                f"row {number} has a column {role!r} beside {name!r}, which columns puts in its place. Leave one out: "
+                f"columns ignore={role}."
+            )
+        if name in row and name not in left_out:
+            names[role] = name
+    return names
+
+
+def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -> Fields:
+    """Returns the values of a row of text or conversations by what they are.
+
+    Raises:
+        DataError: a row of no known shape, or a column that would change its meaning and is not read.
+    """
+    have = _Columns(row, columns, number)
+    for name in _MEDIA:
+        if have.has(name):
+            raise DataError(
+                f"row {number}: {name!r} holds {kind(have.look(name))}; only text can be trained on. "
+                f"{_way_out(name, 'if the text says all')}"
+            )
+    answers = _answers(have)
+    source, prompt, is_question = _prompt(have)
+    options, tools = have.take("chat_template_kwargs")[1], have.take(*_TOOLS)[1]
+    if source == "input" and isinstance(prompt, Mapping) and "messages" in prompt:  # as OpenAI takes preferences
+        prompt, tools = prompt["messages"], tools or prompt.get("tools")
+        prompt = None if is_empty(prompt) else prompt
+    system, history = have.take(*_SYSTEMS)[1], have.take("history")[1]
+    if source == "" and isinstance(history, str):  # SHP: the post that two comments answer
+        source, prompt, is_question, history = "history", history, True, None
+    fields = answers._replace(
+        prompt=prompt,
+        source=source or None,
+        column=have.names.get(source),
+        is_question=is_question,
+        system=system,
+        history=history,
+        tools=tools,
+        options=options,
+    )
+    fields = fields._replace(beside=tuple(_beside(have, fields)))
+    if prompt is None and isinstance(fields.chosen, str) and written_out(fields.chosen, "") is None:
+        _refuse_unread(have, fields)
+    numbers = [name for name in NUMBERS if have.has(name)]
+    return fields._replace(used=tuple(have.names[name] for name in [*have.used, *numbers]))
+
+
+def _answers(have: _Columns) -> Fields:
+    for sides in _SIDES:
+        if any(have.has(name) for name in sides):
+            return _two_sides(have, sides)
+    for verdict in VERDICTS:
+        if any(have.has(name) for name in verdict.responses):
+            return _judged(have, verdict)
+    for texts in CANDIDATES:
+        if isinstance(value := have.look(texts), list | Mapping) and value:
+            worth = next((name for name in WORTH if have.has(name)), None)
+            found = ranked(value, worth and have.look(worth), f"row {have.number}: {texts!r}", by_rank=worth in RANKS)
+            if found is not None:
+                have.used |= dict.fromkeys([texts] if worth is None else [texts, worth])
+                return _pair(found, (texts, texts))
+    for sides in _SIDES:
+        if all(name in have.names for name in sides):
+            return _two_sides(have, sides)
+    raise DataError(_no_answers(have))
+
+
+def _two_sides(have: _Columns, sides: tuple[str, str]) -> Fields:
+    for name in sides:
+        if name not in have.names:
+            raise DataError(_missing(have, name))
+        have.used[name] = None
+    chosen, rejected = (have.look(name) for name in sides)
+    names = (have.names[sides[0]], have.names[sides[1]])
+    return Fields(chosen, rejected, names, dropped=EMPTY if is_empty(chosen) or is_empty(rejected) else "")
+
+
+def _judged(have: _Columns, verdict: Verdict) -> Fields:
+    first, second = (have.take(name)[1] for name in verdict.responses)
+    column = next((name for name in verdict.columns if have.has(name)), None)
+    if column is None:
+        known = [name for name in verdict.columns if name in have.names]
+        if not known:
+            raise DataError(
+                f"row {have.number} has {' and '.join(map(repr, verdict.responses))}, and no column says which is "
+                f"better: {', '.join(map(repr, verdict.columns))}. {FORMS[0].upper()}{FORMS[1:]}."
+            )
+        column = known[0]
+    have.used[column] = None
+    where = f"row {have.number}: {have.names[column]!r}"
+    return _pair(preferred(first, second, verdict.better(have.look(column), where)), verdict.responses)
+
+
+def _pair(found: Candidates, sides: tuple[str, str]) -> Fields:
+    chosen, rejected, dropped = found
+    if not dropped and (is_empty(chosen) or is_empty(rejected)):
+        dropped = EMPTY
+    return Fields(chosen, rejected, sides, dropped=dropped)
+
+
+def _prompt(have: _Columns) -> tuple[str, Any, bool]:
+    """The column of the prompt, its value, and whether it is what a user says."""
+    name, value = have.take("prompt", *CONVERSATIONS)
+    if name:
+        return name, value, False
+    if isinstance(value := have.look("context"), list) or (isinstance(value, str) and written_out(value, "") is not None):
+        return (*have.take("context"), False)
+    name, value = have.take(*_QUESTIONS)
+    if name == "instruction" and have.has("input"):
+        more = have.take("input")[1]
+        for column, text in (("instruction", value), ("input", more)):
+            if not isinstance(text, str):
+                raise DataError(f"row {have.number}: {column!r} is {kind(text)}; beside another it must be text.")
+        value = f"{value}\n{more}"
+    return name, value, True
+
+
+def _beside(have: _Columns, fields: Fields) -> Iterator[tuple[str, Any]]:
+    """Yields the columns that hold a prompt too; raises DataError for what would change the meaning otherwise."""
+    said = {_bare(text) for value in (fields.prompt, fields.system) for text in strings(value)}
+    for name in have.names:
+        if name in have.used or _canonical(name) not in _TELLING or not have.has(name):
+            continue
+        value = have.look(name)
+        if isinstance(value, str) and _bare(value) in said:
+            continue
+        if _canonical(name) in ("prompt", *CONVERSATIONS, *_QUESTIONS) and fields.source is not None:
+            yield name, value
+            continue
+        if name == "safer_response_id" and "better_response_id" in have.used:
+            continue
+        asks = "" if fields.source else f"Is it the prompt? --columns prompt={name}. "
+        raise DataError(
+            f"row {have.number}: the column {name!r} could change what the row says, and nothing is read from it here. "
+            f"{asks}{_way_out(name, 'if it does not')}"
+        )
+
+
+def _refuse_unread(have: _Columns, fields: Fields) -> None:
+    """Raises DataError for a column of text beside texts without a prompt: it may be the prompt."""
+    for name in have.names:
+        if name in have.used or name in READ or _HARMLESS.match(_canonical(name)) or not have.has(name):
+            continue
+        if any(" " in text.strip() or len(text) > 20 for text in strings(have.look(name))):
+            raise DataError(
+                f"row {have.number} has no 'prompt', and {name!r} could be it: --columns prompt={name} (a text that "
+                f"the answers follow) or question={name} (what a user says). {_way_out(name, 'if it is not')}"
+            )
+
+
+def _way_out(name: str, condition: str) -> str:
+    return f"--columns ignore={name} leaves it out, {condition}."
+
+
+def _canonical(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_") if isinstance(name, str) else ""
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _missing(have: _Columns, name: str) -> str:
+    columns = ", ".join(map(repr, have.row)) or "none"
+    similar = closest(name, [str(each) for each in have.row])
+    hint = f" Should {similar!r} be called {name!r}?" if similar else ""
+    return f"row {have.number} has no {name!r}. Its columns: {columns}.{hint} Expected: {FORMS}."
+
+
+def _no_answers(have: _Columns) -> str:
+    one = next((name for name in ("completion", "response", "output", "answer") if have.has(name)), None)
+    label = next((name for name in ("label", "labels", "score", "rating") if name in have.names), None)
+    if one and label:
+        return (
+            f"row {have.number} holds one answer, {one!r}, and {label!r}, as KTO is trained on; a pair of answers to the "
+            "same prompt is needed, as 'chosen' and 'rejected'."
+        )
+    return _missing(have, next((name for name in ("chosen", "rejected") if name not in have.names), "chosen"))
+
