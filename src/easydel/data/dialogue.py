@@ -7,8 +7,8 @@ from easydel.data.messages import Message
 from easydel.errors import DataError
 
 _NO_PROMPT = (
-    "the conversations in {sides} share no first message that could be the prompt. Add a 'prompt' column with a list of "
-    "messages."
+    "the conversations in {sides} share no first message that could be the prompt. Add a 'prompt' column with a list "
+    "of messages."
 )
 
 
@@ -26,12 +26,14 @@ class _Side(NamedTuple):
     repeated: int | None  # how many messages of `rest` are the prompt; None: it only follows the prompt
 
 
-def parts_of(prompt: list[Message], chosen: list[Message], rejected: list[Message], names: Sequence[str], where: str) -> Parts:
+def parts_of(
+    prompt: list[Message], chosen: list[Message], rejected: list[Message], names: Sequence[str], where: str
+) -> Parts:
     """Returns where a prompt ends and two completions begin, each message once.
 
-    A side is a whole conversation where it begins as the prompt does, system messages aside, or asks what the prompt asks;
-    otherwise it follows the prompt. Whole sides part from the prompt where it ends, or after the last turn of a user
-    that both share; without a prompt, where the two first differ. The system message is that of whichever has one.
+    A side is a whole conversation where it begins as the prompt does, system messages aside, or asks what the prompt
+    asks; otherwise it follows the prompt. Whole sides part from the prompt where it ends, or after the last turn
+    of a user that both share; without a prompt, where the two first differ. The system message is that of whichever has one.
 
     Args:
         prompt: empty where the row has none.
@@ -86,16 +88,14 @@ def _side(asked: list[Message], side: list[Message], name: str, prompt_name: str
         return _Side(system, rest, 0)
     if asked[-1]["role"] == "user" or _same(rest[:1], asked[:1]):
         raise DataError(
-            f"{where}: {name!r} begins with a message of the user that is not in {prompt_name!r}: {_short(rest[0])}, and "
-            f"there {_short(question)}. Give answers alone, or conversations that begin with the prompt; or leave one out: "
-            f"--columns ignore={prompt_name}."
+            f"{where}: {name!r} begins with a message of the user that is not in {prompt_name!r}: {_short(rest[0])}, "
+            f"and there {_short(question)}. Give answers alone, or conversations that begin with the prompt; or leave "
+            f"one out: --columns ignore={prompt_name}."
         )
     return _Side(system, rest, None)
 
 
-def _one_system(
-    system: list[Message], sides: Sequence[_Side], names: Sequence[str], where: str
-) -> list[Message]:
+def _one_system(system: list[Message], sides: Sequence[_Side], names: Sequence[str], where: str) -> list[Message]:
     """The system messages of the row: those of the prompt, or of whichever side has them."""
     given = [(name, side.system) for name, side in zip(names[1:], sides, strict=True)]
     said = [(name, messages) for name, messages in [(names[0], system), *given] if messages]
@@ -105,7 +105,9 @@ def _one_system(
                 f"{where}: the system messages of {said[0][0]!r} and {name!r} differ: {_short(said[0][1][0])} and "
                 f"{_short(messages[0])}. A pair has one prompt: make them the same."
             )
-    silent = [name for name, side in zip(names[1:], sides, strict=True) if side.repeated is not None and not side.system]
+    silent = [
+        name for name, side in zip(names[1:], sides, strict=True) if side.repeated is not None and not side.system
+    ]
     if said and not system and silent:
         raise DataError(
             f"{where}: {said[0][0]!r} begins with a system message and {silent[0]!r} does not. A pair has one prompt: "
@@ -117,7 +119,9 @@ def _one_system(
 def _border(wholes: Sequence[list[Message]], sides: Sequence[_Side], system: int, asked: int) -> int:
     """How many messages are the prompt."""
     shorter = min(map(len, wholes))
-    common = next((at for at in range(shorter) if not _same(wholes[0][at : at + 1], wholes[1][at : at + 1])), shorter - 1)
+    common = next(
+        (at for at in range(shorter) if not _same(wholes[0][at : at + 1], wholes[1][at : at + 1])), shorter - 1
+    )
     repeated = [side.repeated for side in sides]
     if repeated == [None, None]:
         known = system + asked
@@ -140,8 +144,8 @@ def _check(parts: Parts, asked: list[Message], names: Sequence[str], where: str)
         if not any(message["role"] == "assistant" for message in completion):
             roles = ", ".join(repr(message["role"]) for message in completion)
             raise DataError(
-                f"{where}: the answer in {name!r} is no message of the assistant, but of {roles}. Give the model's answer "
-                "the role 'assistant'."
+                f"{where}: the answer in {name!r} is no message of the assistant, but of {roles}. Give the model's "
+                "answer the role 'assistant'."
             )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from easydel.data.column_names import CONVERSATIONS, IDS, READ, renamed
 from easydel.data.dialogue import parts_of
 from easydel.data.messages import Message, kind, read_messages, read_tools, text_of
-from easydel.data.row_shapes import CONVERSATIONS, EMPTY, FORMS, IDS, READ, Fields, fields_of, renamed
-from easydel.data.values import from_json, is_empty, strings, without_nulls, written_out
+from easydel.data.row_shapes import EMPTY, FORMS, Fields, fields_of
+from easydel.data.values import from_json, is_empty, without_nulls, written_out
 from easydel.errors import DataError
 
 __all__ = ("FORMS", "Dialogue", "Dropped", "Plain", "columns_of", "content_of", "read_row", "shared_beginning")
@@ -38,21 +39,23 @@ class Dropped(NamedTuple):
     cause: str
 
 
-def read_row(row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = NO_COLUMNS) -> Plain | Dialogue | Dropped:
+def read_row(
+    row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = NO_COLUMNS
+) -> Plain | Dialogue | Dropped:
     """Returns what one row says.
 
-    The answers are in `chosen` and `rejected`, or in the columns of a public shape (`easydel.data.row_shapes`). The prompt
-    is in `prompt`, or a conversation in `messages` or `conversations`, or what a user says in `question`, `instruction`
-    (with `input`) or `query`. Without any of these it is what chosen and rejected begin with: whole messages, or characters
-    backing off one trailing space. Text beside a text `prompt` stays text; what a user says, and a prompt beside
-    `system`, `history`, `tools` or `chat_template_kwargs`, is a conversation. A row with an empty answer, or of which no
-    answer is better, is dropped.
+    The answers are in `chosen` and `rejected`, or in the columns of a public shape (`easydel.data.row_shapes`). The
+    prompt is in `prompt`, or a conversation in `messages` or `conversations`, or what a user says in `question`,
+    `instruction` (with `input`) or `query`. Without any of these it is what chosen and rejected begin with: whole
+    messages, or characters backing off one trailing space. Text beside a text `prompt` stays text; what a user says,
+    and a prompt beside `system`, `history`, `tools` or `chat_template_kwargs`, is a conversation. A row with an empty
+    answer, or of which no answer is better, is dropped.
 
     >>> read_row({"chosen": "Hi you", "rejected": "Hi me"}, 0)
     Plain(prompt='Hi', chosen=' you', rejected=' me')
 
     Args:
-        columns: which column stands for which that is read, see `easydel.data.row_shapes.read_columns`.
+        columns: which column stands for which that is read, see `easydel.data.column_names.read_columns`.
 
     Raises:
         DataError: naming the row, the field and the way out.
@@ -70,20 +73,22 @@ def read_row(row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = N
         raise DataError(f"{where}: {fields.column!r} is text; it must be a list of messages, or be called 'prompt'.")
     around = [fields.system, fields.history, fields.tools, fields.options]
     talks = isinstance(prompt, list) or fields.is_question or any(map(_holds, around))
-    if isinstance(chosen, str) and isinstance(rejected, str) and not talks:
+    if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, list) and not talks:
         said = _from_text(prompt, chosen, rejected, number)
     elif talks or (isinstance(chosen, list) and isinstance(rejected, list)):
         said = _from_messages(fields, prompt, chosen, rejected, where)
     else:
         raise DataError(
-            f"{where}: {fields.sides[0]!r} is {kind(chosen)} and {fields.sides[1]!r} is {kind(rejected)}. Give both the "
-            "same form."
+            f"{where}: {fields.sides[0]!r} is {kind(chosen)} and {fields.sides[1]!r} is {kind(rejected)}. Give both "
+            "the same form."
         )
     _compare(said, fields, where)
     return said
 
 
-def columns_of(row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def columns_of(
+    row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the columns that a row is read from, and those that are left alone.
 
     >>> columns_of({"prompt": "a", "chosen": "b", "rejected": "c", "weight": 1.0, "source": "a book"})
@@ -161,27 +166,32 @@ def _once(prompt: str, chosen: str, rejected: str) -> tuple[str, str]:
 
 
 def _from_messages(
-    fields: Fields, prompt: str | list[Message] | None, chosen: str | list[Message], rejected: str | list[Message], where: str
+    fields: Fields,
+    prompt: str | list[Message] | None,
+    chosen: str | list[Message],
+    rejected: str | list[Message],
+    where: str,
 ) -> Dialogue | Dropped:
     if isinstance(prompt, str) and isinstance(chosen, str) and isinstance(rejected, str) and _is_asking(prompt):
         chosen, rejected = (text.lstrip() for text in _once(prompt, chosen, rejected))
-    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt or []
-    asked = [*_history(fields.history, where), *asked]
-    sides = [
-        [{"role": "assistant", "content": side}] if isinstance(side, str) else side for side in (chosen, rejected)
-    ]
-    if any(_says_nothing(side) for side in sides):
+    asked = [*_history(fields.history, where), *_as_messages("user", prompt or [])]
+    sides = [_as_messages("assistant", side) for side in (chosen, rejected)]
+    if any(map(_says_nothing, sides)):
         return Dropped(EMPTY)
     if _holds(fields.system):
         text = text_of(fields.system, f"{where}: 'system'")
         if not any(messages and messages[0]["role"] == "system" for messages in (asked, *sides)):
             asked = [{"role": "system", "content": text}, *asked]
     names = (fields.column or "prompt", *fields.sides)
-    parts = parts_of(asked, *sides, names, where)
+    parts = parts_of(asked, sides[0], sides[1], names, where)
     if any(_says_nothing(side) for side in parts[1:]):
         return Dropped(EMPTY)
     tools = read_tools(fields.tools, f"{where}: 'tools'") if _holds(fields.tools) else None
-    return Dialogue(*parts, tools, _options(fields.options, where))
+    return Dialogue(parts.prompt, parts.chosen, parts.rejected, tools, _options(fields.options, where))
+
+
+def _as_messages(role: str, value: str | list[Message]) -> list[Message]:
+    return [{"role": role, "content": value}] if isinstance(value, str) else value
 
 
 def _is_asking(text: str) -> bool:
@@ -202,7 +212,7 @@ def _history(history: Any, where: str) -> list[Message]:
         history = from_json(history, f"{where}: 'history'", wanted)
     if isinstance(history, list) and all(isinstance(turn, Mapping) for turn in history):
         return read_messages(history, f"{where}: 'history'")
-    turns = []
+    turns: list[Message] = []
     for at, turn in enumerate(history if isinstance(history, list) else [history]):
         if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
             raise DataError(f"{where}: 'history' {at} is {kind(turn)}. {wanted}")
@@ -224,17 +234,16 @@ def _compare(said: Plain | Dialogue | Dropped, fields: Fields, where: str) -> No
     """Raises DataError where another column that could be the prompt says something else."""
     if isinstance(said, Dropped):
         return
-    if isinstance(said, Plain):
-        texts = [said.prompt]
-    else:
-        texts = [message["content"] for message in said.prompt]
+    texts = [said.prompt] if isinstance(said, Plain) else [message["content"] for message in said.prompt]
     known = {" ".join(text.split()) for text in texts}
     for name, value in fields.beside:
         given = _value(value, f"{where}: {name!r}")
-        asked = [given] if isinstance(given, str) else [each["content"] for each in given if each["role"] != "assistant"]
+        asked = (
+            [given] if isinstance(given, str) else [each["content"] for each in given if each["role"] != "assistant"]
+        )
         for text in asked:
             if " ".join(text.split()) not in known:
                 raise DataError(
-                    f"{where}: {name!r} is not what {fields.column!r} says, and each could be the prompt. Leave one out: "
-                    f"--columns ignore={name}, or ignore={fields.column}."
+                    f"{where}: {name!r} is not what {fields.column!r} says, and each could be the prompt. Leave one "
+                    f"out: --columns ignore={name}, or ignore={fields.column}."
                 )

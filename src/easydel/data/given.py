@@ -3,18 +3,19 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from easydel.data.row_shapes import IGNORE, READ
+from easydel.data.column_names import ANSWERS, IDS, IGNORE
 from easydel.errors import DataError, closest
 
 Row = Mapping[str, Any]
 _MAKES_ROWS = {("pandas", "DataFrame"): "frame", ("polars", "DataFrame"): "dicts", ("pyarrow", "Table"): "table"}
 
 
-def as_rows(rows: Any) -> Iterable[Row]:
+def as_rows(rows: Any, columns: Mapping[str, Any] = MappingProxyType({})) -> Iterable[Row]:
     """Returns what gives one row after another; most rows already do.
 
     >>> as_rows({"prompt": ["a", "b"], "chosen": ["c", "d"], "rejected": ["e", "f"]})[1]
@@ -28,11 +29,11 @@ def as_rows(rows: Any) -> Iterable[Row]:
             f"{str(rows)!r} is the name of a dataset, not its rows: read them with easydel.data.source.load_rows."
         )
     if isinstance(rows, Mapping):
-        return _from_columns(rows)
+        return _from_columns(rows, columns)
     for (module, name), way in _MAKES_ROWS.items():
         if module in sys.modules and isinstance(rows, getattr(sys.modules[module], name)):
             if way == "frame":
-                    # What a data frame lacks is NaN there, also in columns of text.
+                # What a data frame lacks is NaN there, also in columns of text.
                 return rows.astype(object).where(rows.notna(), None).to_dict("records")
             return rows.to_dicts() if way == "dicts" else rows.to_pylist()
     if not isinstance(rows, Iterable):
@@ -41,13 +42,14 @@ def as_rows(rows: Any) -> Iterable[Row]:
     return rows
 
 
-def is_of_columns(rows: Any) -> bool:
+def is_of_columns(rows: Any, columns: Mapping[str, Any] = MappingProxyType({})) -> bool:
     """Returns whether a dict holds the columns of rows, or of one row, and not splits or sets.
 
     >>> is_of_columns({"chosen": [], "rejected": []}), is_of_columns({"train": []})
     (True, False)
     """
-    return isinstance(rows, Mapping) and bool(rows.keys() & READ)
+    named = {name for name in columns.values() if isinstance(name, str)}
+    return isinstance(rows, Mapping) and bool(rows.keys() & (ANSWERS | {*IDS} | named))
 
 
 def check_columns(rows: Sequence[Row], columns: Mapping[str, Any]) -> None:
@@ -64,19 +66,21 @@ def check_columns(rows: Sequence[Row], columns: Mapping[str, Any]) -> None:
                 )
 
 
-def _from_columns(columns: Mapping[str, Any]) -> list[Row]:
-    names = ", ".join(map(repr, columns))
-    if not is_of_columns(columns):
+def _from_columns(given: Mapping[str, Any], columns: Mapping[str, Any]) -> list[Row]:
+    names = ", ".join(map(repr, given))
+    if not is_of_columns(given, columns):
         raise DataError(f"a dict with the keys {names} is not a list of rows. Of a dict of splits, give one split.")
-    values = {name: _listed(value) for name, value in columns.items()}
+    values = {name: _listed(value) for name, value in given.items()}
     if wrong := [name for name, value in values.items() if not isinstance(value, list)]:
         raise DataError(
-            f"a dict with the keys {names} is one row, or columns of which {wrong[0]!r} is no list: give a list of rows, or "
-            "a dict of columns."
+            f"a dict with the keys {names} is one row, or columns of which {wrong[0]!r} is no list: give a list of rows, "
+            "or a dict of columns."
         )
     lengths = {name: len(value) for name, value in values.items()}
     if len(set(lengths.values())) > 1:
-        raise DataError(f"the columns are not of one length: {', '.join(f'{n} {count}' for n, count in lengths.items())}.")
+        raise DataError(
+            f"the columns are not of one length: {', '.join(f'{n} {count}' for n, count in lengths.items())}."
+        )
     return [dict(zip(values, each, strict=True)) for each in zip(*values.values(), strict=True)]
 
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from easydel.data.column_names import renamed
 from easydel.data.format import NO_COLUMNS
-from easydel.data.row_shapes import EMPTY, renamed
+from easydel.data.row_shapes import EMPTY
 from easydel.data.tokenize import Joined
 from easydel.errors import DataError
 
@@ -36,8 +37,8 @@ def id_columns(row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) 
 def read_ids(row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = NO_COLUMNS) -> Joined | None:
     """Returns the token ids that a row holds, None for a row of text.
 
-    Tokens whose attention mask is 0 are padding, and left out. A loss mask of 0, or a label of -100, leaves a token of a
-    completion without loss. A side whose labels mask the prompt that it begins with holds it once more; without labels,
+    Tokens whose attention mask is 0 are padding, and left out. A loss mask of 0, or a label of -100, leaves a token of
+    a completion without loss. A side whose labels mask the prompt that it begins with holds it once more; without labels,
     sides that both begin with it do.
 
     Raises:
@@ -81,7 +82,8 @@ def _prompt(given: Mapping[str, Any], names: Sequence[str], sides: Sequence[_Sid
     prompt = sides[0].ids[: min(lengths)]
     if not prompt or sides[1].ids[: len(prompt)] != prompt:
         raise DataError(
-            f"row {number} has no {names[0]!r}, and the completions do not begin with the same tokens of label {_NO_LOSS}."
+            f"row {number} has no {names[0]!r}, and the completions do not begin with the same tokens of label "
+            f"{_NO_LOSS}."
         )
     return prompt
 
@@ -92,7 +94,9 @@ def _side(given: Mapping[str, Any], name: str, side: str, number: int) -> _Side:
     masks = [each for each in (mask.format(side=side) for mask in _LOSS_MASKS) if given.get(each) is not None]
     labels = f"{side}_labels" if given.get(f"{side}_labels") is not None else None
     if len(masks) + (labels is not None) > 1:
-        raise DataError(f"row {number} has {', '.join(map(repr, [*masks, labels] if labels else masks))}: give one of them.")
+        raise DataError(
+            f"row {number} has {', '.join(map(repr, [*masks, labels] if labels else masks))}: give one of them."
+        )
     ids, trained = _without_padding(given, name, side, labels or (masks[0] if masks else None), number)
     return _Side(ids, trained, labels is not None)
 
@@ -105,13 +109,21 @@ def _without_padding(
     trained = None
     if mask is not None:
         values = _integers(given[mask], mask, number, of=(name, len(ids)))
-        trained = [value != _NO_LOSS for value in values] if mask.endswith("_labels") else [value != 0 for value in values]
-        if mask.endswith("_labels") and any(value not in (_NO_LOSS, token) for value, token in zip(values, ids, strict=True)):
-            raise DataError(f"row {number}: {mask!r} holds a label that is neither {_NO_LOSS} nor the token of {name!r} there.")
+        trained = (
+            [value != _NO_LOSS for value in values] if mask.endswith("_labels") else [value != 0 for value in values]
+        )
+        if mask.endswith("_labels") and any(
+            value not in (_NO_LOSS, token) for value, token in zip(values, ids, strict=True)
+        ):
+            raise DataError(
+                f"row {number}: {mask!r} holds a label that is neither {_NO_LOSS} nor the token of {name!r} there."
+            )
     attention = f"{side}_attention_mask"
     if given.get(attention) is not None:
         seen = _integers(given[attention], attention, number, of=(name, len(ids)))
-        if "1 0 1" in " ".join(str(value) for value, before in zip(seen, [None, *seen], strict=False) if value != before):
+        if "1 0 1" in " ".join(
+            str(value) for value, before in zip(seen, [None, *seen], strict=False) if value != before
+        ):
             raise DataError(f"row {number}: {attention!r} leaves out tokens between others; padding is at an end.")
         trained = None if trained is None else [each for each, value in zip(trained, seen, strict=True) if value]
         ids = [token for token, value in zip(ids, seen, strict=True) if value]
@@ -142,4 +154,6 @@ def _integers(value: Any, name: str, number: int, of: tuple[str, int] | None = N
 def _are_whole(values: Sequence[Any], *, may_be_bool: bool) -> bool:
     """Whether all are whole numbers, of Python or numpy; a truth value is one in a mask alone."""
     kinds = set(map(type, values))
-    return all(issubclass(kind, Integral | np.bool_) and (may_be_bool or kind not in (bool, np.bool_)) for kind in kinds)
+    return all(
+        issubclass(kind, Integral | np.bool_) and (may_be_bool or kind not in (bool, np.bool_)) for kind in kinds
+    )

@@ -8,7 +8,8 @@ from easydel.errors import DataError, nearest
 
 Message = Mapping[str, Any]
 """`role` is system, user, assistant or tool; `content` is text, "" where there is none; `tool_calls` are
-`{"type": "function", "function": {"name": ..., "arguments": the parsed value}}`; other keys are as given, if not empty."""
+`{"type": "function", "function": {"name": ..., "arguments": the parsed value}}`; other keys are as given, where not
+empty."""
 
 _CALLS = ("function_call", "tool_call")  # roles whose content is a call in JSON
 ROLES = {

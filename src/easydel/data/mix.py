@@ -81,8 +81,8 @@ def mix(
     if weights is not None:
         _check_weights(weights, len(datasets))
     lengths = []
+    datasets = [as_rows(rows) for rows in datasets]
     for at, rows in enumerate(datasets):
-        check_rows(rows)
         if isinstance(rows, Sized):
             lengths.append(len(rows))
             if not len(rows):

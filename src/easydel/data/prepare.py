@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from easydel.data.column_names import read_columns
 from easydel.data.columns import Row
 from easydel.data.format import NO_COLUMNS
 from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.read import Read, read_rows
-from easydel.data.row_shapes import read_columns
 from easydel.data.share import ALONE, Share
 from easydel.data.tokenize import Joined
 from easydel.data.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ class Recipe(NamedTuple):
     vocab_size: int | None
     cache_directory: str | None
     dataset_num_proc: int | None
-    columns: Mapping[str, Any] = NO_COLUMNS  # see `easydel.data.row_shapes.read_columns`
+    columns: Mapping[str, Any] = NO_COLUMNS  # see `easydel.data.column_names.read_columns`
 
     def pairs(
         self,
@@ -157,8 +157,8 @@ def make_recipe(
         cache_directory: where token ids are kept for the next time (see `easydel.data.cache.open_cache`); None keeps
             none.
         dataset_num_proc: processes that tokenise; None or 1 is this one.
-        columns: which column of the rows stands for which that is read, such as `{"prompt": "question"}`; `ignore` names
-            those to be left out.
+        columns: which column of the rows stands for which that is read, such as `{"prompt": "question"}`; `ignore`
+            names those to be left out.
 
     Raises:
         ConfigError: limits that cannot work, or columns that nothing is read from.

@@ -1,4 +1,4 @@
-"""Answers that stand beside a verdict: two with a label, or several with ranks or scores, as a chosen and a rejected."""
+"""Answers beside a verdict, two with a label or several with ranks or scores, as a chosen and a rejected one."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -86,7 +86,8 @@ def preferred(first: Any, second: Any, better: int | None) -> Candidates:
 def ranked(answers: Any, worth: Any, where: str, *, by_rank: bool = False) -> Candidates | None:
     """Returns the best and the worst of several answers; None where nothing says what they are worth.
 
-    `worth` may hold a number for each, of which the lowest is best with `by_rank`. Of answers that are worth the same the first is taken; where all are, there is no pair.
+    `worth` may hold a number for each, of which the lowest is best with `by_rank`. Of answers that are worth the same
+    the first is taken; where all are, there is no pair.
 
     >>> ranked([{"answer": "a", "rank": 3}, {"answer": "b", "rank": 1}], None, "row 0")
     Candidates(chosen='b', rejected='a', dropped='')

@@ -58,7 +58,7 @@ def read_rows(
         tokenizer: not needed for rows of token ids.
         cache_directory: where token ids are kept for the next time (see `easydel.data.cache.open_cache`).
         dataset_num_proc: processes that tokenise; None or 1 is this one. They end with the iterator.
-        columns: which column stands for which that is read, see `easydel.data.row_shapes.read_columns`.
+        columns: which column stands for which that is read, see `easydel.data.column_names.read_columns`.
         share: which of the rows this process tokenises, where it is one of several that make one run; those of the
             others are known once all are done.
 
@@ -66,7 +66,7 @@ def read_rows(
         DataError: a row that cannot be read.
         ConfigError: processes that cannot be started, or a cache folder that cannot be used.
     """
-    chunks = _chunks(as_rows(rows), columns)
+    chunks = _chunks(as_rows(rows, columns), columns)
     first_chunks = list(islice(chunks, -(-LEAST_ROWS // ROWS_AT_ONCE))) if cache_directory is not None else []
     cache = TokenCache.open(cache_directory, tokenizer, [row for chunk in first_chunks for row in chunk.rows], columns)
     with _workers(tokenizer, dataset_num_proc, columns) as start:
@@ -105,7 +105,12 @@ def _tokenized(
 
 
 def _tokenized_together(
-    share: Share, columns: Mapping[str, Any], chunks: Iterable[_Chunk], cache: TokenCache, start: Callable[[_Chunk], Work], ahead: int
+    share: Share,
+    columns: Mapping[str, Any],
+    chunks: Iterable[_Chunk],
+    cache: TokenCache,
+    start: Callable[[_Chunk], Work],
+    ahead: int,
 ) -> Generator[tuple[_Chunk, Sequence[Joined]], None, None]:
     """Yields all chunks in order, of which this process tokenises its share; of the others no text is kept."""
     seen: list[_Chunk] = []

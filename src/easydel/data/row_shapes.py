@@ -4,10 +4,20 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from easydel.data.column_names import (
+    CONVERSATIONS,
+    NUMBERS,
+    QUESTIONS,
+    READ,
+    SIDES,
+    SYSTEMS,
+    TOOLS,
+    renamed,
+)
 from easydel.data.messages import kind
 from easydel.data.ranked import CANDIDATES, RANKS, VERDICTS, WORTH, Candidates, Verdict, preferred, ranked
 from easydel.data.values import is_empty, plain, strings, written_out
-from easydel.errors import ConfigError, DataError, closest, nearest
+from easydel.errors import DataError, closest
 
 FORMS = (
     "a row holds text or a list of {role, content} messages as 'prompt', 'chosen' and 'rejected'; or as "
@@ -15,35 +25,14 @@ FORMS = (
     "each as 'chosen' and 'rejected'; or token ids as 'prompt_ids', 'chosen_ids' and 'rejected_ids'"
 )
 EMPTY = "an answer is empty"
-CONVERSATIONS = ("messages", "conversations", "conversation")
-_QUESTIONS = ("question", "instruction", "query", "input")  # what a user says; `prompt` in text stays text
-_SYSTEMS = ("system", "system_prompt", "system_message")
-_TOOLS = ("tools", "functions")
-_NOUNS = ("response", "answer", "output", "completion", "message", "messages", "conversation")
-_SIDES = (
-    ("chosen", "rejected"),
-    *((f"chosen_{noun}", f"rejected_{noun}") for noun in _NOUNS),
-    *((f"{noun}_chosen", f"{noun}_rejected") for noun in _NOUNS),
-    ("response_j", "response_k"),
-    ("preferred_output", "non_preferred_output"),
-)
-NUMBERS = ("weight", "margin")
-IGNORE = "ignore"
-IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "prompt_input_ids", "chosen_input_ids", "rejected_input_ids")
-READ = frozenset(
-    ("prompt", "context", "history", *CONVERSATIONS, *_QUESTIONS, *_SYSTEMS, *_TOOLS, "chat_template_kwargs", *NUMBERS)
-    + tuple(name for pair in _SIDES for name in pair)
-    + tuple(name for verdict in VERDICTS for name in (*verdict.responses, *verdict.columns))
-    + (*CANDIDATES, *WORTH, *IDS)
-)
-"""The columns that some row is read from."""
-
 # Columns that would change what a row says, if they hold something and nothing is read from them.
 _TELLING = frozenset(
-    ("prompt", "context", "history", *CONVERSATIONS, *_QUESTIONS, *_SYSTEMS, *_TOOLS, "chat_template_kwargs")
-    + tuple(name for verdict in VERDICTS for name in verdict.columns)
-    + ("sys_prompt", "system_instruction", "instructions", "contexts", "inputs", "questions", "user", "user_prompt")
-    + ("user_message", "prompt_text", "documents", "passage", "rank", "ranks")
+    (
+        *("prompt", "context", "history", *CONVERSATIONS, *QUESTIONS, *SYSTEMS, *TOOLS, "chat_template_kwargs"),
+        *(name for verdict in VERDICTS for name in verdict.columns),
+        *("sys_prompt", "system_instruction", "instructions", "contexts", "inputs", "questions", "user", "user_prompt"),
+        *("user_message", "prompt_text", "documents", "passage", "rank", "ranks"),
+    )
 )
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 # What stands beside texts whose prompt is their beginning, and cannot be the prompt.
@@ -101,54 +90,6 @@ class _Columns:
         return "", None
 
 
-def read_columns(columns: Any) -> dict[str, Any]:
-    """Returns which column of the rows stands for which that is read, checked; `ignore` is a list of columns.
-
-    >>> read_columns({"prompt": "question", "ignore": "notes"})
-    {'prompt': 'question', 'ignore': ['notes']}
-
-    Raises:
-        ConfigError: a column that nothing is read from, or a name that is no text.
-    """
-    if columns is None:
-        return {}
-    if not isinstance(columns, Mapping):
-        raise ConfigError(f"columns = {columns!r} must be pairs such as {{'prompt': 'question'}}.")
-    read: dict[str, Any] = {}
-    for role, name in columns.items():
-        if role == IGNORE:
-            read[role] = [name] if isinstance(name, str) else list(name)
-        elif role not in READ:
-            hint = nearest(str(role), READ) or f" {IGNORE!r} leaves a column out."
-            main = "prompt, question, chosen, rejected, system, history, tools, weight and margin"
-            raise ConfigError(f"columns: {role!r} is not read from any row. What is: {main}, among others.{hint}")
-        else:
-            read[role] = name
-        for each in read[role] if role == IGNORE else [name]:
-            if not isinstance(each, str) or not each:
-                raise ConfigError(f"columns: {role} = {each!r} must be the name of a column.")
-    return read
-
-
-def renamed(row: Mapping[str, Any], columns: Mapping[str, Any], number: int) -> dict[str, str]:
-    """Returns the columns of a row by the names that are read, without those to be ignored.
-
-    Raises:
-        DataError: a column beside the one that `columns` puts in its place.
-    """
-    left_out, moved = columns.get(IGNORE, ()), {role: name for role, name in columns.items() if role != IGNORE}
-    names = {name: name for name in row if name not in left_out and name not in moved.values()}
-    for role, name in moved.items():
-        if role in names and not is_empty(plain(row[role], f"row {number}: {role!r}")):
-            raise DataError(
-                f"row {number} has a column {role!r} beside {name!r}, which columns puts in its place. Leave one out: "
-                f"columns ignore={role}."
-            )
-        if name in row and name not in left_out:
-            names[role] = name
-    return names
-
-
 def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -> Fields:
     """Returns the values of a row of text or conversations by what they are.
 
@@ -164,11 +105,11 @@ def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -
             )
     answers = _answers(have)
     source, prompt, is_question = _prompt(have)
-    options, tools = have.take("chat_template_kwargs")[1], have.take(*_TOOLS)[1]
+    options, tools = have.take("chat_template_kwargs")[1], have.take(*TOOLS)[1]
     if source == "input" and isinstance(prompt, Mapping) and "messages" in prompt:  # as OpenAI takes preferences
         prompt, tools = prompt["messages"], tools or prompt.get("tools")
         prompt = None if is_empty(prompt) else prompt
-    system, history = have.take(*_SYSTEMS)[1], have.take("history")[1]
+    system, history = have.take(*SYSTEMS)[1], have.take("history")[1]
     if source == "" and isinstance(history, str):  # SHP: the post that two comments answer
         source, prompt, is_question, history = "history", history, True, None
     fields = answers._replace(
@@ -189,7 +130,7 @@ def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -
 
 
 def _answers(have: _Columns) -> Fields:
-    for sides in _SIDES:
+    for sides in SIDES:
         if any(have.has(name) for name in sides):
             return _two_sides(have, sides)
     for verdict in VERDICTS:
@@ -202,7 +143,7 @@ def _answers(have: _Columns) -> Fields:
             if found is not None:
                 have.used |= dict.fromkeys([texts] if worth is None else [texts, worth])
                 return _pair(found, (texts, texts))
-    for sides in _SIDES:
+    for sides in SIDES:
         if all(name in have.names for name in sides):
             return _two_sides(have, sides)
     raise DataError(_no_answers(have))
@@ -246,9 +187,11 @@ def _prompt(have: _Columns) -> tuple[str, Any, bool]:
     name, value = have.take("prompt", *CONVERSATIONS)
     if name:
         return name, value, False
-    if isinstance(value := have.look("context"), list) or (isinstance(value, str) and written_out(value, "") is not None):
+    if isinstance(value := have.look("context"), list) or (
+        isinstance(value, str) and written_out(value, "") is not None
+    ):
         return (*have.take("context"), False)
-    name, value = have.take(*_QUESTIONS)
+    name, value = have.take(*QUESTIONS)
     if name == "instruction" and have.has("input"):
         more = have.take("input")[1]
         for column, text in (("instruction", value), ("input", more)):
@@ -267,7 +210,7 @@ def _beside(have: _Columns, fields: Fields) -> Iterator[tuple[str, Any]]:
         value = have.look(name)
         if isinstance(value, str) and _bare(value) in said:
             continue
-        if _canonical(name) in ("prompt", *CONVERSATIONS, *_QUESTIONS) and fields.source is not None:
+        if _canonical(name) in ("prompt", *CONVERSATIONS, *QUESTIONS) and fields.source is not None:
             yield name, value
             continue
         if name == "safer_response_id" and "better_response_id" in have.used:
@@ -315,8 +258,7 @@ def _no_answers(have: _Columns) -> str:
     label = next((name for name in ("label", "labels", "score", "rating") if name in have.names), None)
     if one and label:
         return (
-            f"row {have.number} holds one answer, {one!r}, and {label!r}, as KTO is trained on; a pair of answers to the "
-            "same prompt is needed, as 'chosen' and 'rejected'."
+            f"row {have.number} holds one answer, {one!r}, and {label!r}, as KTO is trained on; a pair of answers to "
+            "the same prompt is needed, as 'chosen' and 'rejected'."
         )
     return _missing(have, next((name for name in ("chosen", "rejected") if name not in have.names), "chosen"))
-

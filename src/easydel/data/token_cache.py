@@ -9,7 +9,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from importlib.metadata import version
@@ -39,7 +39,7 @@ class TokenCache:
 
     folder: Path | None
     tokenizer: Tokenizer | None
-    columns: Mapping[str, Any] = NO_COLUMNS
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(
