@@ -26,12 +26,13 @@ ANSWERS = frozenset(name for pair in (*SIDES, *(verdict.responses for verdict in
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "prompt_input_ids", "chosen_input_ids", "rejected_input_ids")
 MASKS = ("mask", "completion_mask", "loss_mask", "labels", "attention_mask")
 """What may stand beside the token ids of a side, as in `chosen_labels`."""
+OF_IDS = (*IDS, *(f"{side}_{mask}" for side in ("prompt", "chosen", "rejected") for mask in MASKS))
+"""The columns that rows of token ids are read from."""
 READ = frozenset(
     (
         *("prompt", "context", "history", *CONVERSATIONS, *QUESTIONS, *SYSTEMS, *TOOLS, "chat_template_kwargs"),
-        *(*NUMBERS, *ANSWERS, *CANDIDATES, *WORTH, *IDS),
+        *(*NUMBERS, *ANSWERS, *CANDIDATES, *WORTH, *OF_IDS),
         *(name for verdict in VERDICTS for name in verdict.columns),
-        *(f"{side}_{mask}" for side in ("prompt", "chosen", "rejected") for mask in MASKS),
     )
 )
 """The columns that some row is read from."""

@@ -27,17 +27,23 @@ class _Side(NamedTuple):
 
 
 def parts_of(
-    prompt: list[Message], chosen: list[Message], rejected: list[Message], names: Sequence[str], where: str
+    prompt: list[Message],
+    chosen: list[Message],
+    rejected: list[Message],
+    names: Sequence[str],
+    where: str,
+    lacking: str = "",
 ) -> Parts:
     """Returns where a prompt ends and two completions begin, each message once.
 
     A side is a whole conversation where it begins as the prompt does, system messages aside, or asks what the prompt
-    asks; otherwise it follows the prompt. Whole sides part from the prompt where it ends, or after the last turn
-    of a user that both share; without a prompt, where the two first differ. The system message is that of whichever has one.
+    asks; otherwise it follows the prompt. Whole sides part from the prompt where it ends, or after the last turn of a
+    user that both share; without a prompt, where the two first differ. The system message is that of whichever has one.
 
     Args:
         prompt: empty where the row has none.
         names: what the row calls prompt, chosen and rejected.
+        lacking: what an error for want of a prompt begins with.
 
     Raises:
         DataError: beginning with `where`.
@@ -50,7 +56,7 @@ def parts_of(
     border = _border(wholes, sides, len(system), len(asked))
     first = 0 if sides[0].repeated is not None or sides[1].repeated is None else 1
     parts = Parts(wholes[first][:border], wholes[0][border:], wholes[1][border:])
-    _check(parts, asked, names, where)
+    _check(parts, asked, names, f"{where}: {lacking}")
     return parts
 
 
@@ -86,7 +92,12 @@ def _side(asked: list[Message], side: list[Message], name: str, prompt_name: str
     question = next((message for message in reversed(asked) if message["role"] == "user"), asked[-1])
     if len(asked) == 1 and any(_contains(message, question) for message in rest[:-1]):
         return _Side(system, rest, 0)
-    if asked[-1]["role"] == "user" or _same(rest[:1], asked[:1]):
+    if _same(rest[:1], asked[:1]):
+        raise DataError(
+            f"{where}: {name!r} begins as {prompt_name!r} does and parts from it before its end. Give a prompt that "
+            f"both answers follow, or leave it out: --columns ignore={prompt_name}."
+        )
+    if asked[-1]["role"] == "user":
         raise DataError(
             f"{where}: {name!r} begins with a message of the user that is not in {prompt_name!r}: {_short(rest[0])}, "
             f"and there {_short(question)}. Give answers alone, or conversations that begin with the prompt; or leave "
@@ -140,17 +151,21 @@ def _border(wholes: Sequence[list[Message]], sides: Sequence[_Side], system: int
 def _check(parts: Parts, asked: list[Message], names: Sequence[str], where: str) -> None:
     for name, completion in zip(names[1:], parts[1:], strict=True):
         if not parts.prompt or (not asked and completion and completion[0]["role"] == "user"):
-            raise DataError(f"{where}: {_NO_PROMPT.format(sides=' and '.join(map(repr, names[1:])))}")
+            raise DataError(f"{where}{_NO_PROMPT.format(sides=' and '.join(map(repr, names[1:])))}")
         if not any(message["role"] == "assistant" for message in completion):
             roles = ", ".join(repr(message["role"]) for message in completion)
             raise DataError(
-                f"{where}: the answer in {name!r} is no message of the assistant, but of {roles}. Give the model's "
+                f"{where}the answer in {name!r} is no message of the assistant, but of {roles}. Give the model's "
                 "answer the role 'assistant'."
             )
 
 
 def _same(some: Sequence[Message], others: Sequence[Message]) -> bool:
-    return len(some) == len(others) and all(_bare(one) == _bare(other) for one, other in zip(some, others, strict=True))
+    return len(some) == len(others) and all(map(_alike, some, others))
+
+
+def _alike(one: Message, other: Message) -> bool:
+    return one == other or (one["role"] == other["role"] and _bare(one) == _bare(other))
 
 
 def _bare(message: Message) -> dict[str, object]:

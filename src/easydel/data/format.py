@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from easydel.data.column_names import CONVERSATIONS, IDS, READ, renamed
+from easydel.data.column_names import CONVERSATIONS, IDS, NUMBERS, OF_IDS, QUESTIONS, READ, renamed
 from easydel.data.dialogue import parts_of
 from easydel.data.messages import Message, kind, read_messages, read_tools, text_of
-from easydel.data.row_shapes import EMPTY, FORMS, Fields, fields_of
+from easydel.data.row_shapes import EMPTY, FORMS, MEDIA, TELLING, Fields, fields_of
 from easydel.data.values import from_json, is_empty, without_nulls, written_out
 from easydel.errors import DataError
 
@@ -74,7 +74,7 @@ def read_row(
     around = [fields.system, fields.history, fields.tools, fields.options]
     talks = isinstance(prompt, list) or fields.is_question or any(map(_holds, around))
     if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, list) and not talks:
-        said = _from_text(prompt, chosen, rejected, number)
+        said = _from_text(prompt, chosen, rejected, where, fields.lacking)
     elif talks or (isinstance(chosen, list) and isinstance(rejected, list)):
         said = _from_messages(fields, prompt, chosen, rejected, where)
     else:
@@ -96,7 +96,7 @@ def columns_of(
     """
     names = renamed(row, columns, 0)
     if any(name in names and row[names[name]] is not None for name in IDS):
-        used = {names[name] for name in names if name in READ and name.endswith("_ids")}
+        used = {names[name] for name in names if name in OF_IDS and row[names[name]] is not None}
     else:
         used = set(fields_of(row, 0, columns).used)
     used |= {names[name] for name in ("weight", "margin") if name in names and not is_empty(row[names[name]])}
@@ -106,11 +106,13 @@ def columns_of(
 def content_of(row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> dict[str, Any]:
     """Returns all of a row that its tokens depend on, under the names that are read.
 
-    Of columns that nothing is read from only the names: whether they may stand there depends on what else does.
+    Of columns that nothing is read from only the names of those that may not stand there.
     """
     names = renamed(row, columns, 0)
-    read = {name: row[column] for name, column in names.items() if name in READ}
-    return {"read": read, "beside": sorted(str(name) for name in names if name not in READ)}
+    read = {name: row[column] for name, column in names.items() if name in READ and name not in NUMBERS}
+    asked = any(not is_empty(read.get(name)) for name in ("prompt", *CONVERSATIONS, *QUESTIONS))
+    beside = [name for name in names if name not in READ and (not asked or name in TELLING or name in MEDIA)]
+    return {"read": read, "beside": [str(name) for name in beside if not is_empty(row[names[name]])]}
 
 
 def shared_beginning(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
@@ -146,13 +148,13 @@ def _holds(value: Any) -> bool:
     return not is_empty(without_nulls(value))
 
 
-def _from_text(prompt: str | None, chosen: str, rejected: str, number: int) -> Plain:
+def _from_text(prompt: str | None, chosen: str, rejected: str, where: str, lacking: str) -> Plain:
     if prompt is None:
         length = shared_beginning(chosen, rejected)
         if not length:
             raise DataError(
-                f"row {number} has no 'prompt', and 'chosen' and 'rejected' share no beginning that could be "
-                "one. Add a 'prompt' column."
+                f"{where}: {lacking or 'no column holds a prompt, and '}'chosen' and 'rejected' share no beginning "
+                "that could be one. Add a 'prompt' column."
             )
         return Plain(chosen[:length], chosen[length:], rejected[length:])
     return Plain(prompt, *_once(prompt, chosen, rejected))
@@ -183,7 +185,7 @@ def _from_messages(
         if not any(messages and messages[0]["role"] == "system" for messages in (asked, *sides)):
             asked = [{"role": "system", "content": text}, *asked]
     names = (fields.column or "prompt", *fields.sides)
-    parts = parts_of(asked, sides[0], sides[1], names, where)
+    parts = parts_of(asked, sides[0], sides[1], names, where, fields.lacking)
     if any(_says_nothing(side) for side in parts[1:]):
         return Dropped(EMPTY)
     tools = read_tools(fields.tools, f"{where}: 'tools'") if _holds(fields.tools) else None

@@ -1,6 +1,7 @@
 """Rows however they are given in Python: a list, a dataset, a table, a data frame or a dict of columns."""
 
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from easydel.data.column_names import ANSWERS, IDS, IGNORE
+from easydel.data.column_names import ANSWERS, IDS, IGNORE, SYSTEMS, renamed
 from easydel.errors import DataError, closest
 
 Row = Mapping[str, Any]
@@ -66,6 +67,23 @@ def check_columns(rows: Sequence[Row], columns: Mapping[str, Any]) -> None:
                 )
 
 
+def warn_of_systems(rows: Sequence[Row], columns: Mapping[str, Any]) -> None:
+    """Warns where a system text makes conversations of some rows, and others without one stay text."""
+    kinds: dict[bool, int] = {}
+    for number, row in enumerate(rows):
+        names = renamed(row, columns, number)
+        system = next((names[name] for name in SYSTEMS if name in names), None)
+        if system is not None and isinstance(row.get(names.get("prompt", "")), str):
+            kinds.setdefault(isinstance(row[system], str) and bool(row[system]), number)
+    if len(kinds) > 1:
+        warnings.warn(
+            f"rows with a system text, such as row {kinds[True]}, are conversations, and those without one, such as "
+            f"row {kinds[False]}, are text as it stands. If a user says what is in 'prompt', read it as that: "
+            "columns question=prompt.",
+            stacklevel=2,
+        )
+
+
 def _from_columns(given: Mapping[str, Any], columns: Mapping[str, Any]) -> list[Row]:
     names = ", ".join(map(repr, given))
     if not is_of_columns(given, columns):
@@ -73,8 +91,8 @@ def _from_columns(given: Mapping[str, Any], columns: Mapping[str, Any]) -> list[
     values = {name: _listed(value) for name, value in given.items()}
     if wrong := [name for name, value in values.items() if not isinstance(value, list)]:
         raise DataError(
-            f"a dict with the keys {names} is one row, or columns of which {wrong[0]!r} is no list: give a list of rows, "
-            "or a dict of columns."
+            f"a dict with the keys {names} is one row, or columns of which {wrong[0]!r} is no list: give a list of "
+            "rows, or a dict of columns."
         )
     lengths = {name: len(value) for name, value in values.items()}
     if len(set(lengths.values())) > 1:

@@ -38,8 +38,8 @@ def read_ids(row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = N
     """Returns the token ids that a row holds, None for a row of text.
 
     Tokens whose attention mask is 0 are padding, and left out. A loss mask of 0, or a label of -100, leaves a token of
-    a completion without loss. A side whose labels mask the prompt that it begins with holds it once more; without labels,
-    sides that both begin with it do.
+    a completion without loss. A side whose labels mask the prompt that it begins with holds it once more; without
+    labels, sides that both begin with it do.
 
     Raises:
         DataError: naming the row and the column.

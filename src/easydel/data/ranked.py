@@ -13,9 +13,9 @@ UNRANKED = "fewer than two answers are ranked"
 CANDIDATES = ("completions", "answers", "responses", "generations", "candidates")
 """Columns of several answers."""
 
-RANKS = ("ranks", "ranking", "rankings")
-WORTH = (*RANKS, "ratings", "scores", "rewards")
-"""Columns that say what each answer is worth, where the answers themselves do not."""
+RANKS = ("ranks", "rank", "ranking", "rankings")
+WORTH = (*RANKS, "ratings", "rating", "scores", "score", "rewards")
+"""Columns with a list of what each answer is worth, where the answers themselves do not say it."""
 
 _TEXTS = ("answer", "response", "completion", "text", "content", "output", "generated_text", "messages", "message")
 _RANKS = ("rank", "ranking")  # of which the lowest is best

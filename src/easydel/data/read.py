@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from easydel.data.columns import Row, numbers_of, read_tokens, without_text
 from easydel.data.format import NO_COLUMNS
-from easydel.data.given import as_rows, check_columns
+from easydel.data.given import as_rows, check_columns, warn_of_systems
 from easydel.data.share import ALONE, Share
 from easydel.data.token_cache import LEAST_ROWS, TokenCache
 from easydel.data.tokenize import Joined
@@ -86,6 +86,7 @@ def _chunks(rows: Iterable[Row], columns: Mapping[str, Any]) -> Iterator[_Chunk]
                 raise DataError(f"row {at} is of type {type(row).__name__}; a row must be a dict of columns.")
         if not first:
             check_columns(chunk, columns)
+            warn_of_systems(chunk, columns)
         yield _Chunk(first, chunk)
         first += len(chunk)
 
@@ -149,7 +150,8 @@ def _workers(
 ) -> Iterator[Callable[[_Chunk], Work]]:
     """Gives what starts the work on a chunk, in this process or in `count` others that end with the context."""
     if tokenizer is None or count is None or count == 1:
-        yield lambda chunk: partial(read_tokens, chunk.rows, chunk.first, tokenizer, columns)
+        read = partial(read_tokens, columns=columns) if columns else read_tokens
+        yield lambda chunk: partial(read, chunk.rows, chunk.first, tokenizer)
         return
     # Spawned and not forked: this process has threads, of jax and of tokenizers, that a fork would cut off.
     pool = ProcessPoolExecutor(count, get_context("spawn"), _become_worker, (_pickled(tokenizer),))

@@ -26,7 +26,7 @@ FORMS = (
 )
 EMPTY = "an answer is empty"
 # Columns that would change what a row says, if they hold something and nothing is read from them.
-_TELLING = frozenset(
+TELLING = frozenset(
     (
         *("prompt", "context", "history", *CONVERSATIONS, *QUESTIONS, *SYSTEMS, *TOOLS, "chat_template_kwargs"),
         *(name for verdict in VERDICTS for name in verdict.columns),
@@ -34,7 +34,7 @@ _TELLING = frozenset(
         *("user_message", "prompt_text", "documents", "passage", "rank", "ranks"),
     )
 )
-_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 # What stands beside texts whose prompt is their beginning, and cannot be the prompt.
 _HARMLESS = re.compile(
     r"_|.*(id|idx|ids|uid|uuid|index|hash|source|model|dataset|score|rating|reward|rationale|split|subset|category|type|"
@@ -54,6 +54,7 @@ class Fields(NamedTuple):
     source: str | None = None  # what the prompt is read as
     column: str | None = None  # where it stands in the row
     is_question: bool = False  # text that a user says, not the beginning of a text
+    lacking: str = ""  # of a column that could hold the prompt, that it holds nothing
     system: Any = None
     history: Any = None
     tools: Any = None
@@ -71,6 +72,7 @@ class _Columns:
         self.names = renamed(row, columns, number)
         self.row = row
         self.used: dict[str, None] = {}
+        self._plain: dict[str, Any] = {}
 
     def has(self, name: str) -> bool:
         return name in self.names and not is_empty(self.look(name))
@@ -79,7 +81,9 @@ class _Columns:
         """The value of a column, plain; None where there is none."""
         if name not in self.names:
             return None
-        return plain(self.row[self.names[name]], f"row {self.number}: {self.names[name]!r}")
+        if name not in self._plain:
+            self._plain[name] = plain(self.row[self.names[name]], f"row {self.number}: {self.names[name]!r}")
+        return self._plain[name]
 
     def take(self, *names: str) -> tuple[str, Any]:
         """The first of the columns that holds something, and its value; it counts as used."""
@@ -97,7 +101,7 @@ def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -
         DataError: a row of no known shape, or a column that would change its meaning and is not read.
     """
     have = _Columns(row, columns, number)
-    for name in _MEDIA:
+    for name in MEDIA:
         if have.has(name):
             raise DataError(
                 f"row {number}: {name!r} holds {kind(have.look(name))}; only text can be trained on. "
@@ -116,6 +120,7 @@ def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -
         prompt=prompt,
         source=source or None,
         column=have.names.get(source),
+        lacking=_lacking(have) if prompt is None else "",
         is_question=is_question,
         system=system,
         history=history,
@@ -133,12 +138,12 @@ def _answers(have: _Columns) -> Fields:
     for sides in SIDES:
         if any(have.has(name) for name in sides):
             return _two_sides(have, sides)
-    for verdict in VERDICTS:
-        if any(have.has(name) for name in verdict.responses):
-            return _judged(have, verdict)
+    judged = [verdict for verdict in VERDICTS if any(have.has(name) for name in verdict.responses)]
+    if judged:
+        return _judged(have, max(judged, key=lambda verdict: sum(name in have.names for name in verdict.responses)))
     for texts in CANDIDATES:
         if isinstance(value := have.look(texts), list | Mapping) and value:
-            worth = next((name for name in WORTH if have.has(name)), None)
+            worth = next((name for name in WORTH if have.has(name) and isinstance(have.look(name), list)), None)
             found = ranked(value, worth and have.look(worth), f"row {have.number}: {texts!r}", by_rank=worth in RANKS)
             if found is not None:
                 have.used |= dict.fromkeys([texts] if worth is None else [texts, worth])
@@ -198,14 +203,21 @@ def _prompt(have: _Columns) -> tuple[str, Any, bool]:
             if not isinstance(text, str):
                 raise DataError(f"row {have.number}: {column!r} is {kind(text)}; beside another it must be text.")
         value = f"{value}\n{more}"
-    return name, value, True
+    return name, value, bool(name)
+
+
+def _lacking(have: _Columns) -> str:
+    name = next((name for name in ("prompt", *CONVERSATIONS, *QUESTIONS) if name in have.names), None)
+    if name is None:
+        return ""
+    return f"{have.names[name]!r} is {'None' if have.look(name) is None else 'empty'}, and "
 
 
 def _beside(have: _Columns, fields: Fields) -> Iterator[tuple[str, Any]]:
     """Yields the columns that hold a prompt too; raises DataError for what would change the meaning otherwise."""
     said = {_bare(text) for value in (fields.prompt, fields.system) for text in strings(value)}
     for name in have.names:
-        if name in have.used or _canonical(name) not in _TELLING or not have.has(name):
+        if name in have.used or _canonical(name) not in TELLING or not have.has(name):
             continue
         value = have.look(name)
         if isinstance(value, str) and _bare(value) in said:
