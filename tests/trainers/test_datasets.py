@@ -40,7 +40,7 @@ def test_the_pairs_of_an_evaluation_batch_are_those_of_a_micro_batch_unless_it_i
         ({"two words": []}, "a set named 'two words'"),
         ({3: []}, "a set named 3"),
         ({"easy": id_rows(2), "hard": []}, r"eval_dataset\['hard'\]: there are no rows"),
-        ({"prompt": ["a"], "chosen": ["b"]}, r"eval_dataset\['prompt'\]: row 0 is of type str"),
+        ({"prompt": ["a"], "chosen": ["b"]}, "eval_dataset: row 0 has no 'rejected'"),
     ],
 )
 def test_sets_that_cannot_be_evaluated_on_are_named(dataset, message):

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from easydel.errors import DataError
 
 _LIKE_MESSAGES = re.compile(r"\s*(\[\s*)?\{\s*['\"](role|content|from|value)['\"]\s*:")
@@ -18,8 +16,8 @@ _MISSING = ("NAType", "NaTType")  # of pandas, which need not be there
 def plain(value: Any, where: str) -> Any:
     """Returns a value with arrays as lists, numbers of numpy as Python's, and what stands for nothing as None.
 
-    >>> plain({"a": np.array([1]), "b": float("nan")}, "row 0")
-    {'a': [1], 'b': None}
+    >>> plain({"a": (1, 2), "b": float("nan")}, "row 0")
+    {'a': [1, 2], 'b': None}
 
     Raises:
         DataError: beginning with `where`, a string that is no Unicode text.
@@ -29,7 +27,7 @@ def plain(value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         return {_unicode(key, f"{where}: a key") if isinstance(key, str) else key: plain(each, where)
                 for key, each in value.items()}  # fmt: skip
-    if isinstance(value, np.ndarray | np.generic):
+    if type(value).__module__ == "numpy":  # an array, or a number of one
         return plain(value.tolist(), where)
     if isinstance(value, list | tuple):
         return [plain(each, where) for each in value]
