@@ -103,3 +103,12 @@ def test_longer_rows_cost_more_where_attention_is_over_a_dense_mask_only(monkeyp
         model = tiny_model(attn_mechanism=mechanism)
         training_set(DPOConfig(cache_directory=None), rows, None, model)
     assert taken == [1 / (6 * model.config.hidden_size)] * 2 + [0.0]
+
+
+def test_rows_under_other_names_and_in_columns_become_the_same_pairs():
+    rows = id_rows(3)
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    renamed = {name.replace("chosen", "best"): values for name, values in columns.items()}
+    expected = sets_of(rows)["eval"].loader.pairs
+    assert sets_of(columns)["eval"].loader.pairs == expected
+    assert sets_of(renamed, columns={"chosen_ids": "best_ids"})["eval"].loader.pairs == expected
