@@ -84,9 +84,8 @@ def trainer(folder: Path, rows: Any, **settings: Any) -> DPOTrainer:
             {"prompt": "a", "chosn": "b", "rejected": "c"},
             "row 1 has no 'chosen'.* Should 'chosn' be called",
         ),
-        (GOOD | {"prompt": ""}, r"row 1: 'prompt' is empty\. Fill it in or remove the row"),
-        (GOOD | {"rejected": ""}, r"row 1: 'rejected' is empty"),
-        (GOOD | {"rejected": None}, r"row 1: 'rejected' is None"),
+        (GOOD | {"prompt": ""}, r"row 1: 'prompt' is empty, and 'chosen' and 'rejected' share no beginning"),
+        (GOOD | {"context": "It is day."}, "row 1: the column 'context' could change what the row says"),
         (GOOD | {"chosen": 3}, r"row 1: 'chosen' is 3 \(int\); it must be text or a list of messages"),
         (CHAT, "row 1 holds conversations, but the tokenizer has no chat template"),
         (IDS | {"chosen_ids": [7, 48]}, "row 1: chosen holds the token id 48, but the model knows 48 tokens, 0 to 47"),
@@ -96,7 +95,7 @@ def trainer(folder: Path, rows: Any, **settings: Any) -> DPOTrainer:
         (IDS | {"margin": "big"}, r"row 1: 'margin' is 'big'; it must be a finite number, or None for 0\.0"),
         (
             {"conversations": [{"from": "bing", "value": "sky"}], "chosen": "blue", "rejected": "red"},
-            "row 1: 'conversations' message 0: the role 'bing' is not one of 'human', 'user', 'gpt'",
+            "row 1: 'conversations' message 0: the role 'bing' is not one of 'user', 'human', 'prompter', 'assistant'",
         ),
     ],
 )

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from easydel.data.columns import id_columns, read_margin, read_weight
+from easydel.data.columns import read_margin, read_weight
+from easydel.data.given_ids import id_columns
 from easydel.errors import DataError
 
 

@@ -108,7 +108,7 @@ def test_what_is_not_rows_is_an_error_that_shows_the_way_out(rows, message):
     [
         (["not", "a", "dict"], "row 1 is of type list; a row must be a dict"),
         ({"prompt_ids": [1], "chosen_ids": [2]}, "row 1 has token ids but no 'rejected_ids'"),
-        (IDS | {"chosen_ids": []}, "row 1: 'chosen_ids' is empty"),
+        (IDS | {"prompt_ids": []}, "row 1: 'prompt_ids' is empty"),
         (IDS | {"chosen_ids": [1.5]}, "row 1: 'chosen_ids' must be a list of whole numbers"),
         (IDS | {"chosen_ids": [True]}, "row 1: 'chosen_ids' must be a list of whole numbers"),
         (IDS | {"chosen_ids": np.array([True])}, "row 1: 'chosen_ids' must be a list of whole numbers"),

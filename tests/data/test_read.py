@@ -49,8 +49,8 @@ def test_processes_end_and_read_no_further_when_the_rows_are_left_early():
 
 
 def test_a_bad_row_in_another_process_is_the_same_error():
-    rows = [*rows_of(600), {"prompt": "x", "chosen": None, "rejected": "y"}]
-    with pytest.raises(DataError, match="row 600: 'chosen' is None"):
+    rows = [*rows_of(600), {"prompt": "x", "chosen": 3, "rejected": "y"}]
+    with pytest.raises(DataError, match="row 600: 'chosen' is 3"):
         list(read_rows(rows, tiny_tokenizer(chat_template=TEMPLATE), dataset_num_proc=2))
     assert multiprocessing.active_children() == []
 

@@ -112,9 +112,8 @@ def test_a_conversation_that_the_template_refuses_names_the_row():
 
 
 def test_content_that_the_template_cannot_join_names_the_row():
-    parts = [{"type": "text", "text": "hi"}]
-    row = conversation(prompt=[{"role": "user", "content": parts}])
-    template = "{% for m in messages %}{{ m.role + m.content }}{% endfor %}"
+    row = conversation(prompt=[{"role": "user", "content": "hi", "name": 3}])
+    template = "{% for m in messages %}{{ m.role + m.name }}{% endfor %}"
     with pytest.raises(DataError, match="row 4: the chat template refuses the conversation: can only concatenate"):
         to_preference(row, 4, renderer(tiny_tokenizer(chat_template=template), 4))
 

@@ -222,3 +222,33 @@ def test_a_configuration_is_a_value():
 def test_a_setting_of_evaluation_that_would_be_ignored_is_an_error(options, message):
     with pytest.raises(ConfigError, match=message):
         DPOConfig(**options)
+
+
+def test_columns_are_a_dict_pairs_of_a_command_line_or_a_mapping_of_yaml(tmp_path):
+    wanted = {"prompt": "question", "chosen": "best", "ignore": ["notes", "context"]}
+    pairs = ["prompt=question", "chosen=best", "ignore=notes", "ignore=context"]
+    (tmp_path / "run.yaml").write_text("columns:\n  prompt: question\n  chosen: best\n  ignore: [notes, context]\n")
+    for config in (
+        DPOConfig(columns=wanted),
+        DPOConfig(columns=",".join(pairs)),
+        DPOConfig(columns=pairs),
+        DPOConfig.from_yaml(tmp_path / "run.yaml"),
+    ):
+        assert config.columns == wanted
+        config.to_yaml(tmp_path / "again.yaml")
+        assert DPOConfig.from_yaml(tmp_path / "again.yaml") == config
+    assert DPOConfig(columns="none").columns is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("prompt", "columns = 'prompt' must be name=value pairs, such as prompt=question; 'prompt' is none"),
+        ({"promt": "question"}, "columns: 'promt' is not read from any row"),
+        ({"prompt": 3}, "columns: prompt = 3 must be the name of a column"),
+        (["prompt=a", "prompt=b"], r"columns: prompt = \['a', 'b'\] must be the name of a column"),
+    ],
+)
+def test_columns_that_are_none_are_an_error(given, message):
+    with pytest.raises(ConfigError, match=message):
+        DPOConfig(columns=given)

@@ -40,7 +40,7 @@ def test_the_pairs_of_an_evaluation_batch_are_those_of_a_micro_batch_unless_it_i
         ({"two words": []}, "a set named 'two words'"),
         ({3: []}, "a set named 3"),
         ({"easy": id_rows(2), "hard": []}, r"eval_dataset\['hard'\]: there are no rows"),
-        ({"prompt": ["a"], "chosen": ["b"]}, r"eval_dataset\['prompt'\]: row 0 is of type str"),
+        ({"prompt": ["a"], "chosen": ["b"]}, "eval_dataset: row 0 has no 'rejected'"),
     ],
 )
 def test_sets_that_cannot_be_evaluated_on_are_named(dataset, message):
@@ -103,3 +103,12 @@ def test_longer_rows_cost_more_where_attention_is_over_a_dense_mask_only(monkeyp
         model = tiny_model(attn_mechanism=mechanism)
         training_set(DPOConfig(cache_directory=None), rows, None, model)
     assert taken == [1 / (6 * model.config.hidden_size)] * 2 + [0.0]
+
+
+def test_rows_under_other_names_and_in_columns_become_the_same_pairs():
+    rows = id_rows(3)
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    renamed = {name.replace("chosen", "best"): values for name, values in columns.items()}
+    expected = sets_of(rows)["eval"].loader.pairs
+    assert sets_of(columns)["eval"].loader.pairs == expected
+    assert sets_of(renamed, columns={"chosen_ids": "best_ids"})["eval"].loader.pairs == expected

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from easydel.data.columns import Row, check_rows
+from easydel.data.given import Row, as_rows
 from easydel.errors import ConfigError, DataError, nearest
 
 Stop = Literal["first_exhausted", "all_exhausted"]
@@ -81,8 +81,8 @@ def mix(
     if weights is not None:
         _check_weights(weights, len(datasets))
     lengths = []
+    datasets = [as_rows(rows) for rows in datasets]
     for at, rows in enumerate(datasets):
-        check_rows(rows)
         if isinstance(rows, Sized):
             lengths.append(len(rows))
             if not len(rows):

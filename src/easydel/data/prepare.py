@@ -6,9 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from easydel.data.column_names import read_columns
 from easydel.data.columns import Row
+from easydel.data.format import NO_COLUMNS
 from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.read import Read, read_rows
@@ -94,6 +96,7 @@ class Recipe(NamedTuple):
     vocab_size: int | None
     cache_directory: str | None
     dataset_num_proc: int | None
+    columns: Mapping[str, Any] = NO_COLUMNS  # see `easydel.data.column_names.read_columns`
 
     def pairs(
         self,
@@ -115,6 +118,7 @@ class Recipe(NamedTuple):
             self.tokenizer,
             cache_directory=self.cache_directory,
             dataset_num_proc=self.dataset_num_proc,
+            columns=self.columns,
             share=share,
         )
         with closing(read):
@@ -141,6 +145,7 @@ def make_recipe(
     vocab_size: int | None = None,
     cache_directory: str | None = None,
     dataset_num_proc: int | None = None,
+    columns: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """Returns how the rows of a run become pairs.
 
@@ -152,13 +157,15 @@ def make_recipe(
         cache_directory: where token ids are kept for the next time (see `easydel.data.cache.open_cache`); None keeps
             none.
         dataset_num_proc: processes that tokenise; None or 1 is this one.
+        columns: which column of the rows stands for which that is read, such as `{"prompt": "question"}`; `ignore`
+            names those to be left out.
 
     Raises:
-        ConfigError: limits that cannot work.
+        ConfigError: limits that cannot work, or columns that nothing is read from.
     """
     limits = Limits(max_length, max_prompt_length, max_completion_length, truncation_mode)
     limits.check()
-    return Recipe(tokenizer, limits, vocab_size, cache_directory, dataset_num_proc)
+    return Recipe(tokenizer, limits, vocab_size, cache_directory, dataset_num_proc, read_columns(columns))
 
 
 def prepare(
@@ -172,6 +179,7 @@ def prepare(
     vocab_size: int | None = None,
     cache_directory: str | None = None,
     dataset_num_proc: int | None = None,
+    columns: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Returns the pairs of a dataset in order, `Pair.index` being the row number, and counts of what was cut.
 
@@ -191,6 +199,7 @@ def prepare(
         vocab_size=vocab_size,
         cache_directory=cache_directory,
         dataset_num_proc=dataset_num_proc,
+        columns=columns,
     )
     return prepare_with(recipe, rows)
 
@@ -228,6 +237,8 @@ def _way_out(dropped: Iterable[str], limits: Limits) -> str:
 
 
 def _cut(row: Read, limits: Limits, known: dict[int, int]) -> Cut:
+    if row.joined.dropped:
+        return Cut(None, (row.joined.dropped,))
     # One int object per id of the vocabulary: a list of ids then takes 8 bytes a token and not 36.
     prompt, chosen, rejected = (list(map(known.setdefault, ids, ids)) for ids in row.joined[:3])
     if not chosen or not rejected:

@@ -12,9 +12,11 @@ from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context, parent_process
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from easydel.data.columns import Row, check_rows, read_margin, read_tokens, read_weight, without_text
+from easydel.data.columns import Row, numbers_of, read_tokens, without_text
+from easydel.data.format import NO_COLUMNS
+from easydel.data.given import as_rows, check_columns, warn_of_systems
 from easydel.data.share import ALONE, Share
 from easydel.data.token_cache import LEAST_ROWS, TokenCache
 from easydel.data.tokenize import Joined
@@ -46,6 +48,7 @@ def read_rows(
     *,
     cache_directory: str | None = None,
     dataset_num_proc: int | None = None,
+    columns: Mapping[str, Any] = NO_COLUMNS,
     share: Share = ALONE,
 ) -> Generator[Read, None, None]:
     """Yields the rows in order, numbered from 0, as token ids.
@@ -55,6 +58,7 @@ def read_rows(
         tokenizer: not needed for rows of token ids.
         cache_directory: where token ids are kept for the next time (see `easydel.data.cache.open_cache`).
         dataset_num_proc: processes that tokenise; None or 1 is this one. They end with the iterator.
+        columns: which column stands for which that is read, see `easydel.data.column_names.read_columns`.
         share: which of the rows this process tokenises, where it is one of several that make one run; those of the
             others are known once all are done.
 
@@ -62,25 +66,27 @@ def read_rows(
         DataError: a row that cannot be read.
         ConfigError: processes that cannot be started, or a cache folder that cannot be used.
     """
-    check_rows(rows)
-    chunks = _chunks(rows)
+    chunks = _chunks(as_rows(rows, columns), columns)
     first_chunks = list(islice(chunks, -(-LEAST_ROWS // ROWS_AT_ONCE))) if cache_directory is not None else []
-    cache = TokenCache.open(cache_directory, tokenizer, [row for chunk in first_chunks for row in chunk.rows])
-    with _workers(tokenizer, dataset_num_proc) as start:
+    cache = TokenCache.open(cache_directory, tokenizer, [row for chunk in first_chunks for row in chunk.rows], columns)
+    with _workers(tokenizer, dataset_num_proc, columns) as start:
         ahead = 0 if dataset_num_proc in (None, 1) else 2 * dataset_num_proc
-        together = _tokenized if share.processes == 1 else partial(_tokenized_together, share)
+        together = _tokenized if share.processes == 1 else partial(_tokenized_together, share, columns)
         with closing(together(chain(first_chunks, chunks), cache, start, ahead)) as tokenized:
             for chunk, found in tokenized:
                 for number, (row, joined) in enumerate(zip(chunk.rows, found, strict=True), chunk.first):
-                    yield Read(number, joined, read_weight(row, number), read_margin(row, number))
+                    yield Read(number, joined, *numbers_of(row, number, columns))
 
 
-def _chunks(rows: Iterable[Row]) -> Iterator[_Chunk]:
+def _chunks(rows: Iterable[Row], columns: Mapping[str, Any]) -> Iterator[_Chunk]:
     rows, first = iter(rows), 0
     while chunk := list(islice(rows, ROWS_AT_ONCE)):
         for at, row in enumerate(chunk, first):
             if not isinstance(row, Mapping):
                 raise DataError(f"row {at} is of type {type(row).__name__}; a row must be a dict of columns.")
+        if not first:
+            check_columns(chunk, columns)
+            warn_of_systems(chunk, columns)
         yield _Chunk(first, chunk)
         first += len(chunk)
 
@@ -100,14 +106,19 @@ def _tokenized(
 
 
 def _tokenized_together(
-    share: Share, chunks: Iterable[_Chunk], cache: TokenCache, start: Callable[[_Chunk], Work], ahead: int
+    share: Share,
+    columns: Mapping[str, Any],
+    chunks: Iterable[_Chunk],
+    cache: TokenCache,
+    start: Callable[[_Chunk], Work],
+    ahead: int,
 ) -> Generator[tuple[_Chunk, Sequence[Joined]], None, None]:
     """Yields all chunks in order, of which this process tokenises its share; of the others no text is kept."""
     seen: list[_Chunk] = []
 
     def noted() -> Iterator[_Chunk]:
         for chunk in chunks:
-            seen.append(_Chunk(chunk.first, [without_text(row) for row in chunk.rows]))
+            seen.append(_Chunk(chunk.first, [without_text(row, columns) for row in chunk.rows]))
             yield chunk
 
     def mine() -> list[list[Joined]]:
@@ -134,17 +145,20 @@ def _begun(chunk: _Chunk, cache: TokenCache, start: Callable[[_Chunk], Work]) ->
 
 
 @contextmanager
-def _workers(tokenizer: Tokenizer | None, count: int | None) -> Iterator[Callable[[_Chunk], Work]]:
+def _workers(
+    tokenizer: Tokenizer | None, count: int | None, columns: Mapping[str, Any]
+) -> Iterator[Callable[[_Chunk], Work]]:
     """Gives what starts the work on a chunk, in this process or in `count` others that end with the context."""
     if tokenizer is None or count is None or count == 1:
-        yield lambda chunk: partial(read_tokens, chunk.rows, chunk.first, tokenizer)
+        read = partial(read_tokens, columns=columns) if columns else read_tokens
+        yield lambda chunk: partial(read, chunk.rows, chunk.first, tokenizer)
         return
     # Spawned and not forked: this process has threads, of jax and of tokenizers, that a fork would cut off.
     pool = ProcessPoolExecutor(count, get_context("spawn"), _become_worker, (_pickled(tokenizer),))
 
     def start(chunk: _Chunk) -> Work:
         with _dying_is_an_error(count):
-            future = pool.submit(_work, chunk)
+            future = pool.submit(_work, chunk, dict(columns))
 
         def finish() -> list[Joined]:
             with _dying_is_an_error(count):
@@ -201,5 +215,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(chunk: _Chunk) -> list[Joined]:
-    return read_tokens(chunk.rows, chunk.first, _tokenizer)
+def _work(chunk: _Chunk, columns: Mapping[str, Any]) -> list[Joined]:
+    return read_tokens(chunk.rows, chunk.first, _tokenizer, columns)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from easydel.data.format import Dialogue, Plain, read_row
+from easydel.data.format import NO_COLUMNS, Dialogue, Dropped, Plain, read_row
 from easydel.data.lost import MOVED, lost_in_completion, lost_in_prompt
 from easydel.data.messages import Message
 from easydel.data.spans import Unknown, rest, spoken, start_of
@@ -46,7 +46,9 @@ class _Side(NamedTuple):
     lost: tuple[str, ...]
 
 
-def to_preference(row: Mapping[str, Any], number: int, render: Render | None = None) -> Preference:
+def to_preference(
+    row: Mapping[str, Any], number: int, render: Render | None = None, columns: Mapping[str, Any] = NO_COLUMNS
+) -> Preference | Dropped:
     """Returns the texts of one row; conversations go through `render`, the chat template.
 
     >>> to_preference({"chosen": "Hi you", "rejected": "Hi me"}, 0)[:4]
@@ -55,7 +57,8 @@ def to_preference(row: Mapping[str, Any], number: int, render: Render | None = N
     Raises:
         DataError: naming the row, the field and the way out.
     """
-    return rendered(read_row(row, number), number, render)
+    said = read_row(row, number, columns)
+    return said if isinstance(said, Dropped) else rendered(said, number, render)
 
 
 def rendered(said: Plain | Dialogue, number: int, render: Render | None) -> Preference:

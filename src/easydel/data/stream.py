@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
-from easydel.data.columns import Row, check_rows
+from easydel.data.given import Row, as_rows
 from easydel.data.loader import START, Position, check_sizes, make_batch, plan_for, steps_of
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair
@@ -168,7 +168,7 @@ def make_stream_loader(
         ConfigError: no `max_training_steps`, or settings that cannot work together.
         DataError: the first rows cannot be read, or there are none.
     """
-    check_rows(rows)
+    rows = as_rows(rows)
     check_sizes(total_batch_size, gradient_accumulation_steps, max_shapes, seed if shuffle else 0)
     steps = _checked_steps(rows, max_training_steps)
     _check_settings(num_train_epochs, shuffle, buffer_size)

@@ -8,8 +8,8 @@ tokenised again, and of a dataset that grew only the new rows are tokenised.
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from importlib.metadata import version
@@ -20,8 +20,9 @@ import numpy as np
 
 from easydel.data.cache import content_key, open_cache, read_arrays, write_arrays
 from easydel.data.clock import asks_for_day
-from easydel.data.columns import Row, id_columns
-from easydel.data.format import COLUMNS
+from easydel.data.format import NO_COLUMNS, content_of
+from easydel.data.given import Row
+from easydel.data.given_ids import id_columns
 from easydel.data.tokenize import Joined
 from easydel.data.tokenizer import Tokenizer
 
@@ -39,16 +40,23 @@ class TokenCache:
 
     folder: Path | None
     tokenizer: Tokenizer | None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, directory: str | None, tokenizer: Tokenizer | None, some_rows: Sequence[Row]) -> Self:
+    def open(
+        cls,
+        directory: str | None,
+        tokenizer: Tokenizer | None,
+        some_rows: Sequence[Row],
+        columns: Mapping[str, Any] = NO_COLUMNS,
+    ) -> Self:
         """Returns the cache below a folder (see `open_cache`); closed for `some_rows`, the first ones, if they are few.
 
         Token ids that are given as they are need no cache.
         """
-        texts = [row for row in some_rows if id_columns(row) is None]
-        worth = len(texts) >= LEAST_ROWS or sum(len(_content([row]) or b"") for row in texts) >= LEAST_BYTES
-        return cls(open_cache(directory, "tokens") if worth and tokenizer is not None else None, tokenizer)
+        texts = [row for row in some_rows if id_columns(row, columns) is None]
+        worth = len(texts) >= LEAST_ROWS or sum(len(_content([row], columns) or b"") for row in texts) >= LEAST_BYTES
+        return cls(open_cache(directory, "tokens") if worth and tokenizer is not None else None, tokenizer, columns)
 
     @cached_property
     def _tokenizer_key(self) -> bytes:
@@ -56,9 +64,9 @@ class TokenCache:
 
     def key(self, rows: Sequence[Row]) -> str | None:
         """Returns the name of what the rows become; None where nothing is kept, or they hold more than plain values."""
-        if self.folder is None or any(id_columns(row) for row in rows):
+        if self.folder is None or any(id_columns(row, self.columns) for row in rows):
             return None
-        content = _content(rows)
+        content = _content(rows, self.columns)
         return None if content is None else content_key([self._tokenizer_key, content])
 
     def load(self, key: str | None) -> list[Joined] | None:
@@ -103,10 +111,10 @@ def _without_loading(path: Path) -> bytes:
     return json.dumps({name: value for name, value in settings.items() if name not in _OF_LOADING}).encode()
 
 
-def _content(rows: Sequence[Row]) -> bytes | None:
+def _content(rows: Sequence[Row], columns: Mapping[str, Any]) -> bytes | None:
     """What the token ids of rows depend on, as bytes; None if it holds more than plain values."""
     try:
-        texts = [{name: row[name] for name in COLUMNS if name in row} for row in rows]
+        texts = [content_of(row, columns) for row in rows]
         return json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except (TypeError, ValueError):  # an object of its own, or one that holds itself
         return None
@@ -124,6 +132,7 @@ def to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
         "trained": np.packbits(np.fromiter((token for mask in masks for token in mask or ()), bool)),
         "losses": np.array([len(row.lost) for row in rows], np.int32),
         "lost": np.array([cause for row in rows for cause in row.lost], str),
+        "dropped": np.array([row.dropped for row in rows], str),
     }
 
 
@@ -135,14 +144,17 @@ def from_arrays(
     trained: np.ndarray,
     losses: np.ndarray,
     lost: np.ndarray,
+    dropped: np.ndarray,
 ) -> Iterator[Joined]:
     """Yields the rows of `to_arrays`."""
     sides = _parted(ids.tolist(), lengths)
     masks = _parted(np.unpackbits(trained, count=int(masked.sum())).astype(bool).tolist(), masked)
     causes = _parted(lost.tolist(), losses)
-    for at, (changed, left_out) in enumerate(zip(merged.tolist(), causes, strict=True)):
-        chosen, rejected = masks[2 * at : 2 * at + 2]
-        yield Joined(*sides[3 * at : 3 * at + 3], changed, chosen or None, rejected or None, tuple(left_out))
+    rows = zip(merged.tolist(), causes, dropped.tolist(), strict=True)
+    for at, (changed, left_out, cause) in enumerate(rows):
+        prompt, chosen, rejected = sides[3 * at : 3 * at + 3]
+        of_chosen, of_rejected = (mask or None for mask in masks[2 * at : 2 * at + 2])
+        yield Joined(prompt, chosen, rejected, changed, of_chosen, of_rejected, tuple(left_out), cause)
 
 
 def _parted(values: list[Any], lengths: np.ndarray) -> list[list[Any]]:

@@ -25,6 +25,7 @@ class Joined(NamedTuple):
     chosen_trained: Mask = None
     rejected_trained: Mask = None
     lost: tuple[str, ...] = ()  # what the template left out, a cause each
+    dropped: str = ""  # why the row holds no pair; then it has no token
 
 
 def check_ending(tokenizer: Tokenizer) -> None:

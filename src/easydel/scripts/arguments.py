@@ -16,7 +16,7 @@ from easydel.trainers.fields import choices_of, element_type, field_types, read_
 from easydel.trainers.renamed import elsewhere
 
 _GENERAL = ("config", "print_completion")  # flags that are no option of a run
-_METAVARS = {int: "N", float: "X", str: "TEXT"}
+_METAVARS = {int: "N", float: "X", str: "TEXT", dict: "NAME=COLUMN"}
 
 
 class FlagError(ConfigError):
@@ -123,7 +123,7 @@ def _add_flag(group: Any, field: dataclasses.Field[Any], types: tuple[Any, ...])
     else:
         element = element_type(types)
         metavar = "|".join(choices) or next(_METAVARS[kind] for kind in (*types, element) if kind in _METAVARS)
-        metavar += " ..." if element else ""
+        metavar += " ..." if element or dict in types else ""
         group.add_argument(f"--{field.name}", metavar=metavar, help=help)
 
 
@@ -155,7 +155,8 @@ def _normalised(
         is_bool = bool in fields.get(name, ())
         if not joined and rest and not rest[0].startswith("--"):
             joined, value = "=", rest.pop(0)
-            while element_type(fields.get(name, ())) and rest and not rest[0].startswith("--"):
+            types = fields.get(name, ())
+            while (element_type(types) or dict in types) and rest and not rest[0].startswith("--"):
                 value += "," + rest.pop(0)
         if not joined and not is_bool:
             raise FlagError(f"--{flag} needs a value.")

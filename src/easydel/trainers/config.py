@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from easydel.data.clock import read_day
+from easydel.data.column_names import read_columns
 from easydel.display.display import KINDS
 from easydel.errors import ConfigError
 from easydel.trainers.fields import check_fields, option, read_yaml, reject_unknown
@@ -177,8 +178,14 @@ class DPOConfig:
     )
 
     # Data
+    columns: dict[str, Any] | None = option(
+        None,
+        "columns of the rows that stand for those that are read, such as prompt=question chosen=best; ignore=notes "
+        "leaves one out; none reads the columns as they are called",
+        group="data",
+    )
     dataset_num_proc: int | None = option(
-        None, "processes that tokenise, for slow tokenizers; none is this process", group="data", at_least=1
+        None, "processes that tokenise, for slow tokenizers; none is this process", at_least=1
     )
     cache_directory: str | None = option(
         "auto",
@@ -295,6 +302,7 @@ class DPOConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        read_columns(self.columns)
         _check_name(self.model_name)
         check_losses(self)
         _check_reference(self)

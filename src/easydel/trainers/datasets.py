@@ -10,6 +10,7 @@ import numpy as np
 from easydel import processes
 from easydel.attention import DENSE
 from easydel.data.clock import asks_for_day, on_day, read_day
+from easydel.data.given import as_rows, is_of_columns
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
@@ -83,6 +84,7 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM,
         ConfigError: settings that this kind of rows cannot be trained with.
         DataError: rows that cannot be trained on, with the number of the row and the field.
     """
+    rows = as_rows(rows, config.columns or {})
     if is_stream(rows):
         stream = _stream(config, rows, tokenizer, model)
         return TrainSet("train_dataset", stream, lambda: stream.counts)
@@ -131,10 +133,14 @@ def evaluation_sets(
         data = _prepared(config, rows, tokenizer, model, words, display)
         return PairSet(words, _loader(config, data, model, size, 1, shuffle=False), data.counts)
 
-    return {name: pair_set(words, rows) for name, (words, rows) in named_sets(dataset, argument).items()}
+    return {
+        name: pair_set(words, rows) for name, (words, rows) in named_sets(dataset, argument, config.columns).items()
+    }
 
 
-def named_sets(dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, tuple[str, Rows]]:
+def named_sets(
+    dataset: Rows | Mapping[str, Rows], argument: str, columns: Mapping[str, Any] | None = None
+) -> dict[str, tuple[str, Rows]]:
     """Returns the rows of each set, and what messages call it, by how the names of its metrics begin.
 
     >>> list(named_sets([], "eval_dataset"))
@@ -142,6 +148,8 @@ def named_sets(dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, t
     >>> named_sets({"easy": [], "hard": []}, "eval_dataset")
     {'eval_easy': ("eval_dataset['easy']", []), 'eval_hard': ("eval_dataset['hard']", [])}
     """
+    if is_of_columns(dataset, columns or {}):
+        return {"eval": (argument, as_rows(dataset, columns or {}))}
     if not isinstance(dataset, Mapping):
         return {"eval": (argument, dataset)}
     if not dataset:
@@ -154,6 +162,7 @@ def named_sets(dataset: Rows | Mapping[str, Rows], argument: str) -> dict[str, t
 
 def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display) -> Prepared:
     recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
+    rows = as_rows(rows, recipe.columns)
     total = len(rows) if isinstance(rows, Sized) else None
     try:
         share = Share(processes.number(), processes.count(), processes.gathered)
@@ -175,6 +184,7 @@ def _recipe(config: DPOConfig, tokenizer: Any, model: CausalLM, *, cache_directo
         vocab_size=model.config.vocab_size,
         cache_directory=cache_directory,
         dataset_num_proc=config.dataset_num_proc,
+        columns=config.columns,
     )
 
 

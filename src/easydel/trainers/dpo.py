@@ -129,7 +129,7 @@ class DPOTrainer:
         if eval_dataset is not None:
             auxiliary = self._objective.balance is not None
             kinds = names(logit_metrics=arguments.log_logit_metrics, auxiliary=auxiliary)
-            sets = named_sets(eval_dataset, "eval_dataset")
+            sets = named_sets(eval_dataset, "eval_dataset", arguments.columns)
             check_goal(self._goal, [f"{name}_{kind}" for name in sets for kind in kinds])
             self._evaluation_sets = self._sets_of(eval_dataset, "eval_dataset")
         self._head = head_of(model.decoder.mesh)

@@ -127,6 +127,8 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
         if not converted:
             raise ConfigError(f"{field.name} = [] is empty: give at least one value, or leave it out.")
         return converted
+    if dict in alternatives:
+        return _read_pairs(field.name, value)
     choices = choices_of(field, alternatives)
     if choices:
         if value in choices or (Callable in alternatives and callable(value)):
@@ -142,6 +144,25 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
         given = "" if isinstance(value, str) else f"; this is {type(value).__name__}"
         raise ConfigError(f"{field.name} = {value!r} must be {_NOUN[kind]}{none}{given}.")
     return converted
+
+
+def _read_pairs(name: str, value: Any) -> dict[str, Any]:
+    """A dict, or `name=value` pairs of a command line; a name that comes again gets a list of its values."""
+    if isinstance(value, Mapping):
+        return {str(key): list(each) if isinstance(each, tuple) else each for key, each in value.items()}
+    pairs: dict[str, Any] = {}
+    for pair in value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]:
+        key, equals, given = str(pair).strip().partition("=")
+        if not (key and equals and given):
+            raise ConfigError(
+                f"{name} = {value!r} must be name=value pairs, such as prompt=question; {pair!r} is none."
+            )
+        pairs[key] = given if key not in pairs else [*_listed(pairs[key]), given]
+    return pairs
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _stripped(item: Any) -> Any:

@@ -9,6 +9,7 @@ from unittest.mock import patch
 import fsspec
 
 from easydel.data.cache import open_cache
+from easydel.data.column_names import read_columns
 from easydel.data.loader import START, Position
 from easydel.data.mix import mix
 from easydel.data.pair import Limits
@@ -27,6 +28,7 @@ GOOD = {"prompt": "sky", "chosen": "blue", "rejected": "red"}
 IDS = {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}
 ASKED = [{"role": "user", "content": "sky"}]
 BLUE, RED = {"role": "assistant", "content": "blue"}, {"role": "assistant", "content": "red"}
+KIND = {"role": "system", "content": "Be kind."}
 CHAT = {"prompt": ASKED, "chosen": [BLUE], "rejected": [RED]}
 LAST = "{% for message in messages[-1:] %}{{ message['content'] }}{% endfor %}"
 QUESTIONS = "{% for message in messages if message['role'] == 'user' %}{{ message['content'] }}{% endfor %}"
@@ -43,6 +45,10 @@ def row(template: str | None = None, **values: Any) -> Case:
 
 def rows(given: Any, tokenizer: Any = None, **settings: Any) -> Case:
     return lambda place: prepare(given, tokenizer, **settings)
+
+
+def columns(given: Any) -> Case:
+    return lambda place: read_columns(given)
 
 
 def content(name: str, text: str | bytes) -> Case:
@@ -95,16 +101,36 @@ def trained_on(place: Place) -> object:
 
 CASES: Cases = {
     "A column is missing": [
+        row(prompt=None, chosen="blue", rejected="red"),
+        row(prompt="a", completion="b", label=True),
+        row(prompt="a", response_0="b", response_1="c"),
         row(prompt="a", chosen="b"),
         row(prompt="a", chosn="b", rejected="c"),
         row(chosen="blue", rejected="red"),
         rows([{"prompt_ids": [1], "chosen_ids": [2]}]),
         row(PLAIN, chosen=[*ASKED, BLUE], rejected=[{"role": "user", "content": "sea"}, RED]),
     ],
+    "A column that would change the meaning": [
+        row(**GOOD, context="It is day."),
+        row(**GOOD, images=["sky.png"]),
+        row(**GOOD, question="Which colour?"),
+        row(Frage="Which colour?", chosen="The sky is blue", rejected="The sky is red"),
+        row(prompt="a", response_a="b", response_b="c", winner="z"),
+        row(prompt="a", answers=["b", "c"], scores=[1]),
+        row(prompt="a", answers=["b", "c"], scores=["x", "y"]),
+        row(prompt="a", answers={"text": "b"}, scores=[1]),
+        columns({"promt": "question"}),
+        columns({"prompt": 3}),
+        columns("question"),
+        rows([GOOD], columns={"prompt": "question"}),
+        rows([{**GOOD, "question": "sky"}], columns={"prompt": "question"}),
+        lambda place: DPOConfig(columns="prompt"),
+    ],
     "Which row, of which file": [trained_on],
     "A value that is no answer": [
         row(**{**GOOD, "prompt": ""}),
-        row(**{**GOOD, "rejected": None}),
+        row(**{**GOOD, "prompt": "sky\ud83d"}),
+        row(prompt="[{'role': 'user'} {'role': 'user'}]", chosen="a", rejected="b"),
         row(**{**GOOD, "chosen": 3}),
         row(PLAIN, **{**GOOD, "chosen": [BLUE]}),
         row(messages="sky", chosen="blue", rejected="red"),
@@ -112,6 +138,13 @@ CASES: Cases = {
         rows([{**IDS, "margin": "big"}]),
         rows([{**IDS, "prompt_ids": "1 2"}]),
         rows([{**IDS, "prompt_ids": []}]),
+        rows([{**IDS, "chosen_ids": None}]),
+        rows([{**IDS, "completion_mask": [1]}]),
+        rows([{**IDS, "chosen_mask": [1, 1]}]),
+        rows([{**IDS, "chosen_mask": [1], "chosen_labels": [2]}]),
+        rows([{**IDS, "chosen_labels": [3]}]),
+        rows([{**IDS, "chosen_ids": [2, 3, 4], "chosen_attention_mask": [1, 0, 1]}]),
+        rows([{"chosen_ids": [2, 3], "chosen_labels": [2, 3], "rejected_ids": [4], "rejected_labels": [4]}]),
         rows([{**IDS, "chosen_ids": [-1]}], vocab_size=48),
         rows([{**IDS, "chosen_ids": [48]}], vocab_size=48),
         rows(["sky"]),
@@ -121,11 +154,25 @@ CASES: Cases = {
         row(PLAIN, **{**CHAT, "prompt": [{"role": "user", "content": 3}]}),
         talk(**{"from": "bing", "value": "sky"}),
         talk(**{"from": "human", "value": 3}),
+        talk(**{"from": "human", "text": "sky"}),
+        talk(**{"from": "human", "role": "gpt", "value": "sky"}),
+        talk(**{"from": "human", "value": "sky", "content": "sea"}),
+        talk(role="user", content="sky", images=["sky.png"]),
+        talk(role="user", content=[{"type": "image"}]),
+        talk(role="assistant", tool_calls=[{"name": "f", "arguments": "Oslo"}]),
+        row(PLAIN, **{**CHAT, "chosen": [{"role": "user", "content": "sea"}, BLUE]}),
+        row(PLAIN, **{**CHAT, "prompt": [*ASKED, BLUE], "chosen": [*ASKED, RED], "rejected": [*ASKED, RED]}),
+        row(PLAIN, **{**CHAT, "chosen": [KIND, *ASKED, BLUE], "rejected": [*ASKED, RED]}),
+        row(PLAIN, **{**CHAT, "prompt": [KIND, *ASKED], "chosen": [{**KIND, "content": "Be rude."}, BLUE]}),
+        row(PLAIN, **{**CHAT, "chosen": [{"role": "tool", "content": "x"}]}),
+        row(PLAIN, question="sky", history=["hi"], chosen="a", rejected="b"),
+        row(PLAIN, instruction=ASKED, input="x", chosen="a", rejected="b"),
         talk(**{"from": "function_call", "value": "{"}),
         talk(**{"from": "function_call", "value": "{}"}),
         row(PLAIN, conversations=[{"from": "human", "value": "a"}], system=3, chosen="b", rejected="c"),
         row(PLAIN, **CHAT, tools="["),
         row(PLAIN, **CHAT, tools="3"),
+        row(PLAIN, **CHAT, tools=[3]),
         row(PLAIN, **CHAT, chat_template_kwargs=3),
         row(PLAIN, **CHAT, chat_template_kwargs={"tokenize": True}),
         row("{{ raise_exception('roles must alternate') }}", **CHAT),
@@ -139,6 +186,8 @@ CASES: Cases = {
         rows("pairs.jsonl"),
         rows(3),
         rows({"train": []}),
+        rows(GOOD),
+        rows({"prompt": ["a"], "chosen": ["b", "c"], "rejected": ["d"]}),
         rows([GOOD]),
         rows([]),
         lambda place: mix([], None),

@@ -245,12 +245,16 @@ def test_settings_of_adapters_are_flags_and_keep_the_base_in_the_dtype_of_the_co
         "16",
         "--lora_dropout",
         "0.05",
+        "--columns",
+        "prompt=question",
+        "chosen=best",
         "--lora_target_modules",
         "q_proj,v_proj",
     ]
     run, config = dpo.parse([*SOMETHING, *flags, "--use_dora", "--use_rslora", "--quantization", "nf4"])
     assert (config.lora_rank, config.lora_alpha, config.lora_dropout) == (8, 16.0, 0.05)
     assert config.lora_target_modules == ["q_proj", "v_proj"]
+    assert config.columns == {"prompt": "question", "chosen": "best"}
     assert (config.use_dora, config.use_rslora, run.quantization) == (True, True, "nf4")
     asked = {}
     monkeypatch.setattr(
