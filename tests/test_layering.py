@@ -38,6 +38,7 @@ BELOW: dict[str, set[str]] = {
             "models",
             "weights",
             "attention",
+            "dense",
             "sharding",
             "softcap",
             "memory",

@@ -180,11 +180,12 @@ def _backward(how: How, kept: tuple, d_out: jax.Array) -> tuple[jax.Array, jax.A
 
     def pulled(
         query: jax.Array, key: jax.Array, value: jax.Array, layout: Layout, d_out: jax.Array
-    ) -> tuple[jax.Array, ...]:
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         return jax.vjp(lambda *x: _scored(*x, layout, dropout_key, how), query, key, value)[1](d_out)
 
     if step == (rows, length):
-        return *pulled(query, key, value, layout, d_out), None, None
+        d_query, d_key, d_value = pulled(query, key, value, layout, d_out)
+        return d_query, d_key, d_value, None, None
     d_out, _ = _whole_steps(d_out, layout, step)
     query, layout = _whole_steps(query, layout, step)
     order, used = _steps_with_tokens(layout.queries.segment, step)
@@ -193,7 +194,8 @@ def _backward(how: How, kept: tuple, d_out: jax.Array) -> tuple[jax.Array, jax.A
         d_query, *d_others = done
         row, first = _place(order[number], query.shape[1], step)
         pull = jax.lax.dynamic_slice(d_out, (row, first, 0, 0), (*step, *d_out.shape[2:]))
-        d_mine, *more = pulled(*_cut((query, key, value), layout, (row, first), step), pull)
+        mine, its_key, its_value, here = _cut((query, key, value), layout, (row, first), step)
+        d_mine, *more = pulled(mine, its_key, its_value, here, pull)
         added = (
             jax.lax.dynamic_update_slice_in_dim(
                 total, jax.lax.dynamic_slice_in_dim(total, row, step.rows) + part.astype(jnp.float32), row, axis=0

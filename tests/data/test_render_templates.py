@@ -1,4 +1,4 @@
-"""Conversations through the chat templates of real models: each answer once, and nothing that the model did not write."""
+"""Conversations through the chat templates of real models: each answer once, and nothing the model did not write."""
 
 import itertools
 

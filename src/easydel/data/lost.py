@@ -11,6 +11,9 @@ from easydel.data.template import REASONING, text_in
 MOVED = "the prompt as it is written in front of an answer, in place of which stands the prompt alone"
 """Where the prompt alone, which is what the model will be asked, is written in another way behind an answer."""
 
+OF_EARLIER_TURNS = "the reasoning of an assistant message in the prompt"
+"""What most models take out by design, of turns that are over; nothing that is trained goes with it."""
+
 _SPACE = re.compile(r"\s+")
 _SIGNS = re.compile(r"[\W_]+")
 _SWITCHES = re.compile(r"\s*/(?:no_?)?think\b")  # what turns thinking on and off in a message, and is not passed on
@@ -52,7 +55,6 @@ def lost_in_prompt(messages: Sequence[Message], tools: Sequence[Any] | None, tex
         yield "the tools"
     for message in messages:
         for part in _lost(message, held):
-            # What was thought in earlier turns goes by design of most models, and is nothing that is trained.
             yield f"{part} of an assistant message in the prompt" if message["role"] == "assistant" else part
 
 

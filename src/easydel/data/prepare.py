@@ -12,6 +12,7 @@ from easydel.data.column_names import read_columns
 from easydel.data.columns import Row
 from easydel.data.format import NO_COLUMNS
 from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
+from easydel.data.lost import OF_EARLIER_TURNS
 from easydel.data.pair import PROMPT_TOO_LONG, Cut, Limits, Pair, truncate
 from easydel.data.read import Read, read_rows
 from easydel.data.share import ALONE, Share
@@ -30,6 +31,8 @@ class Counts(NamedTuple):
     merged: int  # rows where the prompt, tokenised alone, is not how the whole text begins
     identical: int  # kept rows whose chosen and rejected completions are the same tokens
     lengths: Mapping[str, Histogram] = MappingProxyType({})  # of prompt, chosen and rejected, as cut
+    masked: int = 0  # tokens of completions that bear no loss, as the model did not write them
+    lost: Mapping[str, int] = MappingProxyType({})  # rows by what the chat template left out of their messages
 
     def summary(self) -> str:
         """Returns the counts as a short paragraph.
@@ -41,6 +44,11 @@ class Counts(NamedTuple):
         for title, causes in (("Dropped", self.dropped), ("Truncated", self.truncated)):
             if causes:
                 parts.append(f"{title}: " + ", ".join(f"{count} ({cause})" for cause, count in causes.items()) + ".")
+        if self.masked:
+            parts.append(f"{self.masked} tokens of completions bear no loss.")
+        if self.lost:
+            causes = ", ".join(f"{cause} in {count}" for cause, count in self.lost.items())
+            parts.append(f"Left out by the chat template: {causes}.")
         if self.merged:
             parts.append(f"In {self.merged} the end of the prompt changes when a completion follows it.")
         if self.identical:
@@ -67,15 +75,22 @@ class Tally:
     identical: int = 0
     first_identical: int = -1  # number of the row
     lengths: dict[str, Counter[int]] = field(default_factory=lambda: {part: Counter() for part in PARTS})
+    masked: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    first_lost: dict[str, int] = field(default_factory=dict)  # number of the row by what was left out of it
 
-    def add(self, joined: Joined, cut: Cut) -> None:
-        """Counts one more row."""
+    def add(self, joined: Joined, cut: Cut, number: int) -> None:
+        """Counts one more row, number `number`."""
         self.rows += 1
-        self.merged += joined.merged
+        self.merged += joined.merged > 0
+        for cause in dict.fromkeys(joined.lost):
+            self.lost[cause] += 1
+            self.first_lost.setdefault(cause, number)
         (self.dropped if cut.pair is None else self.truncated).update(cut.causes)
         if cut.pair is not None:
             self.kept += 1
             add_lengths(self.lengths, cut.pair)
+            self.masked += _masked(cut.pair)
             if _identical(cut.pair):
                 self.first_identical = self.first_identical if self.identical else cut.pair.index
                 self.identical += 1
@@ -85,7 +100,17 @@ class Tally:
         truncated, dropped = dict(self.truncated), dict(self.dropped)
         # Copies: the pairs of a stream are counted in another thread.
         lengths = histograms({part: seen.copy() for part, seen in self.lengths.items()})
-        return Counts(self.rows, self.kept, truncated, dropped, self.merged, self.identical, lengths)
+        return Counts(
+            self.rows,
+            self.kept,
+            truncated,
+            dropped,
+            self.merged,
+            self.identical,
+            lengths,
+            masked=self.masked,
+            lost=dict(self.lost),
+        )
 
 
 class Recipe(NamedTuple):
@@ -125,7 +150,7 @@ class Recipe(NamedTuple):
             for row in read:
                 _check_ids(row.joined, self.vocab_size, row.number)
                 cut = _cut(row, self.limits, known)
-                tally.add(row.joined, cut)
+                tally.add(row.joined, cut, row.number)
                 advance(1)
                 if cut.pair is not None:
                     yield cut.pair
@@ -213,12 +238,19 @@ def prepare_with(
     """
     tally = Tally()
     pairs = list(recipe.pairs(rows, tally, advance, share))
-    warn_of_identical(tally, stacklevel=6)  # the caller of DPOTrainer
+    warn_of(tally, stacklevel=6)  # the caller of DPOTrainer
     return Prepared(pairs, tally.counts())
 
 
-def warn_of_identical(tally: Tally, *, stacklevel: int) -> None:
-    """Warns where chosen and rejected are the same tokens."""
+def warn_of(tally: Tally, *, stacklevel: int) -> None:
+    """Warns where the template left out what was to be read, and where chosen and rejected are the same tokens."""
+    for cause, count in tally.lost.items():
+        if cause != OF_EARLIER_TURNS:
+            warnings.warn(
+                f"in {count} of {tally.rows} rows the chat template leaves out {cause}; the first is row "
+                f"{tally.first_lost[cause]}.",
+                stacklevel=stacklevel,
+            )
     if tally.identical:
         warnings.warn(
             f"in {tally.identical} of {tally.rows} rows chosen and rejected are the same and teach no preference; the "
@@ -245,7 +277,17 @@ def _cut(row: Read, limits: Limits, known: dict[int, int]) -> Cut:
         return Cut(None, ("a completion has no token of its own",))
     if not prompt:
         return Cut(None, ("the prompt has no token of its own",))
-    return truncate(Pair(prompt, chosen, rejected, index=row.number, weight=row.weight, margin=row.margin), limits)
+    pair = Pair(
+        prompt,
+        chosen,
+        rejected,
+        index=row.number,
+        weight=row.weight,
+        margin=row.margin,
+        chosen_trained=row.joined.chosen_trained,
+        rejected_trained=row.joined.rejected_trained,
+    )
+    return truncate(pair, limits)
 
 
 def _check_ids(joined: Joined, vocab_size: int | None, number: int) -> None:
@@ -261,3 +303,9 @@ def _check_ids(joined: Joined, vocab_size: int | None, number: int) -> None:
 
 def _identical(pair: Pair) -> bool:
     return pair.chosen[pair.chosen_context :] == pair.rejected[pair.rejected_context :]
+
+
+def _masked(pair: Pair) -> int:
+    """How many tokens behind the context bear no loss."""
+    sides = (pair.chosen_trained, pair.chosen_context), (pair.rejected_trained, pair.rejected_context)
+    return sum(trained.count(False) - context for trained, context in sides if trained is not None)

@@ -20,7 +20,7 @@ from easydel.data.given import Row, as_rows
 from easydel.data.loader import START, Position, check_sizes, make_batch, plan_for, steps_of
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair
-from easydel.data.prepare import Counts, Recipe, Tally, warn_of_identical
+from easydel.data.prepare import Counts, Recipe, Tally, warn_of
 from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape
 from easydel.errors import ConfigError, DataError
 
@@ -96,7 +96,7 @@ class StreamLoader:
             if self._complete is None:
                 self._complete = self._tally
                 before = epoch * done  # all that can be known of passes that another process read
-                warn_of_identical(self._tally, stacklevel=2)
+                warn_of(self._tally, stacklevel=2)
             before += done
             if before >= self.max_training_steps:
                 return

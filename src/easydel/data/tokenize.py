@@ -52,8 +52,9 @@ def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Jo
         else:
             ids, trained = _encode(texts, tokenizer, add_special_tokens=not templated), [None] * len(texts)
         for of, (at, preference) in enumerate(members):
-            sides = slice(3 * of, 3 * of + 3)
-            joined[at] = _join(*ids[sides], *trained[sides][1:], preference.lost)
+            prompt, chosen, rejected = ids[3 * of : 3 * of + 3]
+            _, of_chosen, of_rejected = trained[3 * of : 3 * of + 3]
+            joined[at] = _join(prompt, chosen, rejected, of_chosen, of_rejected, preference.lost)
     return [joined[at] for at in range(len(preferences))]
 
 

@@ -78,6 +78,8 @@ def accounting_of(words: str, counts: Mapping[str, Any]) -> Accounting:
     rest = {
         "the end of the prompt changes when a completion follows it": counts["merged"],
         "chosen and rejected are the same": counts["identical"],
+        "tokens of completions that bear no loss": counts.get("masked", 0),
+        **{f"left out by the chat template: {cause}": count for cause, count in counts.get("lost", {}).items()},
     }
     causes += [(cause, count) for cause, count in rest.items() if count]
     return Accounting(
