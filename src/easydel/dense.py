@@ -181,7 +181,10 @@ def _backward(how: How, kept: tuple, d_out: jax.Array) -> tuple[jax.Array, jax.A
     def pulled(
         query: jax.Array, key: jax.Array, value: jax.Array, layout: Layout, d_out: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return jax.vjp(lambda *x: _scored(*x, layout, dropout_key, how), query, key, value)[1](d_out)
+        def scored(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+            return _scored(query, key, value, layout, dropout_key, how)
+
+        return jax.vjp(scored, query, key, value)[1](d_out)
 
     if step == (rows, length):
         d_query, d_key, d_value = pulled(query, key, value, layout, d_out)

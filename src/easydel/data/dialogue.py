@@ -153,7 +153,7 @@ def _check(parts: Parts, asked: list[Message], names: Sequence[str], where: str)
         if not parts.prompt or (not asked and completion and completion[0]["role"] == "user"):
             raise DataError(f"{where}{_NO_PROMPT.format(sides=' and '.join(map(repr, names[1:])))}")
         if not any(message["role"] == "assistant" for message in completion):
-            roles = ", ".join(repr(message["role"]) for message in completion)
+            roles = ", ".join(repr(message["role"]) for message in completion) or "the prompt"
             raise DataError(
                 f"{where}the answer in {name!r} is no message of the assistant, but of {roles}. Give the model's "
                 "answer the role 'assistant'."

@@ -176,11 +176,6 @@ def _up_to_continued(write: Callable[[Sequence[Message], bool], str], prompt: li
 def _side(write: Callable[[Sequence[Message], bool], str], whole: _Whole) -> _Side:
     """The prompt with a completion behind it, the parts of it that the model does not write, and what is not there."""
     prompt, completion = whole.messages()
-    if all(message["role"] != "assistant" for message in completion):
-        raise DataError(
-            f"{whole.where} holds no message of the assistant, so there is nothing to train. Give the answer as a "
-            "message with the role 'assistant'."
-        )
     text = write([*prompt, *completion], False)
     try:
         start, alike = _start(write, text, whole)
