@@ -3,16 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from easydel.data.endings import Endings
 from easydel.data.pair import Mask
 from easydel.data.render import Preference
 from easydel.data.token_mask import encode_masked
 from easydel.data.tokenizer import Tokenizer
-from easydel.errors import ConfigError, DataError
-
-NO_EOS = (
-    "the tokenizer has no eos_token, so a completion could not end: set tokenizer.eos_token, or eos_token in its "
-    "tokenizer_config.json, to the token that ends an answer."
-)
 
 
 class Joined(NamedTuple):
@@ -28,24 +23,19 @@ class Joined(NamedTuple):
     dropped: str = ""  # why the row holds no pair; then it has no token
 
 
-def check_ending(tokenizer: Tokenizer) -> None:
-    """Raises ConfigError for a tokenizer that can end no completion; a chat template may write an end of its own."""
-    if not tokenizer.eos_token and not tokenizer.chat_template:
-        raise ConfigError(NO_EOS)
-
-
 def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Joined]:
     """Returns each row's prompt and completions as ids, prompt and completion tokenised together.
 
-    Plain text gets the special tokens of the tokenizer and ends in one EOS; templated text has its own. A
+    Plain text gets the special tokens of the tokenizer and one end, see `Endings.ended`; templated text has its own. A
     completion starts where the tokens of the prompt alone first differ from those of the prompt with either
     completion. Only where a part of a templated text bears no loss is each token asked for its characters.
     """
+    endings = Endings(tokenizer)
     joined: dict[int, Joined] = {}
     for templated, masked in ((False, False), (True, False), (True, True)):
         kind = templated, masked
         members = [(at, each) for at, each in enumerate(preferences) if (each.templated, _is_masked(each)) == kind]
-        texts = [text for _, preference in members for text in _texts(preference, tokenizer)]
+        texts = [text for _, preference in members for text in _texts(preference, endings)]
         if masked:
             spans = [part for _, each in members for part in ((), each.chosen_untrained, each.rejected_untrained)]
             ids, trained = encode_masked(texts, spans, tokenizer) if texts else ([], [])
@@ -62,14 +52,12 @@ def _is_masked(preference: Preference) -> bool:
     return preference.templated and bool(preference.chosen_untrained or preference.rejected_untrained)
 
 
-def _texts(preference: Preference, tokenizer: Tokenizer) -> tuple[str, str, str]:
+def _texts(preference: Preference, endings: Endings) -> tuple[str, str, str]:
     prompt, chosen, rejected, templated = preference[:4]
     if templated:  # the template has ended the turn
         return prompt, chosen, rejected
-    eos = tokenizer.eos_token
-    if not eos:
-        raise DataError(NO_EOS)
-    return prompt, chosen.removesuffix(eos) + eos, rejected.removesuffix(eos) + eos
+    start = len(prompt)
+    return prompt, prompt + endings.ended(chosen[start:]), prompt + endings.ended(rejected[start:])
 
 
 def _encode(texts: list[str], tokenizer: Tokenizer, *, add_special_tokens: bool) -> list[list[int]]:

@@ -78,6 +78,12 @@ class CausalLM:
         return self.decoder.config
 
     @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The token ids at which its answers stop: those of generation_config.json, else of config.json."""
+        ids = (self.origin.generation or {}).get("eos_token_id", self.config.eos_token_id)
+        return () if ids is None else tuple(np.atleast_1d(np.asarray(ids, int)).tolist())
+
+    @property
     def rows(self) -> list[Row]:
         """The weight table: what each parameter is called in a checkpoint, and what its axes are."""
         return [*weight_rows(self.config), *self.adapter_rows]
@@ -147,9 +153,8 @@ class CausalLM:
             ConfigError: settings out of range, a row without any token, or ids outside the vocabulary.
         """
         tokens, mask = checked_rows(input_ids, attention_mask, self.config.vocab_size)
-        if eos_token_id is None:
-            eos_token_id = (self.origin.generation or {}).get("eos_token_id", self.config.eos_token_id)
-        eos = () if eos_token_id is None else tuple(np.atleast_1d(np.asarray(eos_token_id, int)).tolist())
+        given = None if eos_token_id is None else tuple(np.atleast_1d(np.asarray(eos_token_id, int)).tolist())
+        eos = self.eos_token_ids if given is None else given
         vocabulary = self.config.vocab_size
         if pad_token_id is not None and not 0 <= pad_token_id < vocabulary:
             raise ConfigError(f"pad_token_id ({pad_token_id}) must be in the vocabulary, 0 to {vocabulary - 1}.")

@@ -21,6 +21,7 @@ from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.sharding import row_shards
+from easydel.trainers.endings import answer_ends
 
 _LENGTHS = 64  # rows are padded to a multiple of this, so that few programs are compiled
 _NEW_TOKENS = 256  # where a task does not say how many
@@ -47,6 +48,7 @@ class HarnessLM(TemplateLM):
         if tokenizer.eos_token_id is None:
             raise ConfigError("the tokenizer has no end-of-sequence token, which lm-eval puts before an empty context.")
         self.model, self.tokenizer = model, tokenizer
+        self._ends = answer_ends(tokenizer, model)
         self._batch_size = batch_size + -batch_size % row_shards(model.decoder.mesh)
         self._max_length = max_length or model.origin.config.get("max_position_embeddings") or 2048
 
@@ -160,7 +162,7 @@ class HarnessLM(TemplateLM):
             top_p=settings.get("top_p", 1.0),
             top_k=settings.get("top_k", 0),
             seed=seed,
-            eos_token_id=self.eot_token_id,
+            eos_token_id=self._ends,
         )
         texts = self.tokenizer.batch_decode(out[: len(contexts), tokens.shape[1] :].tolist(), skip_special_tokens=True)
         return [_up_to(text, until) for text in texts]

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from easydel.data.tokenize import check_ending
+from easydel.data.endings import check_ending
 from easydel.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from easydel.data.clock import asks_for_day, on_day, read_day
 from easydel.data.given import as_rows, is_of_columns
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
+from easydel.data.pair import Limits
 from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
 from easydel.data.share import Share
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
@@ -186,6 +187,11 @@ def _recipe(config: DPOConfig, tokenizer: Any, model: CausalLM, *, cache_directo
         dataset_num_proc=config.dataset_num_proc,
         columns=config.columns,
     )
+
+
+def limits_of(config: DPOConfig) -> Limits:
+    """Returns how long a pair may be."""
+    return Limits(config.max_length, config.max_prompt_length, config.max_completion_length, config.truncation_mode)
 
 
 def _loader(

@@ -28,11 +28,13 @@ from easydel.trainers.datasets import (
     Rows,
     TrainSet,
     evaluation_sets,
+    limits_of,
     named_sets,
     total_steps,
     training_set,
     with_day,
 )
+from easydel.trainers.endings import check_endings, endings_of, with_trained_ends
 from easydel.trainers.evaluation import evaluate
 from easydel.trainers.export import export, report, repository_of
 from easydel.trainers.head import head_of, trained_head
@@ -136,6 +138,7 @@ class DPOTrainer:
         if train_dataset is not None:
             self._train_set = training_set(arguments, train_dataset, processing_class, model, self._display)
             check_run(arguments, model, self._train_set.loader, self.total_steps)
+            self.model = model = self._stopping(self._train_set)
             self._head = trained_head(self._objective, model.decoder, self._train_set.loader)
             self._available_memory = available_bytes(list(model.decoder.mesh.devices.flat))
             self._needs = check_memory(
@@ -230,6 +233,16 @@ class DPOTrainer:
         """What became of the rows, those of a stream as far as they were read: of `train`, `eval`, `eval_<name>`."""
         trained = {} if self._train_set is None else {"train": self._train_set.counts()}
         return trained | {name: each.counts for name, each in self._evaluation_sets.items()}
+
+    def _stopping(self, data: TrainSet) -> CausalLM:
+        """Returns the model, which stops where training ends answers; warns of answers that end otherwise."""
+        tokenizer, limits = self.processing_class, limits_of(self.arguments)
+        for each in self._evaluation_sets.values():
+            ended = endings_of(each.loader.pairs, tokenizer, self.model, limits)
+            check_endings(ended, tokenizer, self.model, name=each.name, stacklevel=3)
+        ended = endings_of(data.loader.pairs, tokenizer, self.model, limits)
+        check_endings(ended, tokenizer, self.model, name=data.name, stacklevel=3)
+        return with_trained_ends(self.model, ended)
 
     def _make_steps(self, reference_model: CausalLM | None) -> None:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from easydel.data.pair import Pair
 from easydel.models.causal_lm import CausalLM
+from easydel.trainers.endings import answer_ends
 from easydel.trainers.report.run import by_prompt, when
 
 _SHOWN = 100  # characters of a prompt or an answer on the terminal
@@ -33,15 +34,15 @@ def prompts_of(pairs: Sequence[Pair], count: int) -> list[list[int]]:
 def answer_prompts(
     model: CausalLM, tokenizer: Any, prompts: Sequence[Sequence[int]], *, step: int, max_new_tokens: int
 ) -> list[dict[str, Any]]:
-    """Returns the model's greedy answer to each prompt: `{"step", "prompt", "answer"}`, as text."""
+    """Returns the model's greedy answer to each prompt, up to its end: `{"step", "prompt", "answer"}`, as text."""
     longest = max(map(len, prompts))
     tokens = np.zeros((len(prompts), longest), np.int32)
     mask = np.zeros_like(tokens)
     for row, prompt in enumerate(prompts):
         tokens[row, longest - len(prompt) :] = prompt
         mask[row, longest - len(prompt) :] = 1
-    eos = None if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
-    out = model.generate(tokens, mask, max_new_tokens=max_new_tokens, eos_token_id=eos)
+    ends = answer_ends(tokenizer, model)
+    out = model.generate(tokens, mask, max_new_tokens=max_new_tokens, eos_token_id=ends)
 
     def text(ids: Sequence[int]) -> str:
         return tokenizer.decode(ids, skip_special_tokens=True)

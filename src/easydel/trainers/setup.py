@@ -12,11 +12,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from easydel import processes
+from easydel.data.endings import check_ending
 from easydel.data.loader import Loader
 from easydel.data.pack import Batch
 from easydel.data.pair import Pair
 from easydel.data.stream import StreamLoader
-from easydel.data.tokenize import check_ending
 from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
