@@ -55,8 +55,8 @@ FORMATS = {
         "[INST] {{ m.content }}[/INST]", answer=" {{ m.content }}</s>", eos="</s>", behind="</s>", ends=("</s>",)
     ),
     "gpt-oss": Format(
-        "{% for m in messages %}<|start|>{{ m.role }}{% if m.role == 'assistant' %}<|channel|>final{% endif %}<|message|>"
-        "{{ m.content }}{% if loop.last and m.role == 'assistant' %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}"
+        "{% for m in messages %}<|start|>{{ m.role }}{% if m.role == 'assistant' %}<|channel|>final{% endif %}"
+        "<|message|>{{ m.content }}{% if loop.last and m.role == 'assistant' %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}<|start|>assistant{% endif %}",
         "<|return|>",
         "<|return|>",
