@@ -34,8 +34,9 @@ fuzzed = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-TEMPLATE = "{% for t in tools or [] %}{{ t['name'] }}\n{% endfor %}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-    "{% if tools %}{{ tools }}\n{% endif %}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+TEMPLATE = (
+    "{% for t in tools or [] %}{{ t['name'] }}\n{% endfor %}"
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
 )
 TOKENIZER = tiny_tokenizer(chat_template=TEMPLATE)
 ASKED, ANSWERED = {"role": "user", "content": "sky"}, {"role": "assistant", "content": "blue"}
