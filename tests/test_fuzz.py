@@ -35,7 +35,7 @@ fuzzed = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TEMPLATE = (
-    "{% for t in tools or [] %}{{ t['name'] }}\n{% endfor %}"
+    "{% for t in tools or [] %}{{ t['function']['name'] }}\n{% endfor %}"
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
 )
 TOKENIZER = tiny_tokenizer(chat_template=TEMPLATE)
