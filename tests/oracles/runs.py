@@ -9,6 +9,7 @@ import numpy as np
 
 import easydel as ed
 from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
 from easydel.sharding import make_mesh
 from easydel.trainers.log import read_metrics
 from oracles.tiny import ONE_DEVICE, tiny_config
@@ -24,8 +25,9 @@ TINY = tiny_config(
 )
 
 
-def tiny_model(seed: int = 0, **options: Any) -> CausalLM:
-    return CausalLM.from_config(TINY, seed=seed, mesh=make_mesh(ONE_DEVICE), **options)
+def tiny_model(seed: int = 0, *, eos_token_id: int = TINY.eos_token_id[0], **options: Any) -> CausalLM:
+    stopping = ModelConfig.from_hf({**TINY.to_hf(), "eos_token_id": eos_token_id})
+    return CausalLM.from_config(stopping, seed=seed, mesh=make_mesh(ONE_DEVICE), **options)
 
 
 def id_rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:

@@ -345,7 +345,7 @@ def test_a_warm_up_longer_than_the_run_is_worth_a_warning(tmp_path: Path) -> Non
 
 
 def test_rows_longer_than_the_model_was_made_for_are_worth_a_warning(tmp_path: Path) -> None:
-    long = [{"prompt_ids": [2] * 60, "chosen_ids": [3] * 10, "rejected_ids": [4] * 5}]
+    long = [{"prompt_ids": [2] * 60, "chosen_ids": [3] * 9 + [1], "rejected_ids": [4] * 4 + [1]}]
     with pytest.warns(UserWarning, match=r"70 tokens, but the model was made for 64"):
         ed.DPOTrainer(arguments=config(tmp_path, max_length=None), model=tiny_model(), train_dataset=long)
 

@@ -17,7 +17,7 @@ from easydel.trainers import loop
 from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
 from oracles.runs import config, held_out_trainer, id_rows, logged, same_bits, tiny_model, trainer
-from oracles.tokenizers import tiny_tokenizer
+from oracles.tokenizers import EOS, tiny_tokenizer
 
 QUIET = {"do_last_save": False}
 # By step: best at 2, and then not as good again.
@@ -198,7 +198,9 @@ def test_prompts_of_the_data_are_answered_when_due(tmp_path, capsys, held_out):
         **{"generation_prompts": 2, "generation_interval": 3, "generation_max_new_tokens": 3},
     )
     other = [{**row, "prompt": f"tell {at}:"} for at, row in zip("xyzw", TEXT, strict=True)]
-    run = ed.DPOTrainer(arguments, tiny_model(), None, tiny_tokenizer(), TEXT, other if held_out else None)
+    run = ed.DPOTrainer(
+        arguments, tiny_model(eos_token_id=EOS), None, tiny_tokenizer(), TEXT, other if held_out else None
+    )
     run.train()
     prompts = ["tell x:", "tell z:"] if held_out else ["say ab:", "say ef:"]
     samples = read_samples(tmp_path / "dpo")
@@ -218,7 +220,7 @@ def test_the_last_answers_are_those_of_the_weights_that_the_run_gives_back(tmp_p
         "progress_bar_type": "tqdm",
     }
     arguments = config(tmp_path, **{"total_batch_size": 2, "max_length": None, **SEARCH, **options})
-    run = ed.DPOTrainer(arguments, tiny_model(), None, tiny_tokenizer(), TEXT, TEXT[:1])
+    run = ed.DPOTrainer(arguments, tiny_model(eos_token_id=EOS), None, tiny_tokenizer(), TEXT, TEXT[:1])
     weights: dict[int, Any] = {}
     answer = run._answer
     monkeypatch.setattr(run, "_answer", lambda params, step: (weights.update({step: params}), answer(params, step))[1])
@@ -290,8 +292,8 @@ def test_a_stream_that_ends_early_ends_the_run_as_its_last_step_would(tmp_path):
 
 
 def test_the_rows_that_were_cut_or_dropped_are_counted_in_the_run_folder(tmp_path):
-    long = {"prompt_ids": [2] * 40, "chosen_ids": [3] * 3, "rejected_ids": [4] * 3}
-    cut = {"prompt_ids": [2] * 20, "chosen_ids": [3] * 30, "rejected_ids": [4] * 3}
+    long = {"prompt_ids": [2] * 40, "chosen_ids": [3, 3, 1], "rejected_ids": [4, 4, 1]}
+    cut = {"prompt_ids": [2] * 20, "chosen_ids": [3] * 30, "rejected_ids": [4, 4, 1]}
     run = ed.DPOTrainer(
         arguments=config(tmp_path, max_training_steps=1, **QUIET),
         model=tiny_model(),

@@ -21,7 +21,7 @@ from easydel.trainers.reference import Reference, make_reference, mix, refuse_st
 from easydel.trainers.setup import on_mesh, weights_fingerprint
 from oracles.tiny import micro_batches, tiny_config, tiny_model, tiny_pairs
 
-ONE_LAYER = tiny_config(num_hidden_layers=1, eos_token_id=1)
+ONE_LAYER = tiny_config(num_hidden_layers=1)
 CHUNK = 16
 
 
