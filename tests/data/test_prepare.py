@@ -66,8 +66,29 @@ def test_merged_boundaries_are_counted_and_a_prompt_that_merges_away_is_dropped(
     rows = [TEXT, {"prompt": "xa", "chosen": "bc", "rejected": "d"}, {"prompt": "a", "chosen": "bc", "rejected": "d"}]
     pairs, counts = prepare(rows, tiny_tokenizer(bos=False))
     assert [pair.index for pair in pairs] == [0, 1]
-    assert counts.merged == 2
+    assert (counts.merged, counts.most_merged, counts.most_merged_row) == (2, 1, 1)
+    assert "In 2 the end of the prompt changes when a completion follows it, by at most 1 token (row 1)." in (
+        counts.summary()
+    )
     assert counts.dropped == {"the prompt has no token of its own": 1}
+
+
+def test_a_prompt_of_which_several_tokens_are_lost_is_warned_of_with_the_row():
+    turns = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
+    begun = turns + "{% if add_generation_prompt %}a:xyz{% endif %}"
+    tokenizer = tiny_tokenizer(chat_template=begun)
+    rows = [{"prompt": "sky", "chosen": "b", "rejected": "c"}, {"question": "sky", "chosen": "b", "rejected": "c"}]
+    expected = r"in 1 of 2 rows the end of the prompt changes .* row 1, where the last 3 of 11 tokens of the prompt"
+    with pytest.warns(UserWarning, match=expected):
+        counts = prepare(rows, tokenizer).counts
+    assert (counts.merged, counts.most_merged, counts.most_merged_row) == (1, 3, 1)
+
+
+def test_the_weights_and_margins_of_a_dataset_are_told_as_a_range():
+    rows = [IDS | {"weight": 2, "margin": -0.5}, IDS, IDS | {"weight": 0.5}]
+    counts = prepare(rows).counts
+    assert (counts.weights, counts.margins) == ((0.5, 2.0), (-0.5, 0.0))
+    assert prepare([IDS]).counts[-2:] == ((1.0, 1.0), (0.0, 0.0))
 
 
 def test_other_columns_are_ignored():

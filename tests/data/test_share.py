@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from easydel.data import read
-from easydel.data.prepare import Prepared, make_recipe, prepare_with
+from easydel.data.prepare import Prepared, Tally, make_recipe, prepare_with
 from easydel.data.share import Arrays, Share
 from easydel.errors import ConfigError, DataError
 from oracles.tokenizers import tiny_tokenizer
@@ -71,6 +71,22 @@ def test_the_shares_of_several_processes_are_the_pairs_of_one(count, monkeypatch
 
     assert together(count, work) == [expected] * count
     assert sorted(rows_read) == list(range(len(ROWS)))  # each row once, by one of them
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_each_process_knows_the_columns_examples_and_counts_of_all_rows(count):
+    # The prompt of row 13 ends in a token that its answers change, and with its answers each is cut.
+    rows = [*ROWS[:13], {"prompt": "xa", "chosen": "b" * 30, "rejected": "c", "source": 3}, *ROWS]
+
+    def work(share: Share) -> object:
+        tally = Tally()
+        prepare_with(make_recipe(tiny_tokenizer(bos=False), max_length=20), rows, share=share, tally=tally)
+        return tally.columns.found(), tally.examples.found(), tally.counts()
+
+    [expected] = together(1, work)
+    assert (expected[0].ignored, expected[2].most_merged_row) == ({"source": 1}, 13)
+    assert [example.pair.index for example in expected[1]] == [0, 13]
+    assert together(count, work) == [expected] * count
 
 
 def test_what_is_wrong_with_the_rows_of_one_process_ends_all_of_them():

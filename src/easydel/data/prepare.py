@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from easydel.data.column_names import read_columns
 from easydel.data.columns import Row
+from easydel.data.examples import Examples
 from easydel.data.format import NO_COLUMNS
 from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.lost import OF_EARLIER_TURNS
@@ -18,7 +20,10 @@ from easydel.data.read import Read, read_rows
 from easydel.data.share import ALONE, Share
 from easydel.data.tokenize import Joined
 from easydel.data.tokenizer import Tokenizer
+from easydel.data.used_columns import UsedColumns
 from easydel.errors import DataError
+
+_MERGED_UNSAID = 2  # tokens across the end of a prompt that many tokenizers join: in the summary, and no warning
 
 
 class Counts(NamedTuple):
@@ -33,6 +38,10 @@ class Counts(NamedTuple):
     lengths: Mapping[str, Histogram] = MappingProxyType({})  # of prompt, chosen and rejected, as cut
     masked: int = 0  # tokens of completions that bear no loss, as the model did not write them
     lost: Mapping[str, int] = MappingProxyType({})  # rows by what the chat template left out of their messages
+    most_merged: int = 0  # tokens at the end of a prompt, tokenised alone, that are others with a completion behind it
+    most_merged_row: int = -1  # number of the row where they are the most
+    weights: tuple[float, float] = (1.0, 1.0)  # the least and the greatest of the kept rows
+    margins: tuple[float, float] = (0.0, 0.0)
 
     def summary(self) -> str:
         """Returns the counts as a short paragraph.
@@ -50,7 +59,10 @@ class Counts(NamedTuple):
             causes = ", ".join(f"{cause} in {count}" for cause, count in self.lost.items())
             parts.append(f"Left out by the chat template: {causes}.")
         if self.merged:
-            parts.append(f"In {self.merged} the end of the prompt changes when a completion follows it.")
+            parts.append(
+                f"In {self.merged} the end of the prompt changes when a completion follows it, by at most "
+                f"{self.most_merged} token{'s' * (self.most_merged > 1)} (row {self.most_merged_row})."
+            )
         if self.identical:
             parts.append(f"In {self.identical} chosen and rejected are the same and teach no preference.")
         return " ".join(parts)
@@ -70,6 +82,9 @@ class Tally:
     rows: int = 0
     kept: int = 0
     merged: int = 0
+    most_merged: int = 0
+    most_merged_row: int = -1  # number of the row
+    most_merged_of: int = 0  # the tokens of its prompt
     truncated: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     identical: int = 0
@@ -78,11 +93,18 @@ class Tally:
     masked: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     first_lost: dict[str, int] = field(default_factory=dict)  # number of the row by what was left out of it
+    weights: tuple[float, float] | None = None  # the least and the greatest
+    margins: tuple[float, float] | None = None
+    examples: Examples = field(default_factory=Examples)
+    columns: UsedColumns = field(default_factory=UsedColumns)
 
     def add(self, joined: Joined, cut: Cut, number: int) -> None:
         """Counts one more row, number `number`."""
         self.rows += 1
         self.merged += joined.merged > 0
+        if joined.merged > self.most_merged:
+            self.most_merged, self.most_merged_row = joined.merged, number
+            self.most_merged_of = len(joined.prompt) + joined.merged
         for cause in dict.fromkeys(joined.lost):
             self.lost[cause] += 1
             self.first_lost.setdefault(cause, number)
@@ -91,6 +113,9 @@ class Tally:
             self.kept += 1
             add_lengths(self.lengths, cut.pair)
             self.masked += _masked(cut.pair)
+            self.weights = _widened(self.weights, cut.pair.weight)
+            self.margins = _widened(self.margins, cut.pair.margin)
+            self.examples.add(joined, cut.pair, cut.causes)
             if _identical(cut.pair):
                 self.first_identical = self.first_identical if self.identical else cut.pair.index
                 self.identical += 1
@@ -110,6 +135,10 @@ class Tally:
             lengths,
             masked=self.masked,
             lost=dict(self.lost),
+            most_merged=self.most_merged,
+            most_merged_row=self.most_merged_row,
+            weights=self.weights or (1.0, 1.0),
+            margins=self.margins or (0.0, 0.0),
         )
 
 
@@ -145,6 +174,7 @@ class Recipe(NamedTuple):
             dataset_num_proc=self.dataset_num_proc,
             columns=self.columns,
             share=share,
+            see=partial(tally.columns.add, columns=self.columns),
         )
         with closing(read):
             for row in read:
@@ -230,20 +260,24 @@ def prepare(
 
 
 def prepare_with(
-    recipe: Recipe, rows: Iterable[Row], advance: Callable[[int], None] = lambda count: None, share: Share = ALONE
+    recipe: Recipe,
+    rows: Iterable[Row],
+    advance: Callable[[int], None] = lambda count: None,
+    share: Share = ALONE,
+    tally: Tally | None = None,
 ) -> Prepared:
     """Returns the pairs of a dataset and counts of what was cut, see `prepare`; `advance` is told as rows are done.
 
-    `share` as in `Recipe.pairs`.
+    `share` as in `Recipe.pairs`. A fresh `tally` that is given holds afterwards what else was seen of the rows.
     """
-    tally = Tally()
+    tally = Tally() if tally is None else tally
     pairs = list(recipe.pairs(rows, tally, advance, share))
     warn_of(tally, stacklevel=6)  # the caller of DPOTrainer
     return Prepared(pairs, tally.counts())
 
 
 def warn_of(tally: Tally, *, stacklevel: int) -> None:
-    """Warns where the template left out what was to be read, and where chosen and rejected are the same tokens."""
+    """Warns of what is lost: messages, the ends of prompts, and preferences between sides that are the same tokens."""
     for cause, count in tally.lost.items():
         if cause != OF_EARLIER_TURNS:
             warnings.warn(
@@ -251,6 +285,14 @@ def warn_of(tally: Tally, *, stacklevel: int) -> None:
                 f"{tally.first_lost[cause]}.",
                 stacklevel=stacklevel,
             )
+    if tally.most_merged > _MERGED_UNSAID:
+        warnings.warn(
+            f"in {tally.merged} of {tally.rows} rows the end of the prompt changes when a completion follows it; the "
+            f"most in row {tally.most_merged_row}, where the last {tally.most_merged} of {tally.most_merged_of} tokens "
+            "of the prompt are others then, and count as completion. A chat template that begins an answer in another "
+            "way than it writes one does this, as does a prompt in text that does not end at the end of a word.",
+            stacklevel=stacklevel,
+        )
     if tally.identical:
         warnings.warn(
             f"in {tally.identical} of {tally.rows} rows chosen and rejected are the same and teach no preference; the "
@@ -299,6 +341,10 @@ def _check_ids(joined: Joined, vocab_size: int | None, number: int) -> None:
                 f"row {number}: {name} holds the token id {max(ids)}, but the model knows {vocab_size} tokens, "
                 f"0 to {vocab_size - 1}. Use the tokenizer that belongs to the model."
             )
+
+
+def _widened(known: tuple[float, float] | None, value: float) -> tuple[float, float]:
+    return (value, value) if known is None else (min(known[0], value), max(known[1], value))
 
 
 def _identical(pair: Pair) -> bool:

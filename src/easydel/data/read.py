@@ -50,6 +50,7 @@ def read_rows(
     dataset_num_proc: int | None = None,
     columns: Mapping[str, Any] = NO_COLUMNS,
     share: Share = ALONE,
+    see: Callable[[Row], None] = lambda row: None,
 ) -> Generator[Read, None, None]:
     """Yields the rows in order, numbered from 0, as token ids.
 
@@ -61,12 +62,13 @@ def read_rows(
         columns: which column stands for which that is read, see `easydel.data.column_names.read_columns`.
         share: which of the rows this process tokenises, where it is one of several that make one run; those of the
             others are known once all are done.
+        see: is shown every row as it was given, those of other processes too.
 
     Raises:
         DataError: a row that cannot be read.
         ConfigError: processes that cannot be started, or a cache folder that cannot be used.
     """
-    chunks = _chunks(as_rows(rows, columns), columns)
+    chunks = _chunks(as_rows(rows, columns), columns, see)
     first_chunks = list(islice(chunks, -(-LEAST_ROWS // ROWS_AT_ONCE))) if cache_directory is not None else []
     cache = TokenCache.open(cache_directory, tokenizer, [row for chunk in first_chunks for row in chunk.rows], columns)
     with _workers(tokenizer, dataset_num_proc, columns) as start:
@@ -78,12 +80,13 @@ def read_rows(
                     yield Read(number, joined, *numbers_of(row, number, columns))
 
 
-def _chunks(rows: Iterable[Row], columns: Mapping[str, Any]) -> Iterator[_Chunk]:
+def _chunks(rows: Iterable[Row], columns: Mapping[str, Any], see: Callable[[Row], None]) -> Iterator[_Chunk]:
     rows, first = iter(rows), 0
     while chunk := list(islice(rows, ROWS_AT_ONCE)):
         for at, row in enumerate(chunk, first):
             if not isinstance(row, Mapping):
                 raise DataError(f"row {at} is of type {type(row).__name__}; a row must be a dict of columns.")
+            see(row)
         if not first:
             check_columns(chunk, columns)
             warn_of_systems(chunk, columns)

@@ -1,0 +1,87 @@
+"""Which columns the rows of a dataset were read from, and which were left alone."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from easydel.data.column_names import IGNORE
+from easydel.data.format import NO_COLUMNS, columns_of
+from easydel.data.values import is_empty
+from easydel.errors import DataError
+
+_MOST_KINDS = 1000
+
+
+class Columns(NamedTuple):
+    """The columns of a dataset, in the order in which they were met, each with the number of rows."""
+
+    rows: int  # that were looked at
+    read: dict[str, int]  # in which it was read
+    ignored: dict[str, int]  # in which it holds something that was not read; 0 where it holds nothing
+    stands_for: dict[str, str]  # the name under which a column was read, where it has another
+
+
+class _Kind(NamedTuple):
+    """What rows with values of the same types have in common."""
+
+    read: tuple[str, ...]
+    ignored: tuple[str, ...]
+    empty: tuple[str, ...]
+    roles: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class UsedColumns:
+    """Counts columns as rows are read."""
+
+    _kinds: dict[tuple[Any, ...], _Kind | None] = field(default_factory=dict)
+    _seen: Counter[_Kind] = field(default_factory=Counter)
+
+    def add(self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> None:
+        """Counts the columns of one more row; one that cannot be read, which ends the run later, is left out.
+
+        Args:
+            columns: which column stands for which that is read, the same for all rows.
+        """
+        # What a row is read from goes by which columns hold something, and of what type: each kind is looked at once.
+        key = tuple((name, type(value), _holds(value)) for name, value in row.items())
+        if key not in self._kinds:
+            if len(self._kinds) >= _MOST_KINDS:
+                self._kinds.clear()
+            self._kinds[key] = _kind(row, columns)
+        kind = self._kinds[key]
+        if kind is not None:
+            self._seen[kind] += 1
+
+    def found(self) -> Columns:
+        """Returns what was counted so far."""
+        seen = list(self._seen.items())  # a copy: a stream is read in another thread
+        read, ignored = Counter[str](), Counter[str]()
+        for kind, count in seen:
+            read.update(dict.fromkeys(kind.read, count))
+            ignored.update(dict.fromkeys(kind.ignored, count))
+        empty = {name: 0 for kind, _ in seen for name in kind.empty if name not in read and name not in ignored}
+        roles = dict(pair for kind, _ in seen for pair in kind.roles)
+        return Columns(sum(count for _, count in seen), dict(read), {**ignored, **empty}, roles)
+
+
+def _kind(row: Mapping[str, Any], columns: Mapping[str, Any]) -> _Kind | None:
+    try:
+        read, rest = columns_of(row, columns)
+    except DataError:
+        return None
+    roles = tuple((column, role) for role, column in columns.items() if role != IGNORE and column in read)
+    ignored = tuple(str(name) for name in rest if _holds(row[name]))
+    empty = tuple(str(name) for name in rest if not _holds(row[name]))
+    return _Kind(tuple(map(str, read)), ignored, empty, roles)
+
+
+def _holds(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return bool(value.size)
+    if isinstance(value, float):
+        return value == value  # what a data frame has for nothing is not
+    return not is_empty(value)
