@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from easydel.data.counts import Counts
 from easydel.data.pair import Pair
-from easydel.data.prepare import Counts, prepare
+from easydel.data.prepare import prepare
 from easydel.errors import ConfigError, DataError
 from oracles.tokenizers import BOS, EOS, ids, tiny_tokenizer
 

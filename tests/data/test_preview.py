@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders
 
+from easydel.data.counts import Tally
 from easydel.data.examples import FIRST, MERGED, NO_LOSS, Example, Examples
 from easydel.data.pair import TRUNCATION_MODES, Limits, Pair, truncate
-from easydel.data.prepare import Tally, make_recipe
+from easydel.data.prepare import make_recipe
 from easydel.data.preview import BRIEF, Preview, Room, Segment, preview_of
 from easydel.data.tokenize import Joined
 from oracles.tokenizers import BOS, CHARACTERS, EOS, ids, tiny_tokenizer

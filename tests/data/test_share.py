@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from easydel.data import read
-from easydel.data.prepare import Prepared, Tally, make_recipe, prepare_with
+from easydel.data.counts import Tally
+from easydel.data.prepare import Prepared, make_recipe, prepare_with
 from easydel.data.share import Arrays, Share
 from easydel.errors import ConfigError, DataError
 from oracles.tokenizers import tiny_tokenizer

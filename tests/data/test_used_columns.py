@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from easydel.data import read, token_cache
-from easydel.data.prepare import Tally, make_recipe
+from easydel.data.counts import Tally
+from easydel.data.prepare import make_recipe
 from easydel.data.used_columns import Columns, UsedColumns
 from oracles.tokenizers import tiny_tokenizer
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from easydel.data.prepare import Counts
+from easydel.data.counts import Counts
 from easydel.trainers.opening import Opening
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.split import split_of

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from easydel.data.prepare import Counts
+from easydel.data.counts import Counts
 from easydel.trainers.best import Goal, Standing
 from easydel.trainers.checkpoint import Progress
 from easydel.trainers.log import MetricsLog

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from easydel.data.counts import Counts, Tally, warn_of
 from easydel.data.given import Row, as_rows
 from easydel.data.loader import START, Position, check_sizes, make_batch, plan_for, steps_of
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair
-from easydel.data.prepare import Counts, Recipe, Tally, warn_of
+from easydel.data.prepare import Recipe
 from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape
 from easydel.errors import ConfigError, DataError
 

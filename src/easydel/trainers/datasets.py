@@ -10,11 +10,12 @@ import numpy as np
 from easydel import processes
 from easydel.attention import DENSE
 from easydel.data.clock import asks_for_day, on_day, read_day
+from easydel.data.counts import Counts
 from easydel.data.given import as_rows, is_of_columns
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.pair import Limits
-from easydel.data.prepare import Counts, Prepared, Recipe, make_recipe, prepare_with
+from easydel.data.prepare import Prepared, Recipe, make_recipe, prepare_with
 from easydel.data.share import Share
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
 from easydel.display.display import SILENT, Display

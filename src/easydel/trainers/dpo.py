@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import optax
 from jaxtyping import PyTree
 
+from easydel.data.counts import Counts
 from easydel.data.loader import Loader, Position
-from easydel.data.prepare import Counts
 from easydel.data.stream import StreamLoader
 from easydel.display.display import SILENT, make_display
 from easydel.errors import ConfigError, Interrupted

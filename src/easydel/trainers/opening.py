@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from easydel.data.prepare import Counts
+from easydel.data.counts import Counts
 from easydel.display.display import Display
 from easydel.display.words import labelled
 from easydel.memory import in_one_line

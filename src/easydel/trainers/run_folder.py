@@ -13,7 +13,7 @@ from easydel.trainers.fields import read_yaml
 from easydel.trainers.log import has_step, parsed, read_lines
 
 if TYPE_CHECKING:
-    from easydel.data.prepare import Counts  # imports numpy
+    from easydel.data.counts import Counts  # imports numpy
 
 # Settings that change what a run shows or keeps, not what it computes: they may differ when a run is continued.
 FREE_ON_RESUME = frozenset(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from easydel.data.prepare import Counts
+from easydel.data.counts import Counts
 from easydel.display.words import duration, labelled
 from easydel.trainers.best import Goal
 from easydel.trainers.log import read_metrics
