@@ -105,6 +105,29 @@ def test_a_pipe_that_cannot_take_a_sign_ends_nothing(kind):
         assert "??" in done.stdout
 
 
+MARKED = r"""
+import sys
+from easydel.display.display import make_display
+from easydel.display.pairs import on_one_line, side_pieces
+def segment(kind, text, special=False):
+    return {"kind": kind, "tokens": 1, "text": text, "special": special}
+evil = "\x1b[2J[bold]\r\ud800\u202e"
+side = [segment("trained", evil), segment("untrained", "user"), segment("trained", "</s>", True)]
+marked = on_one_line(side_pieces(side))
+make_display(sys.argv[1]).event("start", {"side": side}, "".join(piece.text for piece in marked), marked)
+"""
+
+
+@pytest.mark.parametrize("kind", ["tqdm", "rich"])
+def test_marked_text_is_the_same_with_and_without_colors_and_what_it_holds_is_not_obeyed(kind):
+    shown = on_a_terminal(kind, script=MARKED)
+    assert CONTROL.sub("", shown).strip() == r"|\x1b[2J[bold]\r\ud800\u202e[no loss: user]«</s>»"
+    assert ("\x1b[36m«</s>»" in shown) == (kind == "rich")
+    assert "\x1b[2J" not in shown
+    assert "\u202e" not in shown
+    assert "\x1b[36m" not in on_a_terminal(kind, script=MARKED, NO_COLOR="1")
+
+
 def test_a_terminal_that_does_not_know_its_size_shows_bars_too():
     assert "loss 0.2" in on_a_terminal("tqdm", size=(0, 0))
 

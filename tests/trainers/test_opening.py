@@ -3,12 +3,23 @@
 from pathlib import Path
 
 from easydel.data.counts import Counts
+from easydel.data.preview import Preview, Segment
+from easydel.data.used_columns import Columns
 from easydel.trainers.opening import Opening
 from easydel.trainers.run_folder import RunFolder
+from easydel.trainers.shown import Shown
 from easydel.trainers.split import split_of
 from oracles.runs import config, tiny_model
 
 COUNTS = Counts(12, 10, {"max_length": 1}, {"too long": 2}, 0, 0)
+PREVIEW = Preview(
+    1,
+    ("the first row kept",),
+    (Segment("cut", (5,), "well "), Segment("prompt", (6, 7), "sky?\n")),
+    (Segment("trained", (8,), "blue"), Segment("trained", (2,), "</s>", special=True)),
+    (Segment("trained", (9, 9), "red"),),
+)
+SHOWN = Shown(COUNTS, Columns(12, dict.fromkeys(("prompt", "chosen", "rejected"), 12), {}, {}), [PREVIEW], PREVIEW)
 MIB = 1024**2
 
 
@@ -21,7 +32,7 @@ def opening(
         config=asked,
         model=model,
         split=split_of(asked, model),
-        data={"train": COUNTS, "eval": COUNTS},
+        data={"train": SHOWN, "eval": SHOWN},
         folder=RunFolder(folder / "dpo", False, moved),
         streamed=False,
         done=done,
@@ -32,7 +43,8 @@ def opening(
 
 
 def facts(text: str) -> dict[str, str]:
-    return {line.partition("  ")[0]: line.partition("  ")[2].strip() for line in text.splitlines()}
+    lines = [line for line in text.splitlines() if not line.startswith(" ")]
+    return {line.partition("  ")[0]: line.partition("  ")[2].strip() for line in lines}
 
 
 def test_people_read_what_is_trained_on_what_and_with_how_much_memory(tmp_path: Path):
@@ -51,12 +63,29 @@ def test_people_read_what_is_trained_on_what_and_with_how_much_memory(tmp_path: 
     }
 
 
+def test_below_the_rows_of_each_set_are_its_columns_and_its_first_pair(tmp_path: Path):
+    lines = opening(tmp_path).text().splitlines()
+    below = [
+        "  columns       prompt, chosen, rejected",
+        "  row 1         tokens: 2 prompt, 2 chosen, 2 rejected",
+        "  prompt        [cut, 1 token: well ]sky?↵|",
+        "  chosen        |blue«</s>»",
+        "  rejected      |red",
+    ]
+    for name in ("rows, train", "rows, held out"):
+        at = next(at for at, line in enumerate(lines) if line.startswith(name))
+        assert lines[at + 1 : at + 6] == below
+
+
 def test_a_program_is_told_the_same_in_numbers(tmp_path: Path):
     values = opening(tmp_path).values()
     assert values["parameters"] == values["trained_parameters"] == 4400
     assert values["mesh"] == {"dp": 1, "fsdp": 1, "ep": 1, "tp": 1, "sp": 1}
     assert values["memory_needed"] == {"weights": 2 * MIB, "optimizer": 4 * MIB, "reference": 0}
     assert values["data"]["eval"]["dropped"] == {"too long": 2}
+    assert values["data"]["eval"]["columns"]["read"] == {"prompt": 12, "chosen": 12, "rejected": 12}
+    [preview] = values["data"]["eval"]["previews"]
+    assert preview["chosen"][1] == {"kind": "trained", "tokens": 1, "text": "</s>", "special": True}
     assert (values["step"], values["total_steps"], values["pairs_per_step"]) == (0, 3, 4)
 
 

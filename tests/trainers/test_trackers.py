@@ -155,3 +155,11 @@ def test_secrets_are_known_by_their_names():
     settings |= {"AWS_SECRET_ACCESS_KEY": 1, "hub_api_keys": 2, "apikey": 3, "credentials": 4}
     assert without_secrets(settings) == {"wandb_name": "x"}
     assert without_secrets(DPOConfig().to_dict()) == DPOConfig().to_dict()  # of ours none is, also not of "tokens"
+
+
+def test_a_tracker_is_told_what_became_of_the_rows_and_not_what_they_say(recorded, tmp_path: Path):
+    recorded["use"](wandb="")
+    trainer(tmp_path, use_wandb=True).train()
+    counts = recorded["wandb"].told[0][1]["data"]["train"]
+    assert (counts["rows"], counts["lengths"]["prompt"]["longest"]) == (12, 2)
+    assert not {"previews", "columns"} & set(counts)

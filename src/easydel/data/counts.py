@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from easydel.data.examples import Examples
 from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
@@ -33,6 +33,10 @@ class Counts(NamedTuple):
     most_merged_row: int = -1  # number of the row where they are the most
     weights: tuple[float, float] = (1.0, 1.0)  # the least and the greatest of the kept rows
     margins: tuple[float, float] = (0.0, 0.0)
+
+    def values(self) -> dict[str, Any]:
+        """Returns the counts as `data.json` has them."""
+        return self._asdict() | {"lengths": {part: bars._asdict() for part, bars in self.lengths.items()}}
 
     def summary(self) -> str:
         """Returns the counts as a short paragraph.

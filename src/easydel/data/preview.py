@@ -6,7 +6,7 @@ Every token of a row is in one segment, in order. Those of the kinds `prompt`, `
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from easydel.data.examples import Example
 from easydel.data.pair import Limits, Mask, Pair, truncate
@@ -27,6 +27,10 @@ class Segment(NamedTuple):
     text: str | None
     special: bool = False  # one token that was added to the vocabulary: a mark of the template, or where a text ends
 
+    def values(self) -> dict[str, Any]:
+        """Returns it as `data.json` has it, with the number of its tokens."""
+        return {"kind": self.kind, "tokens": len(self.ids), "text": self.text, "special": self.special}
+
 
 class Preview(NamedTuple):
     """A pair with the text of its tokens; a side begins with a prompt of its own where the two keep different parts."""
@@ -38,6 +42,11 @@ class Preview(NamedTuple):
     rejected: tuple[Segment, ...]
     weight: float = 1.0
     margin: float = 0.0
+
+    def values(self) -> dict[str, Any]:
+        """Returns it as `data.json` has it."""
+        parts = {"prompt": self.prompt, "chosen": self.chosen, "rejected": self.rejected}
+        return self._asdict() | {name: [each.values() for each in segments] for name, segments in parts.items()}
 
 
 class Room(NamedTuple):

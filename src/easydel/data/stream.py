@@ -65,9 +65,14 @@ class StreamLoader:
         return None
 
     @property
+    def tally(self) -> Tally:
+        """What was seen of the rows: in the first pass through the stream that is complete, else those read so far."""
+        return self._complete or self._tally
+
+    @property
     def counts(self) -> Counts:
-        """What became of the rows: in the first pass through the stream that is complete, else those read so far."""
-        return (self._complete or self._tally).counts()
+        """What became of these rows."""
+        return self.tally.counts()
 
     def batches(
         self, start: Position = START, *, epochs: int | None = None

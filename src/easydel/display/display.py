@@ -9,10 +9,11 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import TextIOWrapper
 from typing import Any, Protocol, TextIO
 
+from easydel.display.pairs import Piece
 from easydel.display.screens import JsonLines, PlainLines, TqdmScreen
 from easydel.display.work import Bar, Silent, Work
 from easydel.errors import ConfigError, nearest
@@ -28,8 +29,8 @@ class Screen(Protocol):
         """Whether the figures beside a bar are enough for a logged step, which then needs no line."""
         ...
 
-    def say(self, text: str) -> None:
-        """Shows lines of text to people."""
+    def say(self, text: str, marked: Sequence[Piece] = ()) -> None:
+        """Shows lines of text to people; `marked` is the same text where some of it may be in color."""
         ...
 
     def complain(self, text: str) -> None:
@@ -51,11 +52,11 @@ class Display:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
 
-    def event(self, event: str, values: Mapping[str, Any], text: str) -> None:
-        """Shows that something happened: `text` to people, `values` to a program."""
+    def event(self, event: str, values: Mapping[str, Any], text: str, marked: Sequence[Piece] = ()) -> None:
+        """Shows that something happened: `text` to people, in color as `marked` says, and `values` to a program."""
         self._screen.emit(event, values)
         if text:
-            self._screen.say(text)
+            self._screen.say(text, marked)
 
     def say(self, text: str) -> None:
         """Shows a message."""
@@ -83,7 +84,7 @@ class _Nothing:
 
     shows_figures = True
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str, marked: Sequence[Piece] = ()) -> None: ...
 
     def complain(self, text: str) -> None:
         print(text, file=sys.stderr)

@@ -1,7 +1,7 @@
 """Bars of rich, in colour. A module of its own, as rich takes a tenth of a second to import."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -9,8 +9,18 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from easydel.display.pairs import Piece, Style
 from easydel.display.screens import SECONDS_UNSEEN
 from easydel.display.work import Bar, Work
+
+_STYLES: Mapping[Style, str] = {
+    "text": "",
+    "special": "cyan",
+    "untrained": "dim",
+    "cut": "red strike",
+    "hidden": "dim italic",
+    "border": "bold green",
+}
 
 
 class RichScreen:
@@ -26,10 +36,11 @@ class RichScreen:
         self._progress: Progress | None = None  # while there is work
         self._open = 0  # bars
 
-    def say(self, text: str) -> None:
-        """Prints text above the bars; brackets in it are no markup."""
+    def say(self, text: str, marked: Sequence[Piece] = ()) -> None:
+        """Prints text above the bars, colored by its marks; brackets in it are no markup."""
         if self.shows_figures:
-            self._console.print(Text(text), soft_wrap=True)
+            styled = Text.assemble(*((piece, _STYLES[style]) for style, piece in marked)) if marked else Text(text)
+            self._console.print(styled, soft_wrap=True)
         else:
             print(text, flush=True)
 

@@ -5,10 +5,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from easydel.display.pairs import Piece
 from easydel.display.words import duration
 from easydel.display.work import Bar, Work
 
@@ -28,7 +29,7 @@ class PlainLines:
 
     shows_figures = False
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, marked: Sequence[Piece] = ()) -> None:
         """Prints lines, which are there at once."""
         print(text, flush=True)
 
@@ -70,7 +71,7 @@ class TqdmScreen:
     def __init__(self, *, shows_figures: bool) -> None:
         self.shows_figures = shows_figures
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, marked: Sequence[Piece] = ()) -> None:
         """Prints text above the bars."""
         from tqdm import tqdm
 
@@ -129,7 +130,7 @@ class JsonLines:
 
     shows_figures = True
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, marked: Sequence[Piece] = ()) -> None:
         """The same is in the values of an event."""
 
     def complain(self, text: str) -> None:

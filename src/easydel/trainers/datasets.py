@@ -10,12 +10,12 @@ import numpy as np
 from easydel import processes
 from easydel.attention import DENSE
 from easydel.data.clock import asks_for_day, on_day, read_day
-from easydel.data.counts import Counts
+from easydel.data.counts import Counts, Tally
 from easydel.data.given import as_rows, is_of_columns
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
-from easydel.data.pair import Limits
-from easydel.data.prepare import Prepared, Recipe, make_recipe, prepare_with
+from easydel.data.pair import Limits, Pair
+from easydel.data.prepare import Recipe, make_recipe, prepare_with
 from easydel.data.share import Share
 from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
 from easydel.display.display import SILENT, Display
@@ -25,6 +25,7 @@ from easydel.sharding import length_shards, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
 from easydel.trainers.reference import refuse_stream
+from easydel.trainers.shown import Shown, shown_of
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -57,7 +58,7 @@ class TrainSet(NamedTuple):
 
     name: str  # what messages call it
     loader: Loader | StreamLoader
-    counts: Callable[[], Counts]  # gives what became of its rows, those of a stream as far as they were read
+    shown: Callable[[], Shown]  # gives what became of its rows, those of a stream as far as they were read
 
     def batches(self, start: Position, *, epochs: int) -> Generator[tuple[Position, Batch], None, None]:
         """Yields each batch with the position after it, up to the end of `epochs` epochs; a stream has no such end.
@@ -76,7 +77,12 @@ class PairSet(NamedTuple):
 
     name: str  # what messages call it
     loader: Loader
-    counts: Counts
+    shown: Shown
+
+    @property
+    def counts(self) -> Counts:
+        """What became of its rows."""
+        return self.shown.counts
 
 
 def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, display: Display = SILENT) -> TrainSet:
@@ -89,22 +95,22 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM,
     rows = as_rows(rows, config.columns or {})
     if is_stream(rows):
         stream = _stream(config, rows, tokenizer, model)
-        return TrainSet("train_dataset", stream, lambda: stream.counts)
+        return TrainSet("train_dataset", stream, lambda: shown_of(stream.tally, stream.recipe))
     if config.shuffle_buffer_size is not None:
         raise ConfigError(
             f"shuffle_buffer_size = {config.shuffle_buffer_size} is for streams, and this train_dataset has a length: "
             "it is shuffled whole. Leave it out."
         )
-    data = _prepared(config, rows, tokenizer, model, "train_dataset", display)
+    pairs, shown = _prepared(config, rows, tokenizer, model, "train_dataset", display)
     loader = _loader(
         config,
-        data,
+        pairs,
         model,
         config.total_batch_size,
         config.gradient_accumulation_steps,
         shuffle=config.shuffle_train_dataset,
     )
-    return TrainSet("train_dataset", loader, lambda: data.counts)
+    return TrainSet("train_dataset", loader, lambda: shown)
 
 
 def total_steps(config: DPOConfig, data: TrainSet) -> int:
@@ -132,8 +138,8 @@ def evaluation_sets(
     size = config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps
 
     def pair_set(words: str, rows: Rows) -> PairSet:
-        data = _prepared(config, rows, tokenizer, model, words, display)
-        return PairSet(words, _loader(config, data, model, size, 1, shuffle=False), data.counts)
+        pairs, shown = _prepared(config, rows, tokenizer, model, words, display)
+        return PairSet(words, _loader(config, pairs, model, size, 1, shuffle=False), shown)
 
     return {
         name: pair_set(words, rows) for name, (words, rows) in named_sets(dataset, argument, config.columns).items()
@@ -162,14 +168,17 @@ def named_sets(
     return {f"eval_{name}": (f"{argument}[{name!r}]", rows) for name, rows in dataset.items()}
 
 
-def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display) -> Prepared:
+def _prepared(
+    config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display
+) -> tuple[list[Pair], Shown]:
     recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
     rows = as_rows(rows, recipe.columns)
     total = len(rows) if isinstance(rows, Sized) else None
     try:
         share = Share(processes.number(), processes.count(), processes.gathered)
         with display.work(f"tokenise {words}", unit="rows", total=total) as work:
-            return prepare_with(recipe, rows, work.advance, share)
+            pairs = prepare_with(recipe, rows, work.advance, share, tally := Tally()).pairs
+            return pairs, shown_of(tally, recipe)
     except DataError as error:
         raise DataError(f"{words}: {error}") from error
 
@@ -196,10 +205,10 @@ def limits_of(config: DPOConfig) -> Limits:
 
 
 def _loader(
-    config: DPOConfig, data: Prepared, model: CausalLM, batch_size: int, parts: int, *, shuffle: bool
+    config: DPOConfig, pairs: list[Pair], model: CausalLM, batch_size: int, parts: int, *, shuffle: bool
 ) -> Loader:
     return make_loader(
-        data.pairs,
+        pairs,
         total_batch_size=batch_size,
         gradient_accumulation_steps=parts,
         seed=config.seed,

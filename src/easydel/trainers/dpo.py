@@ -50,7 +50,7 @@ from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.placement import placement
 from easydel.trainers.profile import Profile
 from easydel.trainers.reference import make_reference
-from easydel.trainers.run_folder import RunFolder, open_together, write_counts
+from easydel.trainers.run_folder import RunFolder, open_together
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
     check_evaluation,
@@ -58,6 +58,7 @@ from easydel.trainers.setup import (
     check_run,
     check_tokenizer,
 )
+from easydel.trainers.shown import Shown, write_data
 from easydel.trainers.split import policy_of, split_of, trained_share
 from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
@@ -167,7 +168,7 @@ class DPOTrainer:
         config, repository = self.arguments, repository_of(self.arguments)
         folder = open_together(config)
         self._run = folder.path
-        write_counts(folder.path, self.counts)
+        write_data(folder.path, self._shown())
         with listen(), Checkpointer(folder.checkpoints, keep=config.save_total_limit) as checkpointer:
             if isinstance(data.loader, Loader):  # a stream whose rows would have to be known was refused
                 self.reference.prepare(data.name, data.loader, most_batches=self.total_steps)
@@ -231,8 +232,11 @@ class DPOTrainer:
     @property
     def counts(self) -> dict[str, Counts]:
         """What became of the rows, those of a stream as far as they were read: of `train`, `eval`, `eval_<name>`."""
-        trained = {} if self._train_set is None else {"train": self._train_set.counts()}
-        return trained | {name: each.counts for name, each in self._evaluation_sets.items()}
+        return {name: shown.counts for name, shown in self._shown().items()}
+
+    def _shown(self) -> dict[str, Shown]:
+        trained = {} if self._train_set is None else {"train": self._train_set.shown()}
+        return trained | {name: each.shown for name, each in self._evaluation_sets.items()}
 
     def _stopping(self, data: TrainSet) -> CausalLM:
         """Returns the model, which stops where training ends answers; warns of answers that end otherwise."""
@@ -336,7 +340,7 @@ class DPOTrainer:
 
     def _announce(self, opening: Opening, state: TrainState) -> None:
         """Says what is trained, and on a mesh what lies on each device."""
-        self._display.event("start", opening.values(), opening.text())
+        self._display.event("start", opening.values(), opening.text(), opening.marked())
         mesh = self.model.decoder.mesh
         if mesh.size > 1:
             held = {"weights": (state.params, self._frozen), "reference": self.reference.params}
@@ -348,7 +352,7 @@ class DPOTrainer:
             config=self.arguments,
             model=self.model,
             split=self._split,
-            data=self.counts,
+            data=self._shown(),
             folder=folder,
             streamed=isinstance(data.loader, StreamLoader),
             done=start,
@@ -362,7 +366,7 @@ class DPOTrainer:
     ) -> TrainResult:
         """Writes the report and the model, uploads it where it is to go, and says what came out."""
         config, metrics = self.arguments, ending.metrics
-        write_counts(folder.path, self.counts)  # again, as a stream was read only now
+        write_data(folder.path, self._shown())  # again, as a stream was read only now
         facts = facts_of(ending, self._goal, folder.path, start=start, total_steps=self.total_steps)
         places: dict[str, Path | str | None] = {
             "report": report(folder.path, self.model, facts),

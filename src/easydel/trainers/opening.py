@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from easydel.data.counts import Counts
 from easydel.display.display import Display
-from easydel.display.words import labelled
+from easydel.display.pairs import Piece, below_one_another
 from easydel.memory import in_one_line
 from easydel.models.causal_lm import CausalLM
 from easydel.models.quantize import quantization_of
@@ -20,13 +19,14 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import MetricsLog
 from easydel.trainers.report.run import title
 from easydel.trainers.run_folder import RunFolder
+from easydel.trainers.shown import Shown
 from easydel.trainers.split import Split
 from easydel.trainers.tracker_kinds import About
 from easydel.trainers.trackers import Trackers
 from easydel.weights.table import Row
 
 # What trackers are told besides the settings.
-_TRACKED_FACTS = ("model", "model_type", "parameters", "trained_parameters", "devices", "platform", "mesh", "data")
+_TRACKED_FACTS = ("model", "model_type", "parameters", "trained_parameters", "devices", "platform", "mesh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Opening:
     config: DPOConfig
     model: CausalLM
     split: Split  # which of its weights are trained
-    data: Mapping[str, Counts]
+    data: Mapping[str, Shown]
     folder: RunFolder
     streamed: bool  # the training rows come from a stream
     done: int  # steps that lie behind
@@ -60,7 +60,7 @@ class Opening:
             "mesh": dict(mesh.shape),
             "memory_needed": dict(self.needed_memory),
             "memory_available": self.available_memory,
-            "data": {name: counts._asdict() for name, counts in self.data.items()},
+            "data": {name: shown.values() for name, shown in self.data.items()},
             "chat_template_date": self.config.chat_template_date,
             "pairs_per_step": self.config.total_batch_size,
             "step": self.done,
@@ -69,18 +69,26 @@ class Opening:
 
     def text(self) -> str:
         """Returns what people are told: what is trained on what, how far, and where the results will be."""
+        return "".join(piece.text for piece in self.marked())
+
+    def marked(self) -> list[Piece]:
+        """Returns the text with what each part of it is, which may be in color."""
         facts = {"run": f"{self.config.model_name}, in {self.folder.path}", "model": self._model()}
         facts |= {"trained": self._trained_words(), "loss": _losses(self.config), "devices": self._devices()}
         if self.needed_memory:
             facts["memory"] = in_one_line(self.needed_memory, self.available_memory)
-        for name, counts in self.data.items():
-            first = "the first rows of a stream: " if name == "train" and self.streamed else ""
-            facts[f"rows, {title(name)}"] = first + counts.summary()
+        data = [
+            line
+            for name, shown in self.data.items()
+            for line in shown.lines(title(name), streamed=name == "train" and self.streamed)
+        ]
+        rest = {}
         if self.config.chat_template_date is not None:
-            facts["chat template"] = f"writes {self.config.chat_template_date} as the date of today"
+            rest["chat template"] = f"writes {self.config.chat_template_date} as the date of today"
         behind = f", of which {self.done} lie behind" if self.done else ""
-        facts["steps"] = f"{self.total_steps} of {self.config.total_batch_size} pairs{behind}"
-        return "\n".join([labelled(facts), *self._notes()])
+        rest["steps"] = f"{self.total_steps} of {self.config.total_batch_size} pairs{behind}"
+        lines = [*_lines(facts), *data, *_lines(rest)]
+        return [*below_one_another(lines), *(Piece("text", f"\n{note}") for note in self._notes())]
 
     @property
     def _parameters(self) -> int:
@@ -137,6 +145,7 @@ def make_log(opening: Opening, display: Display) -> MetricsLog:
     config, folder, trackers = opening.config, opening.folder.path, None
     if config.trackers and is_first():
         facts = {name: value for name, value in opening.values().items() if name in _TRACKED_FACTS}
+        facts["data"] = {name: shown.counts.values() for name, shown in opening.data.items()}  # no text of any row
         about = About(
             folder,
             config.model_name,
@@ -155,6 +164,10 @@ def make_log(opening: Opening, display: Display) -> MetricsLog:
         trackers=trackers,
         writes=is_first(),
     )
+
+
+def _lines(facts: Mapping[str, str]) -> list[tuple[str, list[Piece]]]:
+    return [(label, [Piece("text", text)]) for label, text in facts.items()]
 
 
 def _losses(config: DPOConfig) -> str:

@@ -4,16 +4,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from easydel.errors import ConfigError
 from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
 from easydel.trainers.log import has_step, parsed, read_lines
-
-if TYPE_CHECKING:
-    from easydel.data.counts import Counts  # imports numpy
 
 # Settings that change what a run shows or keeps, not what it computes: they may differ when a run is continued.
 FREE_ON_RESUME = frozenset(
@@ -128,7 +125,8 @@ def write_json(file: Path, value: Mapping[str, Any]) -> None:
     if not is_first():
         return
     fresh = file.with_suffix(".part")
-    fresh.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    fresh.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair, as JSON writes one
     fresh.replace(file)
 
 
@@ -141,15 +139,6 @@ def read_json(
         DataError: a file that is no JSON object, or one that does not fit: it does not hold what it should.
     """
     return parsed(file.read_bytes(), str(file), holds, fits) if file.exists() else {}
-
-
-def write_counts(folder: Path, counts: Mapping[str, "Counts"]) -> None:
-    """Writes `data.json`: what became of the rows of each dataset, and how long its pairs are."""
-
-    def plain(counts: "Counts") -> dict[str, Any]:
-        return counts._asdict() | {"lengths": {part: bars._asdict() for part, bars in counts.lengths.items()}}
-
-    write_json(folder / "data.json", {name: plain(each) for name, each in counts.items()})
 
 
 def append_samples(folder: Path, samples: Iterable[dict[str, Any]]) -> None:

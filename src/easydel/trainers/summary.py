@@ -59,7 +59,7 @@ def closing_values(
         "metrics": ending.metrics,
         "best_step": None if best is None else best.step,
         "best_metric": None if best is None or best.step is None else best.value,
-        "data": {name: counts._asdict() for name, counts in data.items()},
+        "data": {name: counts.values() for name, counts in data.items()},
         "places": {
             what: place.absolute() if isinstance(place, Path) else place
             for what, place in places.items()

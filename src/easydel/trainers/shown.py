@@ -1,0 +1,85 @@
+"""What is shown of a dataset before it is trained on: which columns were read, and some pairs as they were prepared."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from easydel.data.counts import Counts, Tally
+from easydel.data.prepare import Recipe
+from easydel.data.preview import BRIEF, Preview, preview_of
+from easydel.data.used_columns import Columns
+from easydel.display.pairs import Piece, on_one_line, prompt_pieces, side_pieces, tokens_of, visible
+from easydel.trainers.run_folder import write_json
+
+_NEUTRAL = {"weight": 1.0, "margin": 0.0}
+
+
+class Shown(NamedTuple):
+    """What became of the rows of a dataset, and some of the pairs made of them."""
+
+    counts: Counts
+    columns: Columns
+    previews: list[Preview]  # the first pair, and the first in which something was changed, by what
+    brief: Preview | None  # of the first pair, as long as a terminal has room for
+
+    def values(self) -> dict[str, Any]:
+        """Returns the entry of a dataset in `data.json`."""
+        return self.counts.values() | {
+            "columns": self.columns._asdict(),
+            "previews": [preview.values() for preview in self.previews],
+        }
+
+    def lines(self, title: str, *, streamed: bool = False) -> list[tuple[str, list[Piece]]]:
+        """Returns lines for people, labels and texts, about a dataset that is called `title`."""
+        first = "the first rows of a stream: " if streamed else ""
+        return [
+            (f"rows, {title}", [Piece("text", first + visible(self.counts.summary()))]),
+            ("  columns", [Piece("text", self._columns())]),
+            *([] if self.brief is None else _pair(self.brief)),
+        ]
+
+    def _columns(self) -> str:
+        read, ignored, rows = self.columns.read, self.columns.ignored, self.columns.rows
+        names = ", ".join(visible(name) + self._said_of(name, count) for name, count in read.items())
+        if not ignored:
+            return names
+        left = (visible(name) + (_in(count, rows) if count else " (empty)") for name, count in ignored.items())
+        return f"{names}; ignored: {', '.join(left)}"
+
+    def _said_of(self, column: str, count: int) -> str:
+        role = self.columns.stands_for.get(column, column)
+        ranges = {"weight": self.counts.weights, "margin": self.counts.margins}
+        said = "" if role == column else f" as {role}"
+        if role in ranges:
+            least, most = ranges[role]
+            said += f" ({least:g})" if least == most else f" ({least:g} to {most:g})"
+        return said + _in(count, self.columns.rows)
+
+
+def _in(count: int, rows: int) -> str:
+    return "" if count == rows else f" in {count} row{'s' * (count > 1)}"
+
+
+def shown_of(tally: Tally, recipe: Recipe) -> Shown:
+    """Returns what is shown of the rows that were counted."""
+    examples = tally.examples.found()
+    previews = [preview_of(each, recipe.limits, recipe.tokenizer) for each in examples]
+    brief = preview_of(examples[0], recipe.limits, recipe.tokenizer, BRIEF) if examples else None
+    return Shown(tally.counts(), tally.columns.found(), previews, brief)
+
+
+def write_data(folder: Path, datasets: Mapping[str, Shown]) -> None:
+    """Writes `data.json`: what became of the rows of each dataset, how long its pairs are, and what some look like."""
+    write_json(folder / "data.json", {name: shown.values() for name, shown in datasets.items()})
+
+
+def _pair(preview: Preview) -> list[tuple[str, list[Piece]]]:
+    values = preview.values()
+    prompt, sides = values["prompt"], {name: values[name] for name in ("chosen", "rejected")}
+    numbers = [f", {name} {values[name]:g}" for name, neutral in _NEUTRAL.items() if values[name] != neutral]
+    lengths = ", ".join(f"{tokens_of(part)} {name}" for name, part in ({"prompt": prompt} | sides).items() if part)
+    return [
+        (f"  row {preview.row}", [Piece("text", f"tokens: {lengths}{''.join(numbers)}")]),
+        *([("  prompt", on_one_line(prompt_pieces(prompt)))] if prompt else []),
+        *((f"  {name}", on_one_line(side_pieces(part))) for name, part in sides.items()),
+    ]
