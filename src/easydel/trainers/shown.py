@@ -8,6 +8,7 @@ from easydel.data.counts import Counts, Tally
 from easydel.data.prepare import Recipe
 from easydel.data.preview import BRIEF, Preview, preview_of
 from easydel.data.used_columns import Columns
+from easydel.display.columns import read_and_ignored
 from easydel.display.pairs import Piece, on_one_line, prompt_pieces, side_pieces, tokens_of, visible
 from easydel.trainers.run_folder import write_json
 
@@ -31,33 +32,13 @@ class Shown(NamedTuple):
 
     def lines(self, title: str, *, streamed: bool = False) -> list[tuple[str, list[Piece]]]:
         """Returns lines for people, labels and texts, about a dataset that is called `title`."""
+        read, ignored = read_and_ignored(self.values())
         first = "the first rows of a stream: " if streamed else ""
         return [
             (f"rows, {title}", [Piece("text", first + visible(self.counts.summary()))]),
-            ("  columns", [Piece("text", self._columns())]),
+            ("  columns", [Piece("text", read + (f"; ignored: {ignored}" if ignored else ""))]),
             *([] if self.brief is None else _pair(self.brief)),
         ]
-
-    def _columns(self) -> str:
-        read, ignored, rows = self.columns.read, self.columns.ignored, self.columns.rows
-        names = ", ".join(visible(name) + self._said_of(name, count) for name, count in read.items())
-        if not ignored:
-            return names
-        left = (visible(name) + (_in(count, rows) if count else " (empty)") for name, count in ignored.items())
-        return f"{names}; ignored: {', '.join(left)}"
-
-    def _said_of(self, column: str, count: int) -> str:
-        role = self.columns.stands_for.get(column, column)
-        ranges = {"weight": self.counts.weights, "margin": self.counts.margins}
-        said = "" if role == column else f" as {role}"
-        if role in ranges:
-            least, most = ranges[role]
-            said += f" ({least:g})" if least == most else f" ({least:g} to {most:g})"
-        return said + _in(count, self.columns.rows)
-
-
-def _in(count: int, rows: int) -> str:
-    return "" if count == rows else f" in {count} row{'s' * (count > 1)}"
 
 
 def shown_of(tally: Tally, recipe: Recipe) -> Shown:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from easydel.trainers.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Drawing
 from easydel.trainers.report.curves import overlaid, panels_of
 from easydel.trainers.report.lengths import lengths_of
+from easydel.trainers.report.previews import columns_of, previews_of
 from easydel.trainers.report.run import Run, read_run, title
 from easydel.trainers.report.scale import share
 from easydel.trainers.report.tables import (
@@ -42,8 +43,10 @@ def write_report(folder: Path) -> Path:
         evaluations=held_out_of(run),
         answers=answers_of(run.samples),
         datasets=[
-            (accounting_of(title(name), counts), lengths_of(title(name), counts)) for name, counts in run.data.items()
+            (accounting_of(title(name), counts), columns_of(counts), lengths_of(title(name), counts))
+            for name, counts in run.data.items()
         ],
+        pairs=[pair for name, counts in run.data.items() for pair in previews_of(title(name), counts)],
         changed=changed,
         rest=rest,
     )
@@ -85,7 +88,7 @@ def _last_answers(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, 
 def _write(file: Path, template: str, **values: Any) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}.part")
-    fresh.write_text(environment().get_template(template).render(values), encoding="utf-8")
+    fresh.write_text(environment().get_template(template).render(values), encoding="utf-8", errors="backslashreplace")
     fresh.replace(file)  # who looks while a run is under way sees the old page or the new one
     return file
 

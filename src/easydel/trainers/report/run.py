@@ -8,6 +8,7 @@ from easydel.errors import DataError
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
 from easydel.trainers.log import read_metrics
+from easydel.trainers.report.previews import are_columns, are_previews
 from easydel.trainers.report.scale import Points
 from easydel.trainers.run_folder import read_json, read_samples
 
@@ -71,9 +72,17 @@ def read_run(folder: Path) -> Run:
 
 def _are_counts(data: Mapping[str, Any]) -> bool:
     return all(
-        isinstance(counts, dict) and all(isinstance(counts.get(name), kind) for name, kind in _COUNTS.items())
+        isinstance(counts, dict)
+        and all(isinstance(counts.get(name), kind) for name, kind in _COUNTS.items())
+        and all(_is_range(counts.get(name, [0, 0])) for name in ("weights", "margins"))
+        and are_previews(counts.get("previews", []))
+        and ("columns" not in counts or are_columns(counts["columns"]))
         for counts in data.values()
     )
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)
 
 
 def changed(config: DPOConfig | Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def accounting_of(words: str, counts: Mapping[str, Any]) -> Accounting:
     causes += [(f"dropped: {cause}", count) for cause, count in counts["dropped"].items()]
     rest = {
         "the end of the prompt changes when a completion follows it": counts["merged"],
+        f"tokens of it that are others then, at most (row {counts.get('most_merged_row')})": counts.get("most_merged"),
         "chosen and rejected are the same": counts["identical"],
         "tokens of completions that bear no loss": counts.get("masked", 0),
         **{f"left out by the chat template: {cause}": count for cause, count in counts.get("lost", {}).items()},

@@ -1,0 +1,37 @@
+"""Which columns a dataset was read from, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from easydel.display.pairs import visible
+
+
+def read_and_ignored(counts: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the columns that were read and those that were not, of the entry of a dataset in `data.json`.
+
+    >>> seen = {"rows": 3, "read": {"w": 3, "prompt": 2}, "ignored": {"id": 3, "note": 0}}
+    >>> read_and_ignored({"columns": {**seen, "stands_for": {"w": "weight"}}, "weights": [0.5, 2.0]})
+    ('w as weight (0.5 to 2), prompt in 2 rows', 'id, note (empty)')
+    """
+    columns = counts["columns"]
+    rows, stands_for = columns["rows"], columns["stands_for"]
+    ranges = {"weight": counts.get("weights"), "margin": counts.get("margins")}
+    read = []
+    for column, count in columns["read"].items():
+        role = stands_for.get(column, column)
+        said = visible(column) + ("" if role == column else f" as {role}")
+        read.append(said + _range(ranges.get(role)) + _in(count, rows))
+    rest = columns["ignored"].items()
+    ignored = [visible(column) + (_in(count, rows) if count else " (empty)") for column, count in rest]
+    return ", ".join(read), ", ".join(ignored)
+
+
+def _range(values: Any) -> str:
+    if values is None:
+        return ""
+    least, most = values
+    return f" ({least:g})" if least == most else f" ({least:g} to {most:g})"
+
+
+def _in(count: int, rows: int) -> str:
+    return "" if count == rows else f" in {count} row{'s' * (count > 1)}"
