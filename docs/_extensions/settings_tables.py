@@ -13,7 +13,13 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import choices_of, element_type, field_types
 
 CLASSES = {"DPOConfig": DPOConfig, "RunConfig": RunConfig}
-_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_KINDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    dict: "NAME=COLUMN pairs, or a dict",
+}
 
 
 class SettingsTables(SphinxDirective):
