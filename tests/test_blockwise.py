@@ -162,6 +162,7 @@ def test_padding_and_other_segments_get_no_gradient():
         assert sorted(set(np.argwhere(np.asarray(gradient))[:, 1])) == list(places)
 
 
+@pytest.mark.exact
 def test_the_forward_pass_gives_the_same_bits_with_and_without_a_gradient():
     segment, branch, _ = layout(ROWS)
     arguments = inputs(len(ROWS))

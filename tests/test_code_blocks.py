@@ -17,11 +17,11 @@ from easydel.scripts.completion import SHELLS
 from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
 from oracles.blocks import KINDS, PAGES, ROOT, Block, blocks_of, commands, flags_of
+from oracles.quick import QUICK
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = [block for block in BLOCKS if block.kind in ("python", "bash") and block.reason is None and not block.is_session]
 ROOTS = (ROOT, ROOT / "src")  # of modules
-FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is most of the time
 
 
 def of_kind(kind: str) -> list[Block]:
@@ -34,7 +34,7 @@ def test_the_blocks_of_all_pages_run(tmp_path):
     pages = dict.fromkeys(str(block.page) for block in RUN)
     done = subprocess.run(
         [sys.executable, "-m", "oracles.blocks", str(tmp_path), *pages],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XLA_FLAGS": FAST},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XLA_FLAGS": QUICK},
         capture_output=True,
         text=True,
         check=False,

@@ -14,13 +14,12 @@ import yaml
 
 from easydel.scripts.finetune import dpo
 from easydel.trainers.log import read_metrics
+from oracles.quick import QUICK
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = ("quick_start", "ultrafeedback", "lora", "qlora", "simpo", "mpo", "ipo_synced", "multi_host")
 RECIPES = ("olmo-2-7b", "tulu-3-8b", "zephyr-7b-beta")
 LINES = 60
-# Of programs that run twice, compiling is the cost.
-FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 # In one process and on one device: what they compile alike is compiled once.
 RUN = """
@@ -39,7 +38,7 @@ for name in sys.argv[2:]:
 
 
 def python(*arguments: str, folder: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XLA_FLAGS": FAST}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XLA_FLAGS": QUICK}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -22,6 +22,8 @@ from easydel.trainers.metrics import add, means, pair_sums, unshared_tokens
 from easydel.trainers.objective import make_objective
 from easydel.trainers.step import loss_and_gradient, make_logprobs, make_reference_step
 
+pytestmark = pytest.mark.exact
+
 
 class Golden(NamedTuple):
     """The known answers, the two checkpoints they were made with, and the four pairs."""

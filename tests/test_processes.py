@@ -20,6 +20,7 @@ from easydel.trainers.log import read_metrics
 from easydel.trainers.run_folder import read_json, read_samples
 from easydel.weights.model_files import read_folder
 from oracles.joined import CUT_AT, STEPS, joined_trainer
+from oracles.quick import QUICK
 
 ADDRESS = {"JAX_COORDINATOR_ADDRESS": "there:1234", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 
@@ -80,14 +81,9 @@ def test_lengths_beyond_two_gibibytes_are_sent_whole(length):
 @contextmanager
 def of_two_devices() -> Iterator[None]:
     """Makes processes that are started within it see two devices each, and the modules of these tests."""
-    flags = (
-        "--xla_force_host_platform_device_count=2",
-        # Most of their time is compilation, and the least of it is about results.
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        patch.setenv("XLA_FLAGS", " ".join(flags))
+        patch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count=2{QUICK}")
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         yield
 

@@ -8,6 +8,8 @@ import pytest
 from easydel.logprobs import token_statistics
 from easydel.single_pass import How, _ready_after, chunks_alive, head_in_one_pass
 
+pytestmark = pytest.mark.exact
+
 WIDTH, VOCAB, SLOTS = 6, 13, 24
 LENGTHS = (5, 1, 7, 2, 4)  # slots of the pairs; the rest is filler
 USED = sum(LENGTHS)

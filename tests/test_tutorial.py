@@ -18,6 +18,8 @@ from easydel.trainers import DPOConfig
 from easydel.trainers.log import read_metrics
 from oracles.tutorial import COMMAND
 
+pytestmark = pytest.mark.exact
+
 MODEL = str(model_folder())
 
 

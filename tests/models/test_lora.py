@@ -37,6 +37,7 @@ def base() -> CausalLM:
     return tiny_model()
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS, ids=["lora", "dora"])
 def test_new_adapters_give_the_logits_of_the_base_bit_for_bit(dtype, kind):

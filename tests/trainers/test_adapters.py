@@ -49,6 +49,7 @@ def base_of(model: CausalLM) -> dict[tuple[str, ...], Any]:
     return {path: x for path, x in unnest(model.params).items() if path[-1] not in TRAINED}
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     "settings",
     [{"lora_target_modules": None}, {"use_dora": True, "lora_dropout": 0.2}],
@@ -191,6 +192,7 @@ def test_packed_weights_are_trained_through_adapters_only(tmp_path, kind):
     assert not same_bits(result.model.params, before.params)
 
 
+@pytest.mark.exact
 def test_a_packed_model_learns_real_pairs(shared, tmp_path):
     folder = shared / "models" / "stories260k"
     options = {"dtype": "float32", "sharding_axis_dims": ONE_DEVICE, "quantization": "nf4"}

@@ -20,6 +20,7 @@ from oracles.runs import TINY, config, id_rows, logged, same_bits, tiny_model, t
 from oracles.tiny import ONE_DEVICE
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 def test_ten_steps_on_a_real_model_follow_trl(shared: Path, tmp_path: Path) -> None:
     """golden/trl_trajectory_stories260k.json: within 1e-3 in loss and 1 % in margins at every step."""
@@ -61,6 +62,7 @@ def test_training_with_moments_in_bfloat16_follows_that_in_float32(tmp_path: Pat
     np.testing.assert_allclose(narrow, wide, atol=0.02)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("loss_type", "first"), [("sigmoid", math.log(2)), ("hinge", 1.0), ("ipo", 25.0)])
 def test_the_first_loss_from_equal_weights_is_known(tmp_path: Path, dtype: str, loss_type: str, first: float) -> None:
@@ -70,6 +72,7 @@ def test_the_first_loss_from_equal_weights_is_known(tmp_path: Path, dtype: str, 
     assert logged(tmp_path, "loss")[0] == pytest.approx(first, rel=1e-6)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_first_loss_of_a_real_model_is_ln_2(shared: Path, tmp_path: Path, dtype: str) -> None:
     """Answers of a thousand nats: the margin is a difference of sums that float32 holds to 1e-4 only."""
@@ -150,6 +153,7 @@ def test_metrics_that_need_all_logits_can_be_switched_off(tmp_path: Path) -> Non
     assert not {"entropy", "logits/chosen", "logits/rejected", "mean_token_accuracy"} & set(metrics)
 
 
+@pytest.mark.exact
 def test_a_run_that_was_cut_off_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"num_train_epochs": 2, "save_steps": 2, "sync_ref_model": True, "ref_model_sync_steps": 2}
     straight = trainer(tmp_path / "straight", **options).train()
@@ -314,6 +318,7 @@ def test_resuming_past_the_end_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path, max_training_steps=1, resume="auto").train()
 
 
+@pytest.mark.exact
 def test_the_first_loss_is_known_also_when_the_policy_is_rounded_to_bfloat16(tmp_path: Path) -> None:
     run = trainer(tmp_path, rows=4, param_dtype="bfloat16", max_training_steps=1, do_last_save=False)
     run.train()

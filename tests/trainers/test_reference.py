@@ -95,6 +95,7 @@ def asked(reference: Reference, model: CausalLM, loader: Loader) -> list[np.ndar
     return [np.asarray(reference.logprobs("pairs", batch, on_mesh(batch, model.decoder.mesh))) for batch in batches]
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("ld_alpha", [None, 0.0, 0.5])
 def test_asked_beforehand_or_at_each_step_a_reference_says_the_same(model: CausalLM, ld_alpha: float | None):
     options = {"chunk": CHUNK, "ld_alpha": ld_alpha}
@@ -259,6 +260,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.mark.exact
 @pytest.mark.slow  # compiles training twice
 def test_training_is_the_same_with_log_probabilities_from_before(trainer, tmp_path: Path):
     for name, settings in {"online": {}, "cached": {"precompute_ref_log_probs": True}}.items():
@@ -269,6 +271,7 @@ def test_training_is_the_same_with_log_probabilities_from_before(trainer, tmp_pa
     np.testing.assert_allclose(cached, online, atol=1e-5)
 
 
+@pytest.mark.exact
 def test_the_first_loss_is_ln_2_in_bfloat16_too(trainer, tmp_path: Path):
     model = tiny_model(config=ONE_LAYER, dtype="bfloat16")
     trainer("run", model=model, precompute_ref_log_probs=True, max_training_steps=1).train()

@@ -164,6 +164,7 @@ def test_a_loss_that_is_not_finite_for_filler_pairs_trains_all_the_same(model, t
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("dtype", "checkpointing"), [("float32", ""), ("bfloat16", ""), ("bfloat16", "nothing_saveable")]
 )
