@@ -246,7 +246,7 @@ class DPOTrainer:
             check_endings(ended, tokenizer, self.model, name=each.name, stacklevel=3)
         ended = endings_of(data.loader.pairs, tokenizer, self.model, limits)
         check_endings(ended, tokenizer, self.model, name=data.name, stacklevel=3)
-        return with_trained_ends(self.model, ended)
+        return with_trained_ends(self.model, ended, tokenizer, stacklevel=3)
 
     def _make_steps(self, reference_model: CausalLM | None) -> None:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""

@@ -73,12 +73,26 @@ def check_endings(ended: Ended, tokenizer: Any, model: CausalLM, *, name: str, s
         warnings.warn(text, stacklevel=stacklevel + 1)
 
 
-def with_trained_ends(model: CausalLM, ended: Ended) -> CausalLM:
-    """Returns the model with the ends that it is trained to write among those at which it stops, where they are not."""
+_ALONE = "Adapters that are saved alone have no such file: there, give eos_token_id to what generates."
+
+
+def with_trained_ends(model: CausalLM, ended: Ended, tokenizer: Any, *, stacklevel: int) -> CausalLM:
+    """Returns the model with the ends that it is trained to write among those at which it stops, where they are not.
+
+    They are said in its generation_config.json, also those of config.json, which transformers does not look into where
+    there is a generation_config.json; of these it warns.
+    """
     stops = model.eos_token_ids
     missing = [end for end in ended.trained if end not in stops]
-    if not missing:
+    unsaid = bool(ended.trained) and _is_unsaid(model)
+    if not missing and not unsaid:
         return model
+    if unsaid:
+        warnings.warn(
+            "the generation_config.json of the model has no eos_token_id, so transformers stops at no token; that of "
+            f"the trained model will name {_texts([*stops, *missing], tokenizer)}. {_ALONE}",
+            stacklevel=stacklevel + 1,
+        )
     origin = model.origin
     inherited = {name: origin.config[name] for name in _INHERITED if origin.config.get(name) is not None}
     base = inherited if origin.generation is None else origin.generation
@@ -88,6 +102,12 @@ def with_trained_ends(model: CausalLM, ended: Ended) -> CausalLM:
 
 # What transformers takes from config.json where there is no generation_config.json.
 _INHERITED = ("bos_token_id", "pad_token_id")
+
+
+def _is_unsaid(model: CausalLM) -> bool:
+    """Returns whether transformers stops at no token: it looks into generation_config.json alone where there is one."""
+    generation = model.origin.generation
+    return generation is not None and "eos_token_id" not in generation and bool(model.eos_token_ids)
 
 
 def _whole(pair: Pair, limits: Limits) -> Iterator[tuple[str, Sequence[int]]]:
@@ -127,8 +147,7 @@ def _complaints(ended: Ended, tokenizer: Any, model: CausalLM, name: str) -> Ite
         yield (
             f"{name}: {count} answers end in {_texts(missing, tokenizer)}, but the model stops at "
             f"{_texts(stops, tokenizer)} only (eos_token_id of its generation_config.json, or config.json). The "
-            "trained model stops at both: its generation_config.json says so. Adapters that are saved alone have no "
-            "such file: there, give eos_token_id to what generates."
+            f"trained model stops at both: its generation_config.json says so. {_ALONE}"
         )
 
 

@@ -1,0 +1,56 @@
+"""Where answers end, and where the model that was trained on them stops."""
+
+from dataclasses import replace
+
+import pytest
+
+from easydel.data.pair import Limits, Pair
+from easydel.models.causal_lm import CausalLM
+from easydel.models.export import Origin
+from easydel.trainers.endings import check_endings, endings_of, with_trained_ends
+from oracles.tiny import tiny_config, tiny_model
+
+PAIRS = [Pair([5, 6], [7, 8, 1], [9, 1], index=0), Pair([5, 6], [7, 2], [9, 10, 1], index=1)]
+
+
+def model(generation: dict | None, eos_token_id: int | list[int] = 1) -> CausalLM:
+    """A model that stops at token 1 by its config.json, and by generation_config.json where it has one."""
+    tiny = tiny_model(config=tiny_config(eos_token_id=eos_token_id))
+    return replace(tiny, origin=Origin("tiny", {"bos_token_id": 3}, generation))
+
+
+def exported(given: CausalLM, pairs: list[Pair] = PAIRS) -> dict | None:
+    """What stands in the generation_config.json of the export."""
+    return with_trained_ends(given, endings_of(pairs, None, given, Limits()), None, stacklevel=1).origin.generation
+
+
+def warned(given: CausalLM, pairs: list[Pair] = PAIRS) -> list[str]:
+    with pytest.warns(UserWarning, match="pairs: ") as said:
+        check_endings(endings_of(pairs, None, given, Limits()), None, given, name="pairs", stacklevel=1)
+    return [str(each.message) for each in said]
+
+
+def test_a_model_that_stops_where_its_answers_end_keeps_its_files():
+    for generation in (None, {"eos_token_id": 1, "temperature": 0.6}):
+        assert exported(model(generation), PAIRS[:1]) == generation
+
+
+def test_a_generation_config_that_names_no_end_names_it_in_the_export():
+    """transformers 5.24 generates on past the eos_token_id of config.json where generation_config.json has none."""
+    silent = model({"temperature": 0.6}, eos_token_id=[1, 2])
+    with pytest.warns(UserWarning, match=r"no eos_token_id, so transformers stops at no token; .* will name 1, 2\."):
+        assert exported(silent) == {"temperature": 0.6, "eos_token_id": [1, 2]}
+
+
+def test_answers_without_an_end_change_no_file_and_are_counted():
+    endless = [PAIRS[0], Pair([5], [7, 8], [9], index=4)]
+    assert exported(model({"eos_token_id": 1}), endless) == {"eos_token_id": 1}
+    (said,) = warned(model({"eos_token_id": 1}), endless)
+    assert said.startswith("pairs: in 1 of 2 rows an answer ends in no token at which a model stops (1)")
+    assert "the first is row 4, whose chosen answer ends in [7, 8]" in said
+
+
+def test_an_answer_that_ends_twice_is_told_with_its_row():
+    doubled = [PAIRS[0], Pair([5], [7, 1, 1], [9, 1], index=8)]
+    (said,) = warned(model(None), doubled)
+    assert "in 1 of 2 rows an answer ends twice; the first is row 8, whose chosen answer ends in [7, 1, 1]" in said
