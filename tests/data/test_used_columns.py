@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from easydel.data import read, token_cache
+from easydel.data import read, token_cache, used_columns
 from easydel.data.counts import Tally
 from easydel.data.prepare import make_recipe
 from easydel.data.used_columns import Columns, UsedColumns
@@ -55,6 +55,19 @@ def test_a_column_in_place_of_another_is_told_with_what_it_stands_for():
     found = columns_of(rows, {"question": "ask", "chosen": "best", "rejected": "worst", "ignore": ["context"]})
     assert found.stands_for == {"ask": "question", "best": "chosen", "worst": "rejected"}
     assert (list(found.read), list(found.ignored)) == (["ask", "best", "worst"], ["context"])
+
+
+def test_rows_of_ever_new_kinds_are_counted_as_those_of_few_and_not_kept(monkeypatch):
+    rows = [ROW | {f"tag {at % 50}": at % 3 or None, "weight": at % 2 or None} for at in range(200)]
+    expected = columns_of(rows)
+    monkeypatch.setattr(used_columns, "_MOST_KINDS", 4)
+    used = UsedColumns()
+    for row in rows:
+        used.add(row)
+    assert used.found() == expected
+    assert expected.read == {"prompt": 200, "chosen": 200, "rejected": 200, "weight": 100}
+    assert (expected.ignored["tag 0"], expected.ignored["tag 1"]) == (2, 3)  # of 0, 50, 100, 150: 50 and 100
+    assert len(used._counted[1]) <= 5
 
 
 def test_a_row_that_cannot_be_read_is_left_to_who_reads_it():

@@ -51,6 +51,12 @@ def test_the_columns_that_are_read_and_ignored_are_named_with_the_numbers_in_use
     assert sorted(columns_line.replace(";", ",").split(", ")) == sorted(expected.replace(";", ",").split(", "))
 
 
+def test_a_row_of_hundreds_of_columns_and_long_names_leaves_a_line_that_can_be_read():
+    many = line(shown([ROW | {f"score {at}": at for at in range(300)}]), "columns")
+    assert many.endswith("; ignored: " + ", ".join(f"score {at}" for at in range(24)) + ", and 276 more")
+    assert line(shown([ROW | {"n" * 10_000: 1}]), "columns").endswith("; ignored: " + "n" * 59 + "…")
+
+
 def test_a_pair_that_counts_for_more_is_shown_with_its_numbers():
     found = shown([ROW | {"weight": 0.25, "margin": 2}])
     assert line(found, "row 0") == "tokens: 4 prompt, 5 chosen, 4 rejected, weight 0.25, margin 2"

@@ -38,7 +38,8 @@ class UsedColumns:
     """Counts columns as rows are read."""
 
     _kinds: dict[tuple[Any, ...], _Kind | None] = field(default_factory=dict)
-    _seen: Counter[_Kind] = field(default_factory=Counter)
+    # Of earlier rows, and how many of each kind came since; replaced at once, as a stream is read in another thread.
+    _counted: tuple[Columns, Counter[_Kind]] = field(default_factory=lambda: (Columns(0, {}, {}, {}), Counter()))
 
     def add(self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> None:
         """Counts the columns of one more row; one that cannot be read, which ends the run later, is left out.
@@ -51,21 +52,25 @@ class UsedColumns:
         if key not in self._kinds:
             if len(self._kinds) >= _MOST_KINDS:
                 self._kinds.clear()
+                self._counted = self.found(), Counter()
             self._kinds[key] = _kind(row, columns)
         kind = self._kinds[key]
         if kind is not None:
-            self._seen[kind] += 1
+            self._counted[1][kind] += 1
 
     def found(self) -> Columns:
         """Returns what was counted so far."""
-        seen = list(self._seen.items())  # a copy: a stream is read in another thread
-        read, ignored = Counter[str](), Counter[str]()
+        earlier, since = self._counted
+        seen = list(since.items())  # a copy, see above
+        read, ignored = Counter(earlier.read), Counter(earlier.ignored)
         for kind, count in seen:
             read.update(dict.fromkeys(kind.read, count))
-            ignored.update(dict.fromkeys(kind.ignored, count))
-        empty = {name: 0 for kind, _ in seen for name in kind.empty if name not in read and name not in ignored}
+            ignored.update(dict.fromkeys(kind.ignored, count) | dict.fromkeys(kind.empty, 0))
+        held = {name: count for name, count in ignored.items() if count}
+        empty = {name: 0 for name, count in ignored.items() if not count and name not in read}
         roles = dict(pair for kind, _ in seen for pair in kind.roles)
-        return Columns(sum(count for _, count in seen), dict(read), {**ignored, **empty}, roles)
+        rows = earlier.rows + sum(count for _, count in seen)
+        return Columns(rows, dict(read), {**held, **empty}, earlier.stands_for | roles)
 
 
 def _kind(row: Mapping[str, Any], columns: Mapping[str, Any]) -> _Kind | None:

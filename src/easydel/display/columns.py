@@ -1,9 +1,12 @@
 """Which columns a dataset was read from, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from easydel.display.pairs import visible
+
+# What a line has room for: so many columns, so many signs of the name of each.
+_MOST, _LONGEST = 24, 60
 
 
 def read_and_ignored(counts: Mapping[str, Any]) -> tuple[str, str]:
@@ -19,11 +22,21 @@ def read_and_ignored(counts: Mapping[str, Any]) -> tuple[str, str]:
     read = []
     for column, count in columns["read"].items():
         role = stands_for.get(column, column)
-        said = visible(column) + ("" if role == column else f" as {role}")
+        said = _name(column) + ("" if role == column else f" as {role}")
         read.append(said + _range(ranges.get(role)) + _in(count, rows))
     rest = columns["ignored"].items()
-    ignored = [visible(column) + (_in(count, rows) if count else " (empty)") for column, count in rest]
-    return ", ".join(read), ", ".join(ignored)
+    return _listed(read), _listed(
+        [_name(column) + (_in(count, rows) if count else " (empty)") for column, count in rest]
+    )
+
+
+def _name(column: str) -> str:
+    return visible(column if len(column) <= _LONGEST else f"{column[: _LONGEST - 1]}\u2026")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _MOST:,} more"] if len(names) > _MOST else []
+    return ", ".join([*names[:_MOST], *more])
 
 
 def _range(values: Any) -> str:
