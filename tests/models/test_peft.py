@@ -48,6 +48,7 @@ def test_logits_with_adapters_are_those_of_peft_also_merged_and_after_saving(nam
     np.testing.assert_allclose(load(tmp_path / "out")(TOKENS).logits[0], logits, atol=1e-5)
 
 
+@pytest.mark.exact
 def test_the_base_with_adapters_off_is_the_base_bit_for_bit(base, tmp_path):
     adapted = base.load_adapter(write_adapters(tmp_path / "adapters", "lora", base_model_name_or_path="llama-gqa"))
     without = adapted.without_adapters()
@@ -118,6 +119,9 @@ def test_adapters_of_another_base_are_refused(base, tmp_path):
     deep = {each.replace("layers.1", "layers.2"): tensor for each, tensor in tensors_of("lora").items()}
     with pytest.raises(WeightsError, match=r"4 missing .*layers\.1.*4 unexpected .*layers\.2.* another base"):
         base.load_adapter(write_adapters(tmp_path / "deep", "lora", deep))
+    more = tensors_of("lora") | {"base_model.model.lm_head.weight": np.ones((49, 32), np.float32)}
+    with pytest.raises(WeightsError, match=r"1 unexpected \(base_model\.model\.lm_head\.weight\)\. PEFT writes whole"):
+        base.load_adapter(write_adapters(tmp_path / "more", "lora", more))
     with pytest.raises(ConfigError, match=r"adapter_config\.json: .*'qkv_proj' is no module .* made for another base"):
         base.load_adapter(write_adapters(tmp_path / "fused", "fused"))
     with pytest.warns(UserWarning, match="were made for 'org/other' and are put on .*llama-gqa'"):

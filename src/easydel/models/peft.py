@@ -116,6 +116,11 @@ def read_adapters(folder: Path, rows: Sequence[Row], sizes: Sizes, *, base: str)
     if missing or unexpected:
         kinds = {"missing": missing, "unexpected": unexpected}
         found = "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
+        if not missing and not any("lora_" in name for name in unexpected):
+            hint = (
+                "PEFT writes whole weights beside adapters where these were trained or the vocabulary was changed: "
+                "merge them with PEFT (merge_and_unload), and load the folder of the merged model."
+            )
         raise WeightsError(f"The adapters in {file} do not fit this model and {CONFIG_NAME}: {found}. {hint}")
     for name, shape in expected.items():
         if stored[name].shape != shape:

@@ -16,6 +16,7 @@ from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.weights.model_files import read_folder
+from easydel.weights.safetensors import read_file
 from oracles.cases import CASES as MODELS
 from oracles.errors import Case, Cases, Place
 from oracles.folders import tensors_of, write_tensors
@@ -134,6 +135,15 @@ def changed_adapters(**changes: Any) -> Case:
         return model().load_adapter(place.folder / "peft")
 
     return read
+
+
+def whole_weights_beside(place: Place) -> object:
+    folder = place.folder / "peft"
+    model().apply_lora(rank=2, target_modules=["q_proj"]).save_pretrained(folder)
+    held = {name: stored.array() for name, stored in read_file(folder / "adapter_model.safetensors").items()}
+    write_tensors(folder, held | {"base_model.model.lm_head.weight": np.ones((2, 2), np.float32)})
+    (folder / "model.safetensors").replace(folder / "adapter_model.safetensors")
+    return model().load_adapter(folder)
 
 
 def no_base(place: Place) -> object:
@@ -296,6 +306,7 @@ CASES: Cases = {
         changed_adapters(r=3),
         changed_adapters(rank_pattern={"layers.0.self_attn.q_proj": 3}),
         changed_adapters(target_modules=["q_proj", "k_proj"]),
+        whole_weights_beside,
         no_base,
     ],
     "Generation": [
