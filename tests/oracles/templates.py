@@ -10,7 +10,8 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from functools import cache
+from copy import deepcopy
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,6 +56,11 @@ def each_template(test: Any) -> Any:
 
 def tokenizer_for(template: str, *, eos: str = "<|endoftext|>", bos: str | None = None) -> Any:
     """Returns a tokenizer of bytes and a few merges, with every special token found in `template` as one token."""
+    return deepcopy(_tokenizer_for(template, eos, bos))
+
+
+@lru_cache(4)  # a template goes through many tests in a row
+def _tokenizer_for(template: str, eos: str, bos: str | None) -> Any:
     from transformers import AddedToken, AutoTokenizer
 
     from easydel.quickstart import model_folder
