@@ -10,9 +10,10 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.rows import matrix_axes
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.optimizer import make_optimizer, make_schedule
+from easydel.trainers.optimizer import make_optimizer
 from easydel.trainers.reference import Reference
 from easydel.trainers.run_folder import RunFolder
+from easydel.trainers.schedule import make_schedule
 from easydel.trainers.setup import fingerprint, trained_copy, weights_fingerprint
 from easydel.trainers.split import ALL_TRAINED, Split
 from easydel.trainers.state import initial_state
