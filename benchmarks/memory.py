@@ -34,6 +34,7 @@ from easydel.sharding import make_mesh, row_shards, sharding_for
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.head import head_of
 from easydel.trainers.objective import make_objective
+from easydel.trainers.pace import pace_of
 from easydel.trainers.setup import form_on_mesh, whole_on_mesh
 from easydel.trainers.start import optimizer_of, schedule_of
 from easydel.trainers.state import form_of_state
@@ -80,7 +81,7 @@ def batch_form(shape: Shape, pairs: int, mesh: Mesh) -> Batch:
 def step_memory(model: CausalLM, batch: Batch, settings: DPOConfig) -> Taken:
     """Returns what one update with these settings takes on each device, its reference known beforehand."""
     mesh = model.decoder.mesh
-    optimizer = optimizer_of(settings, schedule_of(settings, 1), model)
+    optimizer = optimizer_of(settings, schedule_of(settings, pace_of(settings, 1, None)), model)
     state = form_of_state(model.params, optimizer, mesh)
     logprobs = make_logprobs(model.decoder, chunk=head_of(mesh).chunk, logit_metrics=settings.log_logit_metrics)
     step = make_train_step(logprobs, make_objective(settings), optimizer, state, dropout=False)

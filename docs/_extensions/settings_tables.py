@@ -18,7 +18,7 @@ _KINDS = {
     int: "whole number",
     float: "number",
     str: "text",
-    dict: "NAME=COLUMN pairs, or a dict",
+    dict: "NAME=VALUE pairs, or a dict",
 }
 
 
@@ -65,7 +65,11 @@ def groups(cls: type) -> Iterator[tuple[str, list[tuple[dataclasses.Field[Any], 
 def values(field: dataclasses.Field[Any], kinds: tuple[Any, ...]) -> str:
     """Returns in words what an option may be: its choices, or its kind and its range."""
     choices = choices_of(field, kinds)
-    said = ", ".join(choices) or _KINDS[element_type(kinds) or next(kind for kind in _KINDS if kind in kinds)]
+    kind = element_type(kinds) or next((kind for kind in _KINDS if kind in kinds), None)
+    is_number = kind in (int, float)
+    said = ", ".join([*([_KINDS[kind]] if is_number else []), *choices]) or _KINDS[kind]
+    if field.metadata["share"]:
+        said = f"{said}, a share below 1" if not choices else f"whole number, a share below 1, {', '.join(choices)}"
     limits = " and ".join(f"{words} {limit}" for words, limit in field.metadata["limits"].items())
     several = ", or several" if element_type(kinds) else ""
     none = " or none" if type(None) in kinds else ""

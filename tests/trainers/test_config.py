@@ -77,7 +77,19 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"seed": True}, "seed = True must be a whole number; this is bool."),
         ({"seed": -1}, "seed = -1 must be at least 0."),
         ({"max_length": 512.5}, "max_length = 512.5 must be a whole number"),
-        ({"save_steps": "often"}, "save_steps = 'often' must be a whole number or none"),
+        (
+            {"save_steps": "often"},
+            "save_steps = 'often' must be a whole number of steps, a share of the run below 1, 'epoch' or none.",
+        ),
+        ({"log_steps": "often"}, "must be a whole number of steps, a share of the run below 1 or 'epoch'."),
+        ({"save_steps": 1.5}, "save_steps = 1.5 must be a whole number of steps, a share of the run below 1."),
+        (
+            {"warmup_steps": "epoch"},
+            "warmup_steps = 'epoch' must be a whole number of steps, a share of the run below 1.",
+        ),
+        ({"evaluation_steps": -0.1}, "evaluation_steps = -0.1 must be above 0."),
+        ({"num_train_epochs": 0}, "num_train_epochs = 0 must be above 0."),
+        ({"warmup_ratio": 1.5}, "warmup_ratio = 1.5 must be at least 0 and at most 1."),
         ({"use_wandb": 1}, "use_wandb = 1 must be true or false; this is int."),
         ({"model_name": 3}, "model_name = 3 must be text"),
         ({"loss_type": "sigmiod"}, "is not one of 'sigmoid',"),
@@ -131,6 +143,15 @@ def test_text_is_read_as_the_type_of_its_field():
     assert config.save_steps is None
     assert isinstance(config.beta, float)
     assert config.save_directory == str(Path("a/b"))
+
+
+def test_steps_may_be_a_share_or_an_epoch_and_epochs_a_part():
+    options = {"save_steps": "epoch", "log_steps": "0.1", "evaluation_steps": 5.0, "num_train_epochs": "1.5"}
+    config = DPOConfig.from_dict(options | {"warmup_steps": 0.2})
+    assert (config.save_steps, config.log_steps, config.evaluation_steps) == ("epoch", 0.1, 5)
+    assert (config.num_train_epochs, config.warmup_steps) == (1.5, 0.2)
+    assert isinstance(config.evaluation_steps, int)
+    assert isinstance(DPOConfig(num_train_epochs=3.0).num_train_epochs, int)
 
 
 def test_large_whole_numbers_are_not_rounded():
@@ -216,7 +237,7 @@ def test_a_configuration_is_a_value():
         ({"early_stopping_threshold": -0.1}, "early_stopping_threshold = -0.1 must be at least 0"),
         ({"early_stopping_patience": 0}, "early_stopping_patience = 0 must be at least 1"),
         ({"generation_interval": 5}, "generation_interval = 5 needs generation_prompts"),
-        ({"generation_interval": 0, "generation_prompts": 1}, "generation_interval = 0 must be at least 1"),
+        ({"generation_interval": 0, "generation_prompts": 1}, "generation_interval = 0 must be above 0"),
     ],
 )
 def test_a_setting_of_evaluation_that_would_be_ignored_is_an_error(options, message):

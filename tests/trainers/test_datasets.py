@@ -87,6 +87,9 @@ def test_an_error_in_the_middle_of_a_stream_says_which_dataset_too():
         ({"num_train_epochs": 2}, False, 6),
         ({"num_train_epochs": 2, "max_training_steps": 5}, False, 5),
         ({"num_train_epochs": 2, "max_training_steps": 50}, False, 6),
+        ({"num_train_epochs": 0.5}, False, 2),  # of three steps, rounded up
+        ({"num_train_epochs": 1.5}, False, 5),
+        ({"num_train_epochs": 0.1}, False, 1),
         ({"max_training_steps": 50}, True, 50),
     ],
 )

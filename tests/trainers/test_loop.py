@@ -310,3 +310,28 @@ def test_the_rows_that_were_cut_or_dropped_are_counted_in_the_run_folder(tmp_pat
 def test_a_run_without_a_finite_evaluation_has_no_best(search):
     result = search(losses=dict.fromkeys(LOSSES, math.nan), load_best_at_end=True).train()
     assert (result.best_step, result.best_metric) == (None, None)
+
+
+def test_a_part_of_an_epoch_is_trained_and_shares_and_epochs_are_steps_of_it(tmp_path: Path) -> None:
+    """1.5 epochs of three steps are five; 0.4 of these is a warm-up of two, at rates of 0 and half of the peak."""
+    options = {"num_train_epochs": 1.5, "scheduler": "linear", "warmup_ratio": 0.4, "learning_rate": 0.01}
+    intervals = {"save_steps": "epoch", "evaluation_steps": 0.5, "evaluate_before_training": False}
+    run = held_out_trainer(tmp_path / "straight", **options, **intervals, **QUIET)
+    result = run.train()
+    assert result.steps == run.total_steps == 5
+    assert logged(tmp_path / "straight", "learning_rate") == pytest.approx([0, 0.005, 0.01, 0.02 / 3, 0.01 / 3])
+    assert [entry["step"] for entry in read_metrics(tmp_path / "straight" / "dpo") if "eval_loss" in entry] == [3, 5]
+    assert steps_kept(tmp_path / "straight") == [3, 5]
+    # Killed after the first epoch, and continued with other intervals: the same rates, the same bits.
+    shutil.copytree(tmp_path / "straight", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "dpo" / "checkpoints" / "5")
+    again = held_out_trainer(tmp_path / "cut", **options, log_steps=0.2, save_steps=0.9, resume="auto", **QUIET)
+    assert same_bits(again.train().model.params, result.model.params)
+    assert logged(tmp_path / "cut", "learning_rate") == logged(tmp_path / "straight", "learning_rate")
+
+
+def test_the_first_step_of_a_warm_up_changes_no_weight(tmp_path: Path) -> None:
+    options = {"scheduler": "constant_with_warmup", "warmup_steps": 2, **QUIET}
+    with pytest.warns(UserWarning, match="the only step of the run begins the warm-up"):
+        run = trainer(tmp_path, max_training_steps=1, **options)
+    assert same_bits(run.train().model.params, tiny_model().params)

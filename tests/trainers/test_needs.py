@@ -1,6 +1,7 @@
 """The memory that a run is said to need, by hand and against what its state takes."""
 
 import jax
+import optax
 import pytest
 
 from easydel.data.pack import Shape
@@ -9,7 +10,7 @@ from easydel.trainers import needs
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.head import Head
 from easydel.trainers.needs import check_memory
-from easydel.trainers.start import optimizer_of, schedule_of
+from easydel.trainers.start import optimizer_of
 from easydel.trainers.state import initial_state
 from oracles.tiny import VOCAB, tiny_model
 
@@ -64,7 +65,7 @@ def test_a_reference_counts_where_a_copy_is_made_for_it(monkeypatch):
 )
 def test_moments_take_the_bytes_of_their_dtypes(settings, per_weight):
     config, model = DPOConfig(**settings), tiny_model()
-    optimizer = optimizer_of(config, schedule_of(config, 1), model)
+    optimizer = optimizer_of(config, optax.constant_schedule(1.0), model)
     state = initial_state(model.params, optimizer, 0, model.decoder.mesh)
     taken = sum(x.nbytes for x in jax.tree.leaves(state.opt_state))
     weights = sum(x.size for x in jax.tree.leaves(model.params))

@@ -6,6 +6,7 @@ from easydel.data.counts import Counts
 from easydel.data.preview import Preview, Segment
 from easydel.data.used_columns import Columns
 from easydel.trainers.opening import Opening
+from easydel.trainers.pace import pace_of
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.shown import Shown
 from easydel.trainers.split import split_of
@@ -36,7 +37,7 @@ def opening(
         folder=RunFolder(folder / "dpo", False, moved),
         streamed=False,
         done=done,
-        total_steps=3,
+        pace=pace_of(asked, 3, 3),
         needed_memory={"weights": 2 * MIB, "optimizer": 4 * MIB, "reference": 0},
         available_memory=8000 * MIB,
     )

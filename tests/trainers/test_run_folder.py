@@ -62,7 +62,14 @@ def test_what_a_run_shows_or_keeps_may_change_when_it_is_continued(config):
     assert open_run_folder(changed).continues
 
 
-@pytest.mark.parametrize(("scheduler", "longer"), [("constant", True), ("none", True), ("cosine", False)])
+def test_a_run_whose_warm_up_is_a_share_of_it_may_not_be_made_longer(config):
+    options = {"scheduler": "constant_with_warmup", "warmup_ratio": 0.1}
+    open_run_folder(config(**options))
+    with pytest.raises(ConfigError, match="num_train_epochs = 5"):
+        open_run_folder(config(**options, num_train_epochs=5, resume="auto"))
+
+
+@pytest.mark.parametrize(("scheduler", "longer"), [("constant", True), ("inverse_sqrt", True), ("cosine", False)])
 def test_a_run_may_be_made_longer_where_no_schedule_depends_on_its_end(config, scheduler, longer):
     open_run_folder(config(scheduler=scheduler))
     changed = config(scheduler=scheduler, num_train_epochs=5, resume="auto")

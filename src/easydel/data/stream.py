@@ -149,7 +149,7 @@ def make_stream_loader(
     total_batch_size: int,
     max_training_steps: int | None,
     gradient_accumulation_steps: int = 1,
-    num_train_epochs: int = 1,
+    num_train_epochs: float = 1,
     shuffle: bool = True,
     buffer_size: int | None = None,
     seed: int = 0,
@@ -262,7 +262,7 @@ def _checked_steps(rows: Iterable[Row], max_training_steps: int | None) -> int:
     return max_training_steps
 
 
-def _check_settings(num_train_epochs: int, shuffle: bool, buffer_size: int | None) -> None:
+def _check_settings(num_train_epochs: float, shuffle: bool, buffer_size: int | None) -> None:
     if num_train_epochs != 1:
         raise ConfigError(
             f"num_train_epochs = {num_train_epochs} has no meaning for a stream, which is read for max_training_steps "

@@ -16,7 +16,7 @@ from easydel.trainers.fields import choices_of, element_type, field_types, read_
 from easydel.trainers.renamed import elsewhere
 
 _GENERAL = ("config", "print_completion")  # flags that are no option of a run
-_METAVARS = {int: "N", float: "X", str: "TEXT", dict: "NAME=COLUMN"}
+_METAVARS = {int: "N", float: "X", str: "TEXT", dict: "NAME=VALUE"}
 
 
 class FlagError(ConfigError):
@@ -122,7 +122,10 @@ def _add_flag(group: Any, field: dataclasses.Field[Any], types: tuple[Any, ...])
         group.add_argument(f"--{field.name}", nargs="?", const=True, metavar="true|false", help=help)
     else:
         element = element_type(types)
-        metavar = "|".join(choices) or next(_METAVARS[kind] for kind in (*types, element) if kind in _METAVARS)
+        is_number = int in types or float in types
+        kinds = (float,) if float in types else (*types, element)
+        kind = next((_METAVARS[kind] for kind in kinds if kind in _METAVARS), "")
+        metavar = "|".join([*([kind] if is_number else []), *choices]) or kind
         metavar += " ..." if element or dict in types else ""
         group.add_argument(f"--{field.name}", metavar=metavar, help=help)
 

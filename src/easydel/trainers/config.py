@@ -20,6 +20,10 @@ from easydel.trainers.loss_settings import (
     check_losses,
     weighted_losses,
 )
+from easydel.trainers.schedule_settings import REFUSED, SCHEDULES, check_schedule, read_kwargs
+
+Interval = int | float | Literal["epoch"]
+"""How often something is done: every so many steps, every share of the run, or after each epoch."""
 
 TRACKERS = ("wandb", "trackio", "tensorboard")
 
@@ -50,8 +54,12 @@ class DPOConfig:
     resume: Literal["never", "auto"] = option(
         "never", "auto continues the newest complete checkpoint of the same configuration and data"
     )
-    save_steps: int | None = option(
-        None, "save a checkpoint every so many steps; none saves none on the way", at_least=1
+    save_steps: Interval | None = option(
+        None,
+        "save a checkpoint every so many steps, below 1 a share of the run, or after each epoch; none saves none on "
+        "the way",
+        share=True,
+        above=0,
     )
     save_interval_minutes: float | None = option(
         None, "also save a checkpoint when the last one is so many minutes old; none never does", above=0
@@ -69,7 +77,9 @@ class DPOConfig:
         None,
         "dtype of the weights of the saved model; none is that of the base as it came, adapters as they are trained",
     )
-    log_steps: int = option(10, "log metrics every so many steps", at_least=1)
+    log_steps: Interval = option(
+        10, "log metrics every so many steps, below 1 a share of the run, or after each epoch", share=True, above=0
+    )
     log_logit_metrics: bool = option(True, "also log entropy, logits/chosen, logits/rejected and token accuracy")
     progress_bar_type: str = option(
         "tqdm",
@@ -170,7 +180,9 @@ class DPOConfig:
     eval_batch_size: int | None = option(
         None, "pairs per evaluation batch; none is total_batch_size / gradient_accumulation_steps", at_least=1
     )
-    num_train_epochs: int = option(1, "passes over the training data", at_least=1)
+    num_train_epochs: int | float = option(
+        1, "passes over the training data, of which the last may be a part, as in 0.5", above=0
+    )
     max_training_steps: int | None = option(None, "stop after so many steps; none is no limit", at_least=1)
     shuffle_train_dataset: bool = option(True, "shuffle each epoch; false keeps the order of the data")
     shuffle_buffer_size: int | None = option(
@@ -183,6 +195,7 @@ class DPOConfig:
         "columns of the rows that stand for those that are read, such as prompt=question chosen=best; ignore=notes "
         "leaves one out; none reads the columns as they are called",
         group="data",
+        example="prompt=question",
     )
     dataset_num_proc: int | None = option(
         None, "processes that tokenise, for slow tokenizers; none is this process", at_least=1
@@ -205,12 +218,43 @@ class DPOConfig:
     )
     learning_rate: float = option(1e-6, "highest learning rate", above=0)
     learning_rate_end: float | None = option(
-        None, "learning rate towards which linear and cosine fall; none is 0", at_least=0
+        None,
+        "learning rate towards which linear, cosine, cosine_with_min_lr, cosine_warmup_with_min_lr and polynomial "
+        "fall; none is 0, of polynomial 1e-7, and the others of these need it",
+        at_least=0,
     )
-    scheduler: Literal["none", "constant", "linear", "cosine"] = option(
-        "none", "learning rate after the warm-up; none and constant both keep it"
+    scheduler: str = option(
+        "none",
+        "learning rate after the warm-up, by the names of transformers; none keeps it, and so do constant, which has "
+        "no warm-up, and constant_with_warmup",
+        choices=tuple(SCHEDULES),
+        refused=REFUSED,
     )
-    warmup_steps: int = option(0, "steps over which the learning rate rises from 0", at_least=0)
+    lr_scheduler_type: str | None = option(
+        None,
+        "another name of scheduler, that of transformers; none leaves it to scheduler",
+        choices=tuple(SCHEDULES),
+        refused=REFUSED,
+    )
+    lr_scheduler_kwargs: dict[str, Any] | None = option(
+        None,
+        "what else a schedule is told, by the names of transformers, such as num_cycles=3 for cosine_with_restarts, "
+        "power=2 for polynomial or num_decay_steps=0.1, a share of the run, for warmup_stable_decay; none is what they "
+        "take",
+        example="num_cycles=3",
+    )
+    warmup_steps: int | float = option(
+        0,
+        "steps over which the learning rate rises, from 0 in the first step; below 1 a share of the run",
+        share=True,
+        at_least=0,
+    )
+    warmup_ratio: float | None = option(
+        None,
+        "share of the run over which the learning rate rises; none leaves it to warmup_steps",
+        at_least=0,
+        at_most=1,
+    )
     weight_decay: float = option(0.0, "decoupled weight decay", at_least=0)
     clip_grad: float | None = option(None, "largest global norm of the gradient; none does not clip", above=0)
     adam_beta1: float | None = option(
@@ -264,11 +308,13 @@ class DPOConfig:
     disable_dropout: bool = option(True, "train without the model's own dropout", group="model")
 
     # Evaluation
-    evaluation_steps: int | None = option(
+    evaluation_steps: Interval | None = option(
         None,
-        "evaluate every so many steps, before the first and after the last; none is these two only",
+        "evaluate every so many steps, below 1 a share of the run, or after each epoch, and before the first and after "
+        "the last; none is these two only",
         group="evaluation",
-        at_least=1,
+        share=True,
+        above=0,
     )
     evaluate_before_training: bool = option(True, "evaluate before the first step too")
     max_evaluation_steps: int | None = option(None, "batches per evaluation set; none is the whole set", at_least=1)
@@ -290,8 +336,12 @@ class DPOConfig:
         "prompts of the evaluation data, or of the training data without any, to answer before and after training",
         at_least=0,
     )
-    generation_interval: int | None = option(
-        None, "also answer generation_prompts every so many steps; none does not", at_least=1
+    generation_interval: Interval | None = option(
+        None,
+        "also answer generation_prompts every so many steps, below 1 a share of the run, or after each epoch; none "
+        "does not",
+        share=True,
+        above=0,
     )
     generation_max_new_tokens: int = option(64, "tokens per answer", at_least=1)
 
@@ -302,16 +352,31 @@ class DPOConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        self._take_names_of_transformers()
         read_columns(self.columns)
         _check_name(self.model_name)
         check_losses(self)
         _check_reference(self)
         _check_sizes(self)
         _check_optimizer(self)
+        check_schedule(self)
         _check_frozen(self)
         _check_needed(self)
         if self.chat_template_date is not None:
             read_day(self.chat_template_date)
+
+    def _take_names_of_transformers(self) -> None:
+        """Writes what was said by another name where it is looked for: one run has one form."""
+        named = self.lr_scheduler_type
+        if named is not None:
+            if self.scheduler not in (DPOConfig.scheduler, named):
+                raise ConfigError(
+                    f"scheduler = {self.scheduler!r} and lr_scheduler_type = {named!r} are two names of one setting: "
+                    "drop one."
+                )
+            object.__setattr__(self, "scheduler", named)
+            object.__setattr__(self, "lr_scheduler_type", None)
+        object.__setattr__(self, "lr_scheduler_kwargs", read_kwargs(self.scheduler, self.lr_scheduler_kwargs))
 
     @property
     def run_folder(self) -> Path:
@@ -452,11 +517,6 @@ def _check_optimizer(config: DPOConfig) -> None:
                 f"{name} = {getattr(config, name)} has no meaning for optimizer {config.optimizer!r}: "
                 "drop it, or take 'adamw'."
             )
-    if config.learning_rate_end is not None and config.scheduler in ("none", "constant"):
-        raise ConfigError(
-            f"learning_rate_end = {config.learning_rate_end} has no meaning with "
-            f"scheduler {config.scheduler!r}: take 'linear' or 'cosine', or drop it."
-        )
 
 
 def _check_frozen(config: DPOConfig) -> None:

@@ -1,6 +1,7 @@
 """The data of a run: rows as they were given become loaders of batches, to train on and to evaluate on."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sized
 from datetime import date
 from typing import Any, NamedTuple
@@ -114,11 +115,11 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM,
 
 
 def total_steps(config: DPOConfig, data: TrainSet) -> int:
-    """Returns the optimizer updates of a whole run."""
+    """Returns the optimizer updates of a whole run; a part of an epoch is rounded up to whole ones."""
     limit, per_epoch = config.max_training_steps, data.loader.steps_per_epoch
     steps = [limit] if limit is not None else []
     if per_epoch is not None:
-        steps.append(config.num_train_epochs * per_epoch)
+        steps.append(math.ceil(config.num_train_epochs * per_epoch))
     return min(steps)
 
 

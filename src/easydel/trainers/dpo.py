@@ -46,9 +46,11 @@ from easydel.trainers.metrics import names
 from easydel.trainers.needs import check_memory
 from easydel.trainers.objective import make_objective
 from easydel.trainers.opening import Opening, make_log
+from easydel.trainers.pace import pace_of
 from easydel.trainers.parts import Ending, Parts
 from easydel.trainers.placement import placement
 from easydel.trainers.profile import Profile
+from easydel.trainers.rate import warn_of_rate
 from easydel.trainers.reference import make_reference
 from easydel.trainers.run_folder import RunFolder, open_together
 from easydel.trainers.samples import answer_prompts, prompts_of
@@ -138,7 +140,9 @@ class DPOTrainer:
         self._head = head_of(model.decoder.mesh)
         if train_dataset is not None:
             self._train_set = training_set(arguments, train_dataset, processing_class, model, self._display)
-            check_run(arguments, model, self._train_set.loader, self.total_steps)
+            self._pace = pace_of(arguments, self.total_steps, self._train_set.loader.steps_per_epoch)
+            warn_of_rate(arguments, self._pace)
+            check_run(arguments, model, self._train_set.loader)
             self.model = model = self._stopping(self._train_set)
             self._head = trained_head(self._objective, model.decoder, self._train_set.loader)
             self._available_memory = available_bytes(list(model.decoder.mesh.devices.flat))
@@ -267,7 +271,7 @@ class DPOTrainer:
     def _run_loop(self, data: TrainSet, folder: RunFolder, checkpointer: Checkpointer) -> tuple[int, Ending]:
         """Runs from the newest checkpoint, or the beginning; returns the step it started after, and what it left."""
         config = self.arguments
-        schedule = schedule_of(config, self.total_steps)
+        schedule = schedule_of(config, self._pace)
         optimizer = optimizer_of(config, schedule, self.model, self._split)
         saved = self._saved(data, folder, checkpointer, optimizer)
         step = make_train_step(
@@ -301,7 +305,7 @@ class DPOTrainer:
                 schedule=schedule,
                 reference=self.reference,
                 data=data,
-                total_steps=self.total_steps,
+                pace=self._pace,
                 evaluate=self._evaluate_state,
                 evaluation_sets=tuple(self._evaluation_sets),
                 answer=self._answer if config.generation_prompts else None,
@@ -356,7 +360,7 @@ class DPOTrainer:
             folder=folder,
             streamed=isinstance(data.loader, StreamLoader),
             done=start,
-            total_steps=self.total_steps,
+            pace=self._pace,
             needed_memory=self._needs,
             available_memory=self._available_memory,
         )

@@ -5,6 +5,7 @@ wherever it is written.
 """
 
 import dataclasses
+import json
 import math
 import numbers
 import os
@@ -20,6 +21,7 @@ from easydel.trainers.renamed import elsewhere
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NOUN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+_STEPS = "a whole number of steps, a share of the run below 1"
 
 
 def option(
@@ -28,6 +30,9 @@ def option(
     *,
     group: str = "",
     choices: tuple[str, ...] = (),
+    refused: Mapping[str, str] | None = None,
+    share: bool = False,
+    example: str = "",
     above: float | None = None,
     at_least: float | None = None,
     below: float | None = None,
@@ -36,12 +41,14 @@ def option(
     """Returns a dataclass field with its help string and its allowed range.
 
     `group` on a field starts a group of that title in `--help`. `choices` is for fields whose type cannot
-    list them; a `Literal` type lists its own.
+    list them; a `Literal` type lists its own. `refused` holds choices of other programs, with why they are none here.
+    `share` is for numbers of steps that may be a share of the run: whole, or below 1. `example` is of a dict's pairs.
     """
     limits = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     limits = {words: limit for words, limit in limits.items() if limit is not None}
+    metadata = {"help": help, "group": group, "choices": choices, "limits": limits}
     return dataclasses.field(
-        default=default, metadata={"help": help, "group": group, "choices": choices, "limits": limits}
+        default=default, metadata={**metadata, "refused": refused or {}, "share": share, "example": example}
     )
 
 
@@ -94,7 +101,7 @@ def check_fields(instance: Any) -> None:
         value = _converted(field, getattr(instance, field.name), alternatives[field.name])
         for words, limit in field.metadata["limits"].items():
             for each in value if isinstance(value, list) else [value]:
-                if each is not None and not _WITHIN[words](each, limit):
+                if each is not None and not isinstance(each, str) and not _WITHIN[words](each, limit):
                     raise ConfigError(f"{field.name} = {value!r} must be {_range_in_words(field)}.")
         object.__setattr__(instance, field.name, value)
 
@@ -128,35 +135,51 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
             raise ConfigError(f"{field.name} = [] is empty: give at least one value, or leave it out.")
         return converted
     if dict in alternatives:
-        return _read_pairs(field.name, value)
-    choices = choices_of(field, alternatives)
-    if choices:
-        if value in choices or (Callable in alternatives and callable(value)):
-            return value
-        hint = nearest(str(value), choices) if isinstance(value, str) else ""
-        if Callable in alternatives and ":" in str(value):  # how a function is written to a file
-            hint = f" A function cannot be read from text: import it in Python and pass it as {field.name}."
-        raise ConfigError(f"{field.name} = {value!r} is not one of {', '.join(map(repr, choices))}.{hint}")
-    kind = next(kind for kind in alternatives if kind in _NOUN)
-    converted = _READERS[kind](value)
+        return _read_pairs(field.name, value, field.metadata["example"])
+    choices, kinds = choices_of(field, alternatives), [kind for kind in alternatives if kind in _NOUN]
+    is_number = float in kinds
+    if choices and (value in choices or not is_number):
+        return _chosen(field, value, choices, alternatives)
+    converted = next((read for kind in kinds if (read := _READERS[kind](value)) is not None), None)
     if converted is None:
-        none = " or none" if optional else ""
+        noun = _STEPS if field.metadata["share"] else _NOUN[float if is_number else kinds[0]]
+        words = [noun, *map(repr, choices), *(["none"] if optional else [])]
         given = "" if isinstance(value, str) else f"; this is {type(value).__name__}"
-        raise ConfigError(f"{field.name} = {value!r} must be {_NOUN[kind]}{none}{given}.")
+        said = f"{', '.join(words[:-1])} or {words[-1]}" if words[1:] else noun
+        raise ConfigError(f"{field.name} = {value!r} must be {said}{given}.")
+    if field.metadata["share"] and isinstance(converted, float) and converted > 1:
+        raise ConfigError(f"{field.name} = {value!r} must be {_STEPS}.")
     return converted
 
 
-def _read_pairs(name: str, value: Any) -> dict[str, Any]:
-    """A dict, or `name=value` pairs of a command line; a name that comes again gets a list of its values."""
+def _chosen(field: dataclasses.Field[Any], value: Any, choices: tuple[str, ...], alternatives: tuple[Any, ...]) -> Any:
+    """Returns a value that is one of the choices, or a function where one may be given."""
+    if value in choices:
+        return choices[choices.index(value)]  # of an enumeration of another program, its text
+    if Callable in alternatives and callable(value):
+        return value
+    if value in field.metadata["refused"]:
+        raise ConfigError(f"{field.name} = {value!r} is none here: {field.metadata['refused'][value]}")
+    hint = nearest(str(value), choices) if isinstance(value, str) else ""
+    if Callable in alternatives and ":" in str(value):  # how a function is written to a file
+        hint = f" A function cannot be read from text: import it in Python and pass it as {field.name}."
+    raise ConfigError(f"{field.name} = {value!r} is not one of {', '.join(map(repr, choices))}.{hint}")
+
+
+def _read_pairs(name: str, value: Any, example: str) -> dict[str, Any]:
+    """A dict, JSON, or `name=value` pairs of a command line; a name that comes again gets a list of its values."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{name} = {value!r} is not JSON: {error}.") from None
     if isinstance(value, Mapping):
         return {str(key): list(each) if isinstance(each, tuple) else each for key, each in value.items()}
     pairs: dict[str, Any] = {}
     for pair in value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]:
         key, equals, given = str(pair).strip().partition("=")
         if not (key and equals and given):
-            raise ConfigError(
-                f"{name} = {value!r} must be name=value pairs, such as prompt=question; {pair!r} is none."
-            )
+            raise ConfigError(f"{name} = {value!r} must be name=value pairs, such as {example}; {pair!r} is none.")
         pairs[key] = given if key not in pairs else [*_listed(pairs[key]), given]
     return pairs
 

@@ -3,6 +3,7 @@
 It knows steps and what is due at them; everything it calls was prepared by `DPOTrainer`.
 """
 
+import math
 import time
 import warnings
 
@@ -80,7 +81,7 @@ class Loop:
     def _train_to_the_end(self) -> None:
         self._begin()
         place = Position(self._progress.epoch, self._progress.batch)
-        batches = self._parts.data.batches(place, epochs=self._parts.config.num_train_epochs)
+        batches = self._parts.data.batches(place, epochs=math.ceil(self._parts.config.num_train_epochs))
         with prefetch(batches, wait_for=wait_for) as ahead:
             while not self._is_over():
                 if is_time_to_leave(self._step):
@@ -117,14 +118,14 @@ class Loop:
             search.forget()
 
     def _do_what_is_due(self) -> None:
-        config = self._parts.config
-        if self._is_due(config.log_steps):
+        config, pace = self._parts.config, self._parts.pace
+        if self._is_due(pace.log_steps):
             self._log()
-        if self._is_due(config.evaluation_steps):
+        if self._is_due(pace.evaluation_steps):
             self._evaluate()
-        if self._is_due(config.generation_interval) and not self._is_over():
+        if self._is_due(pace.generation_interval) and not self._is_over():
             self._answer()
-        if self._is_due(config.save_steps) or self._is_late(config.save_interval_minutes):
+        if self._is_due(pace.save_steps) or self._is_late(config.save_interval_minutes):
             self._save()
         if self._is_over():
             self._log()  # patience may have ended between two logged steps
@@ -238,8 +239,8 @@ class Loop:
         self._parts.checkpointer.wait()
         return Interrupted(
             asked.signal,
-            f"after step {self._step} of {self._parts.total_steps}, which is saved: resume = 'auto' (--resume auto) "
-            f"continues {self._parts.folder}.",
+            f"after step {self._step} of {self._parts.pace.total_steps}, which is saved: resume = 'auto' (--resume "
+            f"auto) continues {self._parts.folder}.",
         )
 
     def _load(self, step: int | None) -> bool:
@@ -267,8 +268,8 @@ class Loop:
 
     def _is_over(self) -> bool:
         found = self._search is not None and self._search.is_over
-        return self._step >= self._parts.total_steps or self._ran_out or found
+        return self._step >= self._parts.pace.total_steps or self._ran_out or found
 
     def _say_if_out_of_patience(self) -> None:
         if self._search is not None and self._search.is_over:
-            self._parts.log.say(self._search.why_over(self._step, self._parts.total_steps))
+            self._parts.log.say(self._search.why_over(self._step, self._parts.pace.total_steps))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from easydel.attention import DENSE
 from easydel.data.pack import Shape
@@ -14,7 +15,7 @@ from easydel.sharding import length_shards, parts_of, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.head import Head
 from easydel.trainers.split import ALL_TRAINED, Split
-from easydel.trainers.start import optimizer_of, schedule_of
+from easydel.trainers.start import optimizer_of
 
 
 def check_memory(
@@ -43,7 +44,9 @@ def check_memory(
     trained = jax.eval_shape(lambda: split.trained_part(model.params))
     leaves = jax.tree.leaves(trained)
     weights, given = sum(x.size for x in leaves), leaves[0].dtype
-    moments = jax.eval_shape(optimizer_of(config, schedule_of(config, total_steps=1), model, split).init, trained)
+    moments = jax.eval_shape(
+        optimizer_of(config, optax.constant_schedule(config.learning_rate), model, split).init, trained
+    )
     width = jnp.finfo(config.param_dtype or given).bits // 8
     computed = jnp.finfo(model.decoder.dtype).bits // 8
     tokens = max((shape.rows * shape.length for shape in shapes), default=0)

@@ -17,6 +17,7 @@ from easydel.models.rows import weight_rows
 from easydel.processes import is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.log import MetricsLog
+from easydel.trainers.pace import Pace, in_words
 from easydel.trainers.report.run import title
 from easydel.trainers.run_folder import RunFolder
 from easydel.trainers.shown import Shown
@@ -40,7 +41,7 @@ class Opening:
     folder: RunFolder
     streamed: bool  # the training rows come from a stream
     done: int  # steps that lie behind
-    total_steps: int
+    pace: Pace
     needed_memory: Mapping[str, int]  # bytes by purpose, beside the model as it was loaded
     available_memory: int | None  # bytes; None where nobody can tell
 
@@ -64,7 +65,8 @@ class Opening:
             "chat_template_date": self.config.chat_template_date,
             "pairs_per_step": self.config.total_batch_size,
             "step": self.done,
-            "total_steps": self.total_steps,
+            "total_steps": self.pace.total_steps,
+            "pace": {name: steps for name, steps in self.pace._asdict().items() if name != "total_steps"},
         }
 
     def text(self) -> str:
@@ -86,7 +88,7 @@ class Opening:
         if self.config.chat_template_date is not None:
             rest["chat template"] = f"writes {self.config.chat_template_date} as the date of today"
         behind = f", of which {self.done} lie behind" if self.done else ""
-        rest["steps"] = f"{self.total_steps} of {self.config.total_batch_size} pairs{behind}"
+        rest["steps"] = f"{self.pace.total_steps} of {self.config.total_batch_size} pairs{behind}"
         lines = [*_lines(facts), *data, *_lines(rest)]
         return [*below_one_another(lines), *(Piece("text", f"\n{note}") for note in self._notes())]
 
@@ -131,9 +133,10 @@ class Opening:
                 "There is no checkpoint to continue from, so the run starts at its beginning; save_steps makes some."
             )
         asked = config.max_training_steps
-        if not self.streamed and asked is not None and self.total_steps < asked:
+        if not self.streamed and asked is not None and self.pace.total_steps < asked:
             epochs = f"{config.num_train_epochs} epoch" + ("s" if config.num_train_epochs > 1 else "")
             notes.append(f"max_training_steps = {asked} is not reached: {epochs} (num_train_epochs) end before.")
+        notes += [words] if (words := in_words(config, self.pace)) else []
         return notes
 
 
@@ -158,7 +161,7 @@ def make_log(opening: Opening, display: Display) -> MetricsLog:
     return MetricsLog(
         folder,
         config.model_name,
-        total=opening.total_steps,
+        total=opening.pace.total_steps,
         done=opening.done,
         display=display,
         trackers=trackers,

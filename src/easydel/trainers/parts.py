@@ -15,6 +15,7 @@ from easydel.trainers.compile_ahead import CompileAhead
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import TrainSet
 from easydel.trainers.log import MetricsLog
+from easydel.trainers.pace import Pace
 from easydel.trainers.profile import Profile
 from easydel.trainers.reference import Reference
 from easydel.trainers.state import TrainState
@@ -34,7 +35,7 @@ class Parts:
     schedule: optax.Schedule
     reference: Reference
     data: TrainSet
-    total_steps: int
+    pace: Pace
     evaluate: Callable[[TrainState], dict[str, float]]
     evaluation_sets: tuple[str, ...]  # how the names of their metrics begin; () where nothing is held out
     answer: Callable[[PyTree, int], list[dict[str, Any]]] | None  # to sample prompts, for trained weights and a step

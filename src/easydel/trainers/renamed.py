@@ -1,4 +1,4 @@
-"""Where an option is that was given in the wrong place, or by the name that TRL, transformers or EasyDeL have for it.
+"""Where an option is that was given in the wrong place, or by the name that another program has for it.
 
 docs/migrating.md has the same tables with the reasons; a test holds one to the other.
 """
@@ -21,8 +21,6 @@ RENAMED: Mapping[str, Place] = {
     "max_steps": Place("max_training_steps"),
     "per_device_train_batch_size": Place("total_batch_size", "over all devices and micro-batches"),
     "per_device_eval_batch_size": Place("eval_batch_size", "over all devices"),
-    "lr_scheduler_type": Place("scheduler"),
-    "lr_scheduler_kwargs": Place("learning_rate_end"),
     "optim": Place("optimizer"),
     "max_grad_norm": Place("clip_grad"),
     "bf16": Place("dtype", "bfloat16"),
@@ -30,12 +28,13 @@ RENAMED: Mapping[str, Place] = {
     "tf32": Place("precision"),
     "activation_checkpointing": Place("gradient_checkpointing", "a policy such as nothing_saveable"),
     "logging_steps": Place("log_steps"),
+    "logging_strategy": Place("log_steps", "a number of steps, or 'epoch'"),
     "logging_nan_inf_filter": Place("max_skipped_steps"),
     "disable_tqdm": Place("progress_bar_type", "none"),
-    "eval_strategy": Place("evaluation_steps"),
+    "eval_strategy": Place("evaluation_steps", "a number of steps, or 'epoch'"),
     "eval_steps": Place("evaluation_steps"),
     "eval_on_start": Place("evaluate_before_training"),
-    "save_strategy": Place("save_steps"),
+    "save_strategy": Place("save_steps", "a number of steps, 'epoch' or none; best is best_metric"),
     "load_best_model_at_end": Place("load_best_at_end"),
     "metric_for_best_model": Place("best_metric", "with its prefix, as in eval_loss"),
     "greater_is_better": Place("best_metric_greater"),
@@ -60,8 +59,7 @@ RENAMED: Mapping[str, Place] = {
     "dataset_train_split": Place("dataset_split"),
     "dataset_test_split": Place("eval_dataset_split"),
     "dataset_streaming": Place("streaming"),
-    "evaluation_strategy": Place("evaluation_steps"),
-    "warmup_ratio": Place("warmup_steps", "a number of steps"),
+    "evaluation_strategy": Place("evaluation_steps", "a number of steps, or 'epoch'"),
     "max_target_length": Place("max_completion_length"),
     "generate_during_eval": Place("generation_prompts", "how many prompts to answer"),
     # EasyDeL 0.3
@@ -89,7 +87,7 @@ padding_free pad_to_multiple_of pad_token model_init_kwargs trust_remote_code ac
 average_tokens_across_devices auto_find_batch_size optim_args optim_target_modules label_smoothing_factor
 bf16_full_eval fp16_full_eval gradient_checkpointing_kwargs activation_checkpointing_kwargs torch_compile
 torch_compile_backend torch_compile_mode use_liger_kernel liger_kernel_config use_cache neftune_noise_alpha
-torch_empty_cache_steps logging_strategy logging_first_step log_on_each_node log_level log_level_replica
+torch_empty_cache_steps logging_first_step log_on_each_node log_level log_level_replica
 include_num_input_tokens_seen project trackio_space_id trackio_bucket_id trackio_static_space_id eval_delay do_train
 do_eval do_predict prediction_loss_only eval_do_concat_batches eval_use_gather_object eval_accumulation_steps
 batch_eval_metrics include_for_metrics save_only_model save_on_each_node enable_jit_checkpoint ignore_data_skip

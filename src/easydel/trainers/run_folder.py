@@ -11,6 +11,7 @@ from easydel.processes import agreed, by_first, is_first
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
 from easydel.trainers.log import has_step, parsed, read_lines
+from easydel.trainers.schedule_settings import depends_on_length
 
 # Settings that change what a run shows or keeps, not what it computes: they may differ when a run is continued.
 FREE_ON_RESUME = frozenset(
@@ -175,10 +176,7 @@ def _count() -> Iterable[int]:
 def _require_same(config: DPOConfig, file: Path) -> None:
     now, then = config.to_dict(), read_yaml(file)
     free = FREE_ON_RESUME
-    if config.scheduler in (
-        "none",
-        "constant",
-    ):  # no schedule depends on where the run ends: it may be made longer
+    if not depends_on_length(config):  # the run may be made longer
         free = free | {"num_train_epochs", "max_training_steps"}
     differing = [
         f"{name} = {now[name]!r} (it was {then.get(name)!r})"

@@ -1,41 +1,143 @@
-"""Learning-rate schedules by name."""
+"""Learning-rate schedules by the names and with the formulas of transformers: the rate of each update of a run."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
+
+_MOST_STEPS = 2**31 - 1  # that an int32 counts
+Share = Float[Array, ""]
 
 
-def make_schedule(
-    scheduler: str,
-    *,
-    learning_rate: float,
-    learning_rate_end: float | None,
-    warmup_steps: int,
-    total_steps: int,
-) -> optax.Schedule:
+class Course(NamedTuple):
+    """How the learning rate of a schedule goes, in shares of its peak and in updates."""
+
+    total_steps: int
+    warmup_steps: int = 0
+    end: float = 0.0  # what it falls to
+    num_cycles: float | None = None  # None is the schedule's own: half a wave, or one restart
+    power: float = 1.0
+    timescale: float | None = None
+    warmup_lr_rate: float | None = None  # where a warm-up starts, which otherwise reaches the peak a step earlier
+    stable_steps: int = 0
+    decay_steps: int = 0
+    warmup_type: str = "linear"
+    decay_type: str = "cosine"
+
+
+def make_schedule(scheduler: str, *, learning_rate: float, course: Course) -> optax.Schedule:
     """Returns the learning rate as a function of the number of updates done.
 
-    It rises linearly from 0 over `warmup_steps` (the first update already moves the weights), then stays ("none",
-    "constant") or falls to `learning_rate_end` at update `total_steps` along a line ("linear") or half a cosine.
+    It rises over `warmup_steps` from 0, so that the first update of a warm-up moves nothing, as in transformers.
 
-    >>> rate = make_schedule("linear", learning_rate=1.0, learning_rate_end=None, warmup_steps=2, total_steps=6)
+    >>> rate = make_schedule("linear", learning_rate=1.0, course=Course(total_steps=6, warmup_steps=2))
     >>> [round(float(rate(step)), 3) for step in range(7)]
-    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
+    [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
     """
-    end = 0.0 if learning_rate_end is None else learning_rate_end
-    fall = max(total_steps - warmup_steps, 1)
+    course = course._replace(total_steps=min(course.total_steps, _MOST_STEPS))
+    warm, after = _WARM.get(scheduler, _warm), _AFTER[scheduler]
 
     def schedule(count: Any) -> jax.Array:
-        warm = jnp.minimum((count + 1.0) / max(warmup_steps, 1), 1.0)
-        done = jnp.clip((count - warmup_steps) / fall, 0.0, 1.0)
-        if scheduler == "linear":
-            after = learning_rate + (end - learning_rate) * done
-        elif scheduler == "cosine":
-            after = end + (learning_rate - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
-        else:
-            after = jnp.asarray(learning_rate)
-        return jnp.where(count < warmup_steps, learning_rate * warm, after)
+        count = jnp.asarray(count)
+        done = jnp.maximum(count - course.warmup_steps, 0)
+        return learning_rate * jnp.where(count < course.warmup_steps, warm(count, course), after(done, course))
 
     return schedule
+
+
+# Differences are taken of whole numbers, as 1 - done / fall would lose the last steps of a long run in float32.
+
+
+def _left(done: Int[Array, ""], course: Course) -> Share:
+    """The share of the fall that is still to come."""
+    fall = max(course.total_steps - course.warmup_steps, 1)
+    return jnp.maximum(fall - done, 0) / fall
+
+
+def _warm(count: Int[Array, ""], course: Course) -> Share:
+    return count / max(course.warmup_steps, 1)
+
+
+def _warm_ahead(count: Int[Array, ""], course: Course) -> Share:
+    start = course.warmup_lr_rate
+    if start is None:
+        return (count + 1) / max(course.warmup_steps, 1)
+    return start + (1.0 - start) * count / max(course.warmup_steps - 1, 1)
+
+
+def _warm_by_type(count: Int[Array, ""], course: Course) -> Share:
+    done = _warm(count, course)
+    shapes = {"linear": done, "cosine": jnp.sin(jnp.pi / 2 * done) ** 2, "1-sqrt": done / (1 + jnp.sqrt(1 - done))}
+    return _above(shapes[course.warmup_type], course)
+
+
+def _above(share: Share, course: Course) -> Share:
+    return course.end + (1.0 - course.end) * share
+
+
+def _constant(done: Int[Array, ""], course: Course) -> Share:
+    return jnp.ones(())
+
+
+def _polynomial(done: Int[Array, ""], course: Course) -> Share:
+    return _above(_left(done, course) ** course.power, course)
+
+
+def _wave(left: Share, num_cycles: float | None) -> Share:
+    """A cosine of so many waves, half a one by default, from 1; `left` falls from 1 to 0."""
+    if num_cycles in (None, 0.5):
+        return jnp.sin(jnp.pi / 2 * left) ** 2
+    return jnp.cos(jnp.pi * num_cycles * (1.0 - left)) ** 2
+
+
+def _cosine(done: Int[Array, ""], course: Course) -> Share:
+    return _above(_wave(_left(done, course), course.num_cycles), course)
+
+
+def _cosine_ahead(done: Int[Array, ""], course: Course) -> Share:
+    return _cosine(done + 1, course)
+
+
+def _restarts(done: Int[Array, ""], course: Course) -> Share:
+    fall = max(course.total_steps - course.warmup_steps, 1)
+    cycles = int(course.num_cycles or 1)
+    return jnp.where(done < fall, _wave((fall - done * cycles % fall) / fall, None), 0.0)
+
+
+def _inverse_sqrt(done: Int[Array, ""], course: Course) -> Share:
+    scale = course.timescale or course.warmup_steps or 10_000
+    return jnp.sqrt(scale / (done + scale))
+
+
+def _stable_decay(done: Int[Array, ""], course: Course) -> Share:
+    fallen = jnp.clip(done - course.stable_steps, 0, course.decay_steps)
+    left = (course.decay_steps - fallen) / max(course.decay_steps, 1)
+    shapes = {
+        "linear": left,
+        "cosine": _wave(left, course.num_cycles),
+        "1-sqrt": left / (1 + jnp.sqrt(1 - left)),
+    }
+    is_over = done >= course.stable_steps + course.decay_steps
+    return jnp.where(is_over, course.end, _above(shapes[course.decay_type], course))
+
+
+_WARM: dict[str, Callable[[Any, Course], Share]] = {
+    "cosine_warmup_with_min_lr": _warm_ahead,
+    "warmup_stable_decay": _warm_by_type,
+}
+_AFTER: dict[str, Callable[[Any, Course], Share]] = {
+    "none": _constant,
+    "constant": _constant,
+    "constant_with_warmup": _constant,
+    "linear": _polynomial,
+    "cosine": _cosine,
+    "cosine_with_restarts": _restarts,
+    "cosine_with_min_lr": _cosine,
+    "cosine_warmup_with_min_lr": _cosine_ahead,
+    "polynomial": _polynomial,
+    "inverse_sqrt": _inverse_sqrt,
+    "warmup_stable_decay": _stable_decay,
+}

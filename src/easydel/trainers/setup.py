@@ -89,14 +89,8 @@ def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) 
         )
 
 
-def check_run(config: DPOConfig, model: CausalLM, loader: Loader | StreamLoader, total_steps: int) -> None:
-    """Warns about what will work, but hardly as it was meant: a warm-up without end, positions or columns not seen."""
-    if config.warmup_steps >= total_steps > 1:
-        warnings.warn(
-            f"warmup_steps = {config.warmup_steps} is not over in a run of {total_steps} steps: the learning rate "
-            f"never reaches {config.learning_rate}.",
-            stacklevel=3,
-        )
+def check_run(config: DPOConfig, model: CausalLM, loader: Loader | StreamLoader) -> None:
+    """Warns about what will work, but hardly as it was meant: positions or columns not seen."""
     known = model.config.max_position_embeddings
     longest = max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in loader.pairs)
     if longest > known:

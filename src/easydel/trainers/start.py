@@ -11,23 +11,28 @@ from easydel.models.rows import matrix_axes
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.optimizer import make_optimizer
+from easydel.trainers.pace import Pace
 from easydel.trainers.reference import Reference
 from easydel.trainers.run_folder import RunFolder
-from easydel.trainers.schedule import make_schedule
+from easydel.trainers.schedule import Course, make_schedule
+from easydel.trainers.schedule_settings import end_of
 from easydel.trainers.setup import fingerprint, trained_copy, weights_fingerprint
 from easydel.trainers.split import ALL_TRAINED, Split
 from easydel.trainers.state import initial_state
 
 
-def schedule_of(config: DPOConfig, total_steps: int) -> optax.Schedule:
+def schedule_of(config: DPOConfig, pace: Pace) -> optax.Schedule:
     """Returns the learning rate that the settings describe, by updates done."""
-    return make_schedule(
-        config.scheduler,
-        learning_rate=config.learning_rate,
-        learning_rate_end=config.learning_rate_end,
-        warmup_steps=config.warmup_steps,
-        total_steps=total_steps,
+    given = config.lr_scheduler_kwargs or {}
+    course = Course(
+        total_steps=pace.total_steps,
+        warmup_steps=pace.warmup_steps,
+        end=end_of(config) / config.learning_rate,
+        stable_steps=pace.stable_steps,
+        decay_steps=pace.decay_steps,
     )
+    course = course._replace(**{name: value for name, value in given.items() if name in Course._fields})
+    return make_schedule(config.scheduler, learning_rate=config.learning_rate, course=course)
 
 
 def optimizer_of(

@@ -8,6 +8,7 @@ from easydel.scripts.finetune import dpo
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import with_day
 from easydel.trainers.objective import make_objective
+from easydel.trainers.pace import pace_of
 from oracles.errors import Case, Cases, Place
 from oracles.tiny import tiny_pairs
 from oracles.tokenizers import tiny_tokenizer
@@ -34,6 +35,10 @@ def yaml(text: str) -> Case:
 
 def objective(loss: Any, **values: Any) -> Case:
     return lambda place: make_objective(DPOConfig(loss_type=loss, **values))
+
+
+def pace(steps: int, per_epoch: int | None, **values: Any) -> Case:
+    return lambda place: pace_of(DPOConfig(**values), steps, per_epoch)
 
 
 def sums(policy: Any, reference: Any, lengths: Any) -> Any:
@@ -77,6 +82,13 @@ CASES: Cases = {
         config(frozen_parameters="("),
         config(model_name="../mine"),
         config(chat_template_date="28 November"),
+        config(save_steps="often"),
+        config(warmup_steps=1.5),
+        config(scheduler="reduce_lr_on_plateau"),
+        config(scheduler="wsd"),
+        config(scheduler="polynomial", lr_scheduler_kwargs="power=high"),
+        config(scheduler="polynomial", lr_scheduler_kwargs="{power: 2}"),
+        config(scheduler="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": 5, "decay_type": "sqrt"}),
         lambda place: with_day(DPOConfig(chat_template_date="2026-11-28"), tiny_tokenizer()),
     ],
     "An empty value": [
@@ -97,6 +109,15 @@ CASES: Cases = {
         config(precompute_ref_log_probs=True, reference_free=True),
         config(precompute_ref_log_probs=True, loss_type="orpo"),
         config(max_length=64, max_prompt_length=64),
+        config(warmup_steps=10, warmup_ratio=0.1),
+        config(scheduler="linear", lr_scheduler_type="cosine"),
+        config(scheduler="cosine_with_min_lr"),
+        config(scheduler="cosine_with_min_lr", lr_scheduler_kwargs={"min_lr": 1e-8, "min_lr_rate": 0.1}),
+        config(scheduler="polynomial", learning_rate_end=0.0, lr_scheduler_kwargs={"lr_end": 1e-8}),
+        config(scheduler="polynomial", learning_rate=1e-7),
+        config(scheduler="warmup_stable_decay"),
+        pace(10, None, save_steps="epoch"),
+        pace(10, 5, scheduler="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": 11}),
         config(total_batch_size=16, gradient_accumulation_steps=3),
         config(loss_weights=[1.0, 2.0]),
         config(loss_type=["sigmoid", "sft"], loss_weights=[0.0, 0.0]),
@@ -112,6 +133,13 @@ CASES: Cases = {
         config(precompute_ref_batch_size=8),
         config(optimizer="lion", adam_epsilon=1e-6),
         config(learning_rate_end=1e-7),
+        config(scheduler="constant", warmup_ratio=0.1),
+        config(scheduler="linear", lr_scheduler_kwargs={"num_cycles": 2}),
+        config(scheduler="cosine_warmup_with_min_lr", lr_scheduler_kwargs={"min_lr": 0, "warmup_lr_rate": 0.1}),
+        config(
+            scheduler="warmup_stable_decay",
+            lr_scheduler_kwargs={"num_decay_steps": 5, "decay_type": "linear", "num_cycles": 2},
+        ),
         config(wandb_name="mine"),
         config(load_best_at_end=True),
         config(loss_type="hinge", label_smoothing=0.1),

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import stat
@@ -63,7 +64,7 @@ def test_both_spellings_of_the_reference_model_are_read(flag):
     ],
 )
 def test_a_flag_of_another_program_is_answered_with_ours(flag, here):
-    with pytest.raises(ConfigError, match=rf"unknown flag {flag}\. Here it is {here}\.$"):
+    with pytest.raises(ConfigError, match=rf"unknown flag {flag}\. Here it is {re.escape(here)}\.$"):
         dpo.parse([flag, "1"])
 
 
@@ -85,6 +86,33 @@ def test_without_model_and_data_the_quick_start_runs_under_the_flags_given():
     assert Path(run.eval_dataset_name or "").is_file()
     assert not run.compilation_cache
     assert config == DPOConfig(**{**dpo.QUICK_START, "beta": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("flags", "scheduler", "warmup"),
+    [
+        ("--warmup_ratio 0.1", "linear", (0, 0.1)),
+        ("--lr_scheduler_type cosine", "cosine", (5, None)),
+        ("--scheduler constant", "constant", (0, None)),
+        ("--lr_scheduler_type constant", "constant", (0, None)),
+        ("--scheduler constant_with_warmup", "constant_with_warmup", (5, None)),
+    ],
+)
+def test_a_flag_takes_the_place_of_a_default_of_the_quick_start_that_it_contradicts(flags, scheduler, warmup):
+    config = dpo.parse(flags.split())[1]
+    assert (config.scheduler, (config.warmup_steps, config.warmup_ratio)) == (scheduler, warmup)
+
+
+def test_an_epoch_of_a_stream_is_an_error_before_anything_is_loaded():
+    with pytest.raises(ConfigError, match="save_steps = 'epoch' has no meaning for a stream"):
+        dpo.parse([*SOMETHING, "--streaming", "--max_training_steps", "10", "--save_steps", "epoch"])
+
+
+def test_what_a_schedule_is_told_is_json_as_in_transformers_or_pairs():
+    given = ["--scheduler", "cosine_with_min_lr", "--lr_scheduler_kwargs"]
+    for words in (['{"min_lr_rate": 0.1, "num_cycles": 1}'], ["min_lr_rate=0.1", "num_cycles=1"]):
+        config = dpo.parse([*SOMETHING, *given, *words])[1]
+        assert config.lr_scheduler_kwargs == {"min_lr_rate": 0.1, "num_cycles": 1}
 
 
 def test_several_datasets_are_named_with_spaces_or_commas():

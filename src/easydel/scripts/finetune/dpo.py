@@ -33,6 +33,7 @@ from easydel.scripts.loading import axis_dims, check_model, load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
 from easydel.trainers.interrupt import EXIT_CODE
+from easydel.trainers.pace import pace_of
 from easydel.trainers.run_folder import check_writable
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
             "dataset_name": str(quickstart.train_file()),
             "eval_dataset_name": str(quickstart.eval_file()),
         }
-        values = {**files, **QUICK_START, **values}
+        values = {**files, **_fitting(QUICK_START, values), **values}
     run, config = make(RunConfig, values), make(DPOConfig, values)
     if not config.needs_reference and run.reference_model_repo_id:
         without = "--reference_free" if config.reference_free else f"--loss_type {config.loss_type}"
@@ -220,7 +221,18 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
             "--streaming reads pairs as training goes and never knows how many there are: say with "
             "--max_training_steps how long to train, or leave --streaming out."
         )
+    if run.streaming:
+        pace_of(config, config.max_training_steps or 1, None)  # an epoch has no end there, which shows before a load
     return run, config
+
+
+def _fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those defaults of the quick start that what was given leaves a meaning."""
+    replaced = {"lr_scheduler_type": "scheduler", "warmup_ratio": "warmup_steps"}
+    dropped = {replaced[name] for name in given if name in replaced}
+    if given.get("scheduler", given.get("lr_scheduler_type")) == "constant":
+        dropped.add("warmup_steps")
+    return {name: value for name, value in defaults.items() if name not in dropped}
 
 
 def train(run: RunConfig, config: DPOConfig) -> None:
