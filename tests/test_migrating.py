@@ -11,7 +11,9 @@ import pytest
 from easydel import processes
 from easydel.data import source
 from easydel.data.mix import mix
+from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
+from easydel.scripts.finetune import dpo
 from easydel.scripts.finetune.dpo import RunConfig
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
@@ -22,8 +24,17 @@ THEIRS = {
     "### Every option of TRL": Path(__file__).parent / "oracles" / "trl_fields.txt",
     "### Every option of EasyDeL": Path(__file__).parent / "oracles" / "easydel_fields.txt",
 }
+# The names in published recipes, and of the settings of these programs that a recipe for DPO could have besides.
+RECIPES = {
+    f"### Every option of {program}'s recipes": Path(__file__).parent / "oracles" / f"{file}_recipes.txt"
+    for program, file in (
+        ("axolotl", "axolotl"),
+        ("LLaMA-Factory", "llama_factory"),
+        ("open-instruct", "open_instruct"),
+    )
+}
 OLDER = "## Names of `trl dpo` and of older versions"
-TABLES = (*THEIRS, OLDER)
+TABLES = (*THEIRS, OLDER, *RECIPES)
 HERE = {field.name: field.default for cls in (DPOConfig, RunConfig) for field in dataclasses.fields(cls)}
 
 
@@ -42,6 +53,46 @@ def rows(heading: str) -> dict[str, str]:
 @pytest.mark.parametrize("heading", THEIRS)
 def test_every_option_of_another_program_is_answered(heading):
     assert set(rows(heading)) == set(THEIRS[heading].read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_every_option_of_a_recipe_is_answered_in_its_table_or_in_those_of_trl(heading):
+    there = set(RECIPES[heading].read_text(encoding="utf-8").split())
+    above = {name for other in TABLES if other != heading for name in rows(other)}
+    assert set(rows(heading)) <= there
+    assert there - set(rows(heading)) - above - set(HERE) == set()
+
+
+RECIPE = """
+model_name_or_path: HuggingFaceTB/SmolLM2-135M-Instruct
+trust_remote_code: true
+stage: dpo
+pref_beta: 0.1
+cutoff_len: 2048
+evals_per_epoch: 4
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+"""
+
+
+def test_a_recipe_of_another_program_is_answered_line_by_line(tmp_path):
+    """Each line that is not known here names what takes its place, or that nothing does."""
+    lines, said = RECIPE.strip().splitlines(), []
+    for line in lines:
+        (tmp_path / "run.yaml").write_text(f"dataset_name: pairs.jsonl\nrepo_id: folder\n{line}\n")
+        try:
+            dpo.parse(["--config", str(tmp_path / "run.yaml")])
+        except ConfigError as error:
+            said.append(str(error).split(".yaml: there is no option ")[1])
+    assert said == [
+        "'model_name_or_path'. Here it is repo_id.",
+        "'trust_remote_code'. Nothing takes its place here; docs/migrating.md says why.",
+        "'stage'. Nothing takes its place here; docs/migrating.md says why.",
+        "'pref_beta'. Here it is beta.",
+        "'cutoff_len'. Here it is max_length.",
+        "'evals_per_epoch'. Here it is evaluation_steps: a share of the run, 1 / (times per epoch x num_train_epochs), "
+        "or 'epoch'.",
+    ]
 
 
 @pytest.mark.parametrize("heading", TABLES)

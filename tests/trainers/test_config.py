@@ -90,6 +90,7 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"evaluation_steps": -0.1}, "evaluation_steps = -0.1 must be above 0."),
         ({"num_train_epochs": 0}, "num_train_epochs = 0 must be above 0."),
         ({"warmup_ratio": 1.5}, "warmup_ratio = 1.5 must be at least 0 and at most 1."),
+        ({"loss_type": "dpo_norm"}, "loss_type = 'dpo_norm' is none here: it is called 'sigmoid_norm'."),
         ({"use_wandb": 1}, "use_wandb = 1 must be true or false; this is int."),
         ({"model_name": 3}, "model_name = 3 must be text"),
         ({"loss_type": "sigmiod"}, "is not one of 'sigmoid',"),

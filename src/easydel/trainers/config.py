@@ -14,6 +14,7 @@ from easydel.trainers.fields import check_fields, option, read_yaml, reject_unkn
 from easydel.trainers.loss_settings import (
     DIVERGENCE_TYPES,
     LOSS_TYPES,
+    OTHER_NAMES,
     WITH_MARGIN,
     WITHOUT_REFERENCE,
     Loss,
@@ -112,6 +113,7 @@ class DPOConfig:
         "preference loss, or several to add up; in Python also a function of your own",
         group="loss",
         choices=LOSS_TYPES,
+        refused=OTHER_NAMES,
     )
     loss_weights: list[float] | None = option(None, "weight of each loss; none is 1 for each", at_least=0)
     beta: float = option(0.1, "how strongly the policy is held to the reference", above=0)

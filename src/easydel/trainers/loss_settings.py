@@ -29,6 +29,12 @@ LOSS_TYPES = (
     "orpo",
     "alphapo",
 )
+# What open-instruct calls some of them.
+OTHER_NAMES = {
+    "dpo": "it is called 'sigmoid'.",
+    "dpo_norm": "it is called 'sigmoid_norm'.",
+    "wpo": "it is 'sigmoid' with use_weighting = True.",
+}
 DIVERGENCE_TYPES = ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence")
 # Losses that never look at the reference, so that none is computed.
 WITHOUT_REFERENCE = ("sft", "simpo", "cpo", "orpo", "alphapo")

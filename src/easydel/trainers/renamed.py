@@ -6,6 +6,8 @@ docs/migrating.md has the same tables with the reasons; a test holds one to the 
 from collections.abc import Container, Mapping
 from typing import NamedTuple
 
+from easydel.trainers.recipes import IN_RECIPES, NOT_IN_RECIPES
+
 
 class Place(NamedTuple):
     """The option of a run that takes the place of another program's."""
@@ -79,6 +81,8 @@ RENAMED: Mapping[str, Place] = {
     "step_partition_spec": Place("sharding_axis"),
     "jax_distributed_config": Place("coordinator_address"),
     "verbose": Place("progress_bar_type"),
+    # Recipes of axolotl, LLaMA-Factory and open-instruct
+    **{name: Place(*answer) for name, answer in IN_RECIPES.items()},
 }
 
 # Options of TRL, then of its command line, then of EasyDeL.
@@ -117,7 +121,7 @@ esurge_enable_prefix_caching esurge_data_parallelism_axis pruning_module sparsif
 state_apply_fn_kwarguments_to_model force_step_start_point remove_ckpt_after_load save_tpu_preemption_checkpoints
 merge_lora_before_tpu_preemption_save watchers weight_distribution_pattern weight_distribution_log_steps
 """
-NOT_HERE = frozenset(_NOT_HERE.split())
+NOT_HERE = frozenset(_NOT_HERE.split()) | NOT_IN_RECIPES
 """Options of other programs whose place nothing takes."""
 
 IN_PYTHON: Mapping[str, str] = {
@@ -163,6 +167,8 @@ def elsewhere(name: str, known: Container[str], *, flag: str = "") -> str:
     >>> elsewhere("bta", ["beta"])
     ''
     """
+    if name not in RENAMED and name.startswith("no_") and (name[3:] in RENAMED or name[3:] in NOT_HERE):
+        name = name[3:]  # how a flag is turned off
     if name in NOT_HERE:
         return " Nothing takes its place here; docs/migrating.md says why."
     option, remark = RENAMED.get(name, Place(name))

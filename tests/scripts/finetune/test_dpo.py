@@ -58,6 +58,8 @@ def test_both_spellings_of_the_reference_model_are_read(flag):
     [
         ("--max-grad-norm", "--clip_grad"),
         ("--eval_steps", "--evaluation_steps"),
+        ("--no_use_peft", "--lora_rank"),
+        ("--saves_per_epoch", "--save_steps: a share of the run, 1 / (times per epoch x num_train_epochs), or 'epoch'"),
         ("--output_dir", "--save_directory: model_name is the folder in it"),
         ("--activation_checkpointing", "--gradient_checkpointing: a policy such as nothing_saveable"),
         ("--model_name_or_path", "--repo_id"),
