@@ -202,6 +202,14 @@ def test_a_thought_under_each_of_its_names_is_the_one_in_the_content(thought):
     ]
 
 
+def test_a_thought_in_the_content_stays_there_where_a_system_text_explains_thoughts():
+    """As SmolLM 3's does: what stands in it says nothing of what becomes of an answer."""
+    explains = chat_formats.SMOLLM_3.replace("You are SmolLM.", "Think as <think> so </think>.")
+    found = preference(explains, [USER], [says("<think>\nhm\n</think>\n\nblue")])
+    assert written(found) == ["<think>\nhm\n</think>\n\nblue<|im_end|>\n"]
+    assert found.lost == ()
+
+
 def test_what_the_template_leaves_out_is_said_with_whose_it_was():
     drops = (
         "{% for m in messages if m.role in kept %}"
@@ -251,6 +259,53 @@ def test_a_prompt_that_ends_in_a_begun_answer_is_continued():
         assert continued.prompt == expected, name
         assert "".join(written(continued)).count(" blue.") == 1, name
         assert "It is" not in "".join(written(continued)), name
+
+
+@pytest.mark.parametrize("name", ["qwen 3", "qwen 3.8"])
+def test_a_begun_thought_is_continued_where_the_whole_conversation_has_it(name):
+    """By itself `<think>` is a content that has no thought, in front of which Qwen 3 puts an empty one."""
+    begun = [USER, says("<think>\n")]
+    found = preference(FORMATS[name], begun, [says("hm\n</think>\n\nblue")], [says("ah\n</think>\n\nred")])
+    assert found.prompt == plain("sky?") + "<think>\n"
+    assert written(found) == ["hm\n</think>\n\nblue<|im_end|>\n"]
+    assert written(found, "rejected") == ["ah\n</think>\n\nred<|im_end|>\n"]
+    assert found.lost == ()
+
+
+def test_a_begun_answer_is_found_where_its_completion_follows():
+    """Not in the letters of the sign in front of it, nor in the question."""
+    drafts = (
+        "{% for m in messages %}{{ '<' + m.role + '>' }}"
+        "{% if m.role == 'assistant' and '.' not in m.content %}{{ '<draft>' }}{% endif %}{{ m.content }}{% endfor %}"
+    )
+    asked = {"role": "user", "content": "a blue?"}
+    found = preference(drafts, [asked, says("a")], [says(" blue.")], [says(" red.")])
+    assert (found.prompt, written(found)) == ("<user>a blue?<assistant>a", [" blue."])
+    with pytest.raises(DataError, match=r"row 3: 'chosen': .* message 0 in another way .* 'a' is not found"):
+        preference(
+            drafts.replace("content }}", "content | replace('a blue', 'the blue') }}"),
+            [asked, says("a")],
+            [says(" blue.")],
+        )
+
+
+def test_two_answers_in_a_row_are_both_trained_and_nothing_between_them():
+    """Qwen 3 writes the first in another way once another follows, and Gemma 4 both as one turn."""
+    two = [says("blue"), says("black")]
+    assert written(preference(chat_formats.QWEN_3, [USER], two)) == ["blue<|im_end|>\n", f"{EMPTY}black<|im_end|>\n"]
+    joins = (
+        "{% for m in messages %}{% if not loop.first and loop.previtem.role != m.role %}{{ '<end>' }}{% endif %}"
+        "{% if loop.first or loop.previtem.role != m.role %}{{ '<' + m.role + '>' }}{% endif %}{{ m.content }}"
+        "{% endfor %}{{ '<end>' }}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+    )
+    assert written(preference(joins, [USER], two)) == ["blueblack<end>"]
+
+
+def test_a_call_that_the_template_leaves_out_is_counted_wherever_its_turn_ends():
+    """Phi 3 ends the whole text in a sign that no turn within has."""
+    found = preference(chat_formats.PHI_3, [USER], [calls("Oslo"), NIGHT, says("cold")])
+    assert written(found) == ["<|end|>\n", "cold<|end|>\n<|endoftext|>"]
+    assert found.lost == ("a tool call of an answer",)
 
 
 def test_a_call_at_the_end_of_a_prompt_is_no_begun_answer():

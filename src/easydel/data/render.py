@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from easydel.data.format import NO_COLUMNS, Dialogue, Dropped, Plain, read_row
 from easydel.data.lost import MOVED, lost_in_completion, lost_in_prompt
 from easydel.data.messages import Message
-from easydel.data.spans import Unknown, rest, spoken, start_of
+from easydel.data.spans import Unknown, Write, continued_at, rest, spoken, start_of
 from easydel.data.template import Refused, Span, Template, template_of
 from easydel.data.tokenizer import Tokenizer
 from easydel.errors import DataError
@@ -112,7 +112,7 @@ def _from_dialogue(said: Dialogue, number: int, render: Render) -> Preference:
 
     begun = _is_begun(said)
     answers = any(completion[0]["role"] == "assistant" for completion in (said.chosen, said.rejected))
-    prompt = _up_to_continued(write, said.prompt, number) if begun else write(said.prompt, answers)
+    prompt = _up_to_continued(write, said, number) if begun else write(said.prompt, answers)
     marks = render.template if isinstance(render, Rendering) and render.template.has_marks else None
     sides = []
     for name, completion in (("chosen", said.chosen), ("rejected", said.rejected)):
@@ -145,9 +145,7 @@ class _Whole(NamedTuple):
         """The messages before what is trained, and those in which that is."""
         if not self.begun:
             return self.said.prompt, self.completion
-        last, first = self.said.prompt[-1], self.completion[0]
-        merged = {**last, **first, "content": last["content"] + first["content"]}
-        return self.said.prompt[:-1], [merged, *self.completion[1:]]
+        return self.said.prompt[:-1], _continued(self.said.prompt[-1], self.completion)
 
 
 def _is_begun(said: Dialogue) -> bool:
@@ -161,19 +159,35 @@ def _is_begun(said: Dialogue) -> bool:
     )
 
 
-def _up_to_continued(write: Callable[[Sequence[Message], bool], str], prompt: list[Message], number: int) -> str:
-    last = prompt[-1]
-    text = write([*prompt[:-1], {**last, "content": last["content"] + _CONTINUED}], False)
-    before, found, _ = text.rpartition(_CONTINUED)
+def _up_to_continued(write: Write, said: Dialogue, number: int) -> str:
+    """The prompt up to where both completions go on with its last message.
+
+    A template may write a begun message by itself in another way, as Qwen 3 puts an empty thought before `<think>`:
+    then it is what both whole conversations have in its place.
+    """
+    *before, last = said.prompt
+    text = write([*before, {**last, "content": last["content"] + _CONTINUED}], False)
+    alone, found, _ = text.rpartition(_CONTINUED)
     if not found:
         raise DataError(
             f"row {number}: the prompt ends in a message of the assistant, for the completions to continue, but the "
             "chat template leaves it out. End the prompt in a message of the user, or use another template."
         )
-    return before
+    sides = [(write([*before, *_continued(last, side)], False), side[0]) for side in (said.chosen, said.rejected)]
+    if all(whole.startswith(alone) for whole, _ in sides):
+        return alone
+    ends = [continued_at(write, whole, before, last["content"], first["content"]) for whole, first in sides]
+    begun = {None if end is None else whole[:end] for (whole, _), end in zip(sides, ends, strict=True)}
+    return begun.pop() or alone if len(begun) == 1 else alone
 
 
-def _side(write: Callable[[Sequence[Message], bool], str], whole: _Whole) -> _Side:
+def _continued(last: Message, completion: list[Message]) -> list[Message]:
+    """The messages of a completion, of which the first continues the last of the prompt."""
+    first = completion[0]
+    return [{**last, **first, "content": last["content"] + first["content"]}, *completion[1:]]
+
+
+def _side(write: Write, whole: _Whole) -> _Side:
     """The prompt with a completion behind it, the parts of it that the model does not write, and what is not there."""
     prompt, completion = whole.messages()
     text = write([*prompt, *completion], False)
@@ -190,23 +204,23 @@ def _side(write: Callable[[Sequence[Message], bool], str], whole: _Whole) -> _Si
     return _Side(whole.prompt + text[start:], tuple(untrained), (MOVED, *lost))
 
 
-def _start(write: Callable[[Sequence[Message], bool], str], text: str, whole: _Whole) -> tuple[int, bool]:
+def _start(write: Write, text: str, whole: _Whole) -> tuple[int, bool]:
     """Where the completion begins, and whether the text up to there is the prompt alone, save its end."""
     prompt, completion = whole.messages()
     if text.startswith(whole.prompt):
         return len(whole.prompt), True
     if whole.begun:
-        last = whole.said.prompt[-1]["content"].rstrip()
-        at = text.rfind(last, 0, text.rfind(completion[0]["content"].strip()) + len(last)) if last else -1
-        if at < 0:
-            raise Unknown(len(prompt), last)
-        return at + len(last), False
+        last = whole.said.prompt[-1]["content"]
+        at = continued_at(write, text, prompt, last, whole.completion[0]["content"])
+        if at is None:
+            raise Unknown(len(prompt), last.strip())
+        return at, False
     return (
         start_of(write, text, prompt) if completion[0]["role"] == "assistant" else (_shared(whole.prompt, text), True)
     )
 
 
-def _spoken(write: Callable[[Sequence[Message], bool], str], text: str, whole: _Whole, start: int) -> Iterator[Span]:
+def _spoken(write: Write, text: str, whole: _Whole, start: int) -> Iterator[Span]:
     prompt, completion = whole.messages()
     if whole.marks is not None:
         marked, spans = whole.marks.marked([*prompt, *completion], whole.said.tools, whole.said.options)

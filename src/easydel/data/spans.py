@@ -83,6 +83,8 @@ def end_of(write: Write, whole: str, messages: Sequence[Message], after: int) ->
     if same == len(text):
         return same
     words = _last_words(messages[-1])
+    if words not in text and same >= after:  # it is left out, and the signs of its turn alone are there
+        return _whole_signs(whole, same)
     after = max(0, after - len(words))  # of a begun message a part stands before
     if words and words in whole[after:same]:  # only how the last turn ends is another way
         return _whole_signs(whole, same)
@@ -91,6 +93,27 @@ def end_of(write: Write, whole: str, messages: Sequence[Message], after: int) ->
         if at is not None:
             return at
     raise Unknown(len(messages) - 1, words)
+
+
+def continued_at(write: Write, whole: str, messages: Sequence[Message], begun: str, more: str) -> int | None:
+    """Returns where in `whole`, behind `messages`, an answer that begins with `begun` goes on with `more`.
+
+    None where both are not found, one behind the other, save the white space of which templates write less.
+    """
+    try:
+        after = end_of(write, whole, messages, 0) if messages else 0
+    except Unknown:
+        return None
+    held = begun.strip()
+    words = more.strip().partition("\n")[0].strip()
+    at = whole.find(held, after) if held else -1
+    while at >= 0:
+        end = at + len(held)
+        if whole[end:].lstrip().startswith(words):
+            # Of the white space between, what the begun answer ends in; the rest is written by the model.
+            return end + _common(begun[begun.rfind(held) + len(held) :], whole, end)
+        at = whole.find(held, at + 1)
+    return None
 
 
 def spoken(
@@ -104,14 +127,27 @@ def spoken(
     Raises:
         Unknown: one of them is not found.
     """
-    after = start
+    begin = after = start
     for at, message in enumerate(completion):
         if message["role"] != "assistant":
             continue
         before = [*prompt, *completion[:at]]
-        begin = start if at == 0 else start_of(write, whole, before, after).at
+        if at and before[-1]["role"] == "assistant":  # one answer upon another: the words of the first lie before
+            begin = _upon(write, whole, [*before, message], begin, after)
+        elif at:
+            begin = start_of(write, whole, before, after).at
         after = len(whole) if at == len(completion) - 1 else end_of(write, whole, [*before, message], begin)
         yield begin, after
+
+
+def _upon(write: Write, whole: str, messages: Sequence[Message], begin: int, end: int) -> int:
+    """Where the last of `messages` begins behind another answer, from `begin` to `end`; both may be one turn."""
+    try:
+        return max(end, start_of(write, whole, messages[:-1], begin).at)
+    except Unknown:
+        if whole[end:].lstrip().startswith(text_in(messages[-1]).strip()):
+            return end
+        raise
 
 
 def rest(spans: Sequence[Span], start: int, end: int) -> tuple[Span, ...]:

@@ -104,10 +104,10 @@ class Template:
         empty thought in front of it.
         """
         answer = {"role": "assistant", "content": "<think>\nqzthought\n</think>\n\nqzanswer"}
-        whole = self._try([_ASKED, answer])
-        if whole is None or (whole.count("</think>") == 1 and "qzthought" in whole):
+        # Behind the question: a system text that explains thinking, as SmolLM 3 has, holds its signs too.
+        whole, parted = ((self._try([_ASKED, each]) or "").rpartition("qzask")[2] for each in (answer, _parted(answer)))
+        if not whole or (whole.count("</think>") == 1 and "qzthought" in whole):
             return False
-        parted = self._try([_ASKED, _parted(answer)]) or ""
         # A thought behind an empty one is what no model writes: better none, which is said.
         doubled = whole.count("</think>") > parted.count("</think>")
         return parted.count("qzanswer") == 1 and (doubled or parted.count("qzthought") == 1)
