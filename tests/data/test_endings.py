@@ -24,7 +24,7 @@ def completion(tokenizer: object, chosen: str, prompt: str = "sky?") -> str:
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_end_that_a_template_writes_is_found_out(name):
     found, expected = endings(name), FORMATS[name]
-    assert found.turn == expected.behind.strip()
+    assert found.turns == tuple(filter(None, [expected.behind.strip()]))
     assert tuple(found.text(end) for end in found.turn_ids) == expected.ends
     assert {found.text(end) for end in found.ids} == {*expected.ends, expected.eos}
 

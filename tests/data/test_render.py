@@ -2,6 +2,7 @@
 
 import pytest
 
+from easydel.data.endings import Endings
 from easydel.data.format import Dialogue
 from easydel.data.lost import MOVED, Text
 from easydel.data.render import Preference, rendered, renderer, to_preference
@@ -28,7 +29,7 @@ def calls(town: str, content: str = "", **more):
     return says(content, tool_calls=[{"type": "function", "id": "abcdefghi", "function": function}], **more)
 
 
-def preference(template: str, prompt, chosen, rejected=None, *, tools=None, **options) -> Preference:
+def preference(template, prompt, chosen, rejected=None, *, tools=None, **options) -> Preference:
     said = Dialogue(prompt, chosen, [says("red")] if rejected is None else rejected, tools, options)
     return rendered(said, 3, renderer(tiny_tokenizer(chat_template=template), 3))
 
@@ -366,6 +367,56 @@ def test_a_template_for_pictures_gets_texts_in_parts():
     )
     found = preference(template, [USER], [says("blue")])
     assert (found.prompt, found.prompt_chosen, found.lost) == ("user:sky?;assistant:", "user:sky?;assistant:blue;", ())
+
+
+ALWAYS_BEGINS = (
+    "{% for m in messages %}{{ (bos_token if loop.first else '') + '<|start_header_id|>' + m.role + "
+    "'<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+)
+
+
+def test_the_beginning_of_an_answer_that_nobody_asked_for_is_no_part_of_the_one_before():
+    """As the first template of Llama 3, which ends every text in it."""
+    found = preference(ALWAYS_BEGINS, [USER], [says("blue"), NIGHT, says("black")])
+    assert found.prompt == (
+        "<s><|start_header_id|>user<|end_header_id|>\n\nsky?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+    assert written(found) == ["blue<|eot_id|>", "black<|eot_id|>"]
+    assert written(found, "rejected") == ["red<|eot_id|>"]
+    assert Endings(tiny_tokenizer(chat_template=ALWAYS_BEGINS)).turns == ("<|eot_id|>",)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "marked", "no header"])
+def test_a_template_that_writes_what_it_is_asked_for_is_left_as_it_is(name):
+    plain = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"
+    template = FORMATS.get(name, {"marked": MARKED, "no header": plain}.get(name))
+    tokenizer = tiny_tokenizer(chat_template=template)
+    assert template_of(tokenizer, 0).needless == ""
+
+
+def test_of_several_templates_a_row_with_tools_takes_the_one_for_tools_in_its_own_form():
+    """R1's distills want another form of calls than Qwen; marks are those of the template in use."""
+    several = {"default": MARKED, "tool_use": chat_formats.R1_DISTILL, "rag": chat_formats.QWEN_2_5}
+    assert written(preference(several, [USER], [says("blue")])) == ["blue</s>"]
+    found = preference(several, [USER], [calls("Oslo")], [calls("Rome")], tools=TOOLS)
+    assert found.prompt_chosen.endswith('sky?<|Assistant|><|call|>weather\n{"town": "Oslo", "days": 3}<|end|>')
+    named = preference(several, [USER], [says("blue")], chat_template="rag")
+    assert named == preference(chat_formats.QWEN_2_5, [USER], [says("blue")])
+    only = preference({"tool_use": chat_formats.R1_DISTILL}, [USER], [calls("Oslo")], [calls("Rome")], tools=TOOLS)
+    assert only == found
+    assert Endings(tiny_tokenizer(chat_template=several)).turns == ("</s>", "<|im_end|>")
+
+
+def test_a_template_for_tools_alone_is_asked_for_its_forms_with_none_of_them():
+    goes_over = "{% for tool in tools %}{{ tool.function.name }}{% endfor %}" + chat_formats.R1_DISTILL
+    assert template_of(tiny_tokenizer(chat_template=goes_over), 0).call_form == (True, "none")
+
+
+@pytest.mark.parametrize("option", ["max_length", "truncation", "return_dict", "padding"])
+def test_an_option_that_no_template_sees_is_refused(option):
+    with pytest.raises(DataError, match=f"row 3: 'chat_template_kwargs' may not set {option}"):
+        preference(chat_formats.PHI_4, [USER], [says("blue")], **{option: 3})
 
 
 def test_a_tokenizer_that_is_given_another_template_is_asked_anew():

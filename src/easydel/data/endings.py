@@ -7,8 +7,8 @@ may follow, as behind ChatML's `<|im_end|>`.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+from easydel.data.template import Template
 from easydel.data.tokenizer import Tokenizer
 from easydel.errors import ConfigError, DataError
 
@@ -16,13 +16,6 @@ NO_EOS = (
     "the tokenizer has no eos_token, so a completion could not end: set tokenizer.eos_token, or eos_token in its "
     "tokenizer_config.json, to the token that ends an answer."
 )
-
-# Words that no template writes by itself.
-_ASKED, _SAID = "qzask", "qzsay"
-# What a template raises that takes another form of conversation.
-_OF_TEMPLATES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
-# Content as text, and as templates of models take it that are shown images too.
-_FORMS: tuple[Callable[[str], Any], ...] = (str, lambda text: [{"type": "text", "text": text}])
 
 
 @dataclass(frozen=True)
@@ -32,19 +25,21 @@ class Endings:
     tokenizer: Tokenizer
 
     @cached_property
-    def turn(self) -> str:
-        """What the chat template writes behind an answer, without the white space around it; "" is nothing."""
-        ways = ((form, tools) for tools in (None, []) for form in _FORMS)
-        return next((behind for way in ways if (behind := self._behind(*way)) is not None), "").strip()
+    def turns(self) -> tuple[str, ...]:
+        """What each chat template of the tokenizer writes behind an answer, without the white space around it."""
+        given = self.tokenizer.chat_template
+        sources = given.values() if isinstance(given, dict) else [given] if given else []
+        found = (Template(self.tokenizer, source).behind_answer for source in sources)
+        return tuple(dict.fromkeys(behind for behind in found if behind))
 
     @cached_property
     def turn_ids(self) -> tuple[int, ...]:
         """The tokens that the chat template ends an answer in: those right behind it, and at the end of its turn."""
-        if not self.turn:
+        if not self.turns:
             return ()
-        encoded = self.tokenizer([self.turn], add_special_tokens=False, return_attention_mask=False, verbose=False)
-        [ids] = encoded["input_ids"]
-        return tuple(dict.fromkeys([*self._up_to_text(ids), *reversed(list(self._up_to_text(ids[::-1])))]))
+        encoded = self.tokenizer(list(self.turns), add_special_tokens=False, return_attention_mask=False, verbose=False)
+        ends = ([*self._up_to_text(ids), *reversed(list(self._up_to_text(ids[::-1])))] for ids in encoded["input_ids"])
+        return tuple(dict.fromkeys(end for found in ends for end in found))
 
     @cached_property
     def ids(self) -> tuple[int, ...]:
@@ -72,22 +67,6 @@ class Endings:
         while (bare := completion.rstrip()).endswith(own):
             completion = bare.removesuffix(own)
         return completion + own
-
-    def _behind(self, form: Callable[[str], Any], tools: list[Any] | None) -> str | None:
-        """Returns what is written behind an answer in one form of content; None where the template has another."""
-        from jinja2 import TemplateError  # only conversations need it
-
-        if not self.tokenizer.chat_template:
-            return None
-        turns: list[Any] = [
-            {"role": role, "content": form(text)} for role, text in (("user", _ASKED), ("assistant", _SAID))
-        ]
-        try:
-            text = self.tokenizer.apply_chat_template(turns, tools=tools, add_generation_prompt=False, tokenize=False)
-        except (TemplateError, *_OF_TEMPLATES):
-            return None
-        before, _, behind = str(text).rpartition(_SAID)
-        return behind if _ASKED in before and not behind.startswith(("'", '"')) else None
 
     def _up_to_text(self, ids: Sequence[int]) -> Iterator[int]:
         """Yields the tokens that were added to the vocabulary, up to the first of the text of an ordinary one."""

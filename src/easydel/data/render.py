@@ -22,7 +22,12 @@ Render = Callable[[Sequence[Message], bool, list[Any] | None, Mapping[str, Any]]
 """Chat template: (messages, add_generation_prompt, tools, further template arguments) -> text."""
 
 _CONTINUED = "qzcontinued"  # stands where a begun message is to be continued
-_OURS = ("tools", "add_generation_prompt", "continue_final_message", "tokenize", "conversation")
+_OURS = (
+    *("tools", "add_generation_prompt", "continue_final_message", "tokenize", "conversation"),
+    # What `apply_chat_template` takes for itself, and no template sees.
+    *("padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+    *("tokenizer_kwargs", "sanitize_control_tokens"),
+)
 
 
 class Preference(NamedTuple):
@@ -85,9 +90,8 @@ class Rendering:
     tokenizer: Tokenizer
     number: int
 
-    @property
-    def template(self) -> Template:
-        return template_of(self.tokenizer, self.number)
+    def template(self, tools: list[Any] | None, options: Mapping[str, Any]) -> Template:
+        return template_of(self.tokenizer, self.number, tools, options)
 
     def __call__(
         self,
@@ -98,7 +102,7 @@ class Rendering:
     ) -> str:
         if reserved := set(_OURS) & set(options):
             raise DataError(f"row {self.number}: 'chat_template_kwargs' may not set {', '.join(sorted(reserved))}.")
-        return self.template.write(messages, add_generation_prompt, tools, options)
+        return self.template(tools, options).write(messages, add_generation_prompt, tools, options)
 
 
 def renderer(tokenizer: Tokenizer, number: int) -> Render:
@@ -113,7 +117,8 @@ def _from_dialogue(said: Dialogue, number: int, render: Render) -> Preference:
     begun = _is_begun(said)
     answers = any(completion[0]["role"] == "assistant" for completion in (said.chosen, said.rejected))
     prompt = _up_to_continued(write, said, number) if begun else write(said.prompt, answers)
-    marks = render.template if isinstance(render, Rendering) and render.template.has_marks else None
+    template = render.template(said.tools, said.options) if isinstance(render, Rendering) else None
+    marks = template if template is not None and template.has_marks else None
     sides = []
     for name, completion in (("chosen", said.chosen), ("rejected", said.rejected)):
         whole = _Whole(said, completion, begun, prompt, marks, f"row {number}: {name!r}")

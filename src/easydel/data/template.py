@@ -5,9 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from easydel.data.messages import Message
+from easydel.data.next_turn import needless_header
 from easydel.data.tokenizer import Tokenizer
 from easydel.errors import DataError
 
@@ -20,9 +22,11 @@ _OF_TEMPLATES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticE
 _MARKS = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 # Arguments as Python writes a dict, as JSON within JSON, and a content that was not there.
 _WRONG_FORM = re.compile(r"""'qzkey'|\\"qzkey|None""")
+_TEMPLATE = "chat_template"  # the option of a row that names one of several
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*(.*)", re.DOTALL)
 # Words that no template writes by itself; the id is of the form that Mistral's templates insist on.
 _ASKED = {"role": "user", "content": "qzask"}
+_SAID = {"role": "assistant", "content": "qzsay"}
 _CALL = {"type": "function", "id": "qzid00001", "function": {"name": "qzname", "arguments": {"qzkey": "qzvalue"}}}
 
 
@@ -38,18 +42,24 @@ class Refused(Exception):
 
 @dataclass(eq=False)
 class Template:
-    """The chat template of a tokenizer, which writes messages as `easydel.data.messages` reads them.
+    """A chat template of a tokenizer, which writes messages as `easydel.data.messages` reads them.
 
     Templates differ in the form that they take parts of a message in, and leave out silently what has another. Each
     form is tried once, with words that no template has, and the first that is written whole is taken.
     """
 
     tokenizer: Tokenizer
+    source: str
 
     @cached_property
     def has_marks(self) -> bool:
         """Whether it says which characters the model writes: `{% generation %}`."""
-        return bool(_MARKS.search(self._source(None)))
+        return bool(_MARKS.search(self.source))
+
+    @cached_property
+    def needless(self) -> str:
+        """The beginning of an answer that it writes behind every conversation, asked for or not, which we leave out."""
+        return needless_header(self._try, self.tokenizer.bos_token)
 
     def write(
         self,
@@ -63,13 +73,23 @@ class Template:
         Raises:
             Refused: the template cannot write it.
         """
-        return self._written([self._formed(each) for each in messages], add_generation_prompt, tools, options)
+        text = self._written([self._formed(each) for each in messages], add_generation_prompt, tools, options)
+        return text if add_generation_prompt else text.removesuffix(self.needless)
 
     def marked(
         self, messages: Sequence[Message], tools: list[Any] | None, options: Mapping[str, Any]
     ) -> tuple[str, list[Span]]:
         """Returns the conversation as text, and the parts of it that `{% generation %}` marks."""
-        return self._direct([self._formed(each) for each in messages], False, tools, options, marks=True)
+        text, spans = self._direct([self._formed(each) for each in messages], False, tools, options, marks=True)
+        text = text.removesuffix(self.needless)
+        return text, [(first, min(last, len(text))) for first, last in spans if first < len(text)]
+
+    @cached_property
+    def behind_answer(self) -> str:
+        """What it writes behind an answer, without the white space around it; "" is nothing."""
+        text = self._try([self._formed(each) for each in (_ASKED, _SAID)]) or ""
+        before, _, behind = text.rpartition("qzsay")
+        return behind.removesuffix(self.needless).strip() if "qzask" in before else ""
 
     @cached_property
     def wants_parts(self) -> bool:
@@ -116,11 +136,13 @@ class Template:
         text = self._try(messages)
         return text is not None and word in text
 
-    def _try(self, messages: list[Message]) -> str | None:
-        try:
-            return self._written(messages, False, None, {})
-        except Refused:
-            return None
+    def _try(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str | None:
+        for tools in (None, []):  # a template for tools alone goes over them, be there any or not
+            try:
+                return self._written(list(messages), add_generation_prompt, tools, {})
+            except Refused:
+                continue
+        return None
 
     def _formed(self, message: Message) -> Message:
         thought = next((message[name] for name in REASONING if message.get(name)), None)
@@ -152,6 +174,8 @@ class Template:
             return self._direct(messages, add_generation_prompt, tools, options, marks=False)[0]
         from jinja2 import TemplateError  # only conversations need it
 
+        named = {} if self.source == self.tokenizer.chat_template else {"chat_template": self.source}
+        options = {**options, **named}
         try:
             return self.tokenizer.apply_chat_template(
                 messages, tools=tools, add_generation_prompt=add_generation_prompt, tokenize=False, **options
@@ -176,19 +200,18 @@ class Template:
             texts, spans = render_jinja_template(
                 conversations=[[dict(message) for message in messages]],
                 tools=tools,
-                chat_template=self._source(tools),
+                chat_template=self.source,
                 add_generation_prompt=add_generation_prompt,
                 return_assistant_tokens_mask=marks,
-                **{**self.tokenizer.special_tokens_map, **options},
+                **{**self.tokenizer.special_tokens_map, **_without_template(options)},
             )
         except (TemplateError, *_OF_TEMPLATES) as error:
             raise Refused(str(error)) from error
         return texts[0], [(int(first), int(last)) for first, last in spans[0]] if marks else []
 
-    def _source(self, tools: list[Any] | None) -> str:
-        """The template in use: a tokenizer may have several by name."""
-        given = self.tokenizer.chat_template
-        return given if isinstance(given, str) else self.tokenizer.get_chat_template(None, tools)
+
+def _without_template(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != _TEMPLATE}
 
 
 def _parted(message: Message) -> Message:
@@ -206,23 +229,43 @@ def _with_text(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": text}}
 
 
-def template_of(tokenizer: Tokenizer, number: int) -> Template:
-    """Returns the chat template of a tokenizer; asked for again, the same one with what is known of it.
+def template_of(
+    tokenizer: Tokenizer, number: int, tools: list[Any] | None = None, options: Mapping[str, Any] = MappingProxyType({})
+) -> Template:
+    """Returns the chat template that a row is written with; asked for again, the same one with what is known of it.
+
+    Of several by name it is the one that transformers takes: that of the option `chat_template` of the row, `tool_use`
+    for a row with tools, or `default`.
 
     Raises:
         DataError: naming the row for which it is needed, if there is none.
     """
-    source = tokenizer.chat_template
-    if not source:
+    given: Any = tokenizer.chat_template
+    if not given:
         raise DataError(
             f"row {number} holds conversations, but the tokenizer has no chat template. Set "
             "tokenizer.chat_template, use the tokenizer of an instruction-tuned model, or give the rows as "
             "text."
         )
-    return _template(tokenizer, source if isinstance(source, str) else repr(source))
+    wanted = options.get(_TEMPLATE)
+    if isinstance(given, str):
+        if wanted is not None:
+            raise DataError(
+                f"row {number}: 'chat_template_kwargs' names the chat template {wanted!r:.40}, and the tokenizer has "
+                "a single one, without a name. Leave it out."
+            )
+        return _template(tokenizer, given)
+    name = wanted or ("tool_use" if tools is not None and "tool_use" in given else "default")
+    if name not in given:
+        asks = "'chat_template_kwargs' asks for" if wanted else "without tools it needs"
+        raise DataError(
+            f"row {number}: {asks} the chat template {name!r:.40}, and the tokenizer has "
+            f"{', '.join(map(repr, given))}. Set tokenizer.chat_template to the text of one, or name it in the row: "
+            f"chat_template_kwargs = {{'chat_template': {next(iter(given))!r}}}."
+        )
+    return _template(tokenizer, given[name])
 
 
-@lru_cache(maxsize=4)  # of a run that compares models; a worker has one
+@lru_cache(maxsize=16)  # of a run that compares models; a worker has one, of a few templates
 def _template(tokenizer: Tokenizer, source: str) -> Template:
-    del source  # a tokenizer may be given another template
-    return Template(tokenizer)
+    return Template(tokenizer, source)

@@ -175,6 +175,8 @@ CASES: Cases = {
         row(PLAIN, **CHAT, tools=[3]),
         row(PLAIN, **CHAT, chat_template_kwargs=3),
         row(PLAIN, **CHAT, chat_template_kwargs={"tokenize": True}),
+        row(PLAIN, **CHAT, chat_template_kwargs={"chat_template": "rag"}),
+        row({"tool_use": PLAIN}, **CHAT),
         row("{{ raise_exception('roles must alternate') }}", **CHAT),
         row(PLAIN, **{**CHAT, "chosen": [BLUE, *ASKED], "rejected": ASKED}),
         row(LAST, **CHAT),
