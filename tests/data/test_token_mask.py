@@ -1,6 +1,8 @@
 """Which tokens of a templated text bear loss, worked out by hand."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import ByT5Tokenizer
 
 from easydel import quickstart
@@ -47,6 +49,24 @@ def test_tokens_of_untrained_characters_bear_no_loss():
 )
 def test_a_token_goes_by_its_first_character_that_is_no_white_space(text, offsets, untrained, expected):
     assert trained_tokens(text, offsets, untrained) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("ab \n\u3000", min_size=1, max_size=4), st.integers(1, 2)), min_size=1, max_size=8),
+    st.lists(st.integers(0, 30), max_size=6),
+)
+def test_the_borders_of_any_parts_are_found_as_by_looking_at_each_token(pieces, borders):
+    """A piece is one token, or two that stand for the same characters, as of one that is two bytes."""
+    text, offsets = "", []
+    for piece, times in pieces:
+        offsets += [(len(text), len(text) + len(piece))] * times
+        text += piece
+    cuts = sorted(min(border, len(text)) for border in borders)
+    parts = [(first, last) for first, last in zip(cuts[::2], cuts[1::2], strict=False) if first < last]
+    shows = [next((at for at in range(*each) if not text[at].isspace()), each[0]) for each in offsets]
+    expected = [not any(first <= at < last for first, last in parts) for at in shows]
+    assert trained_tokens(text, offsets, parts) == expected
 
 
 def test_a_token_across_the_border_is_the_side_of_its_first_character():

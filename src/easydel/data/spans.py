@@ -173,7 +173,14 @@ def _attempt(write: Write, messages: Sequence[Message], add_generation_prompt: b
 
 
 def _common(text: str, whole: str, start: int) -> int:
-    return next((i for i, letter in enumerate(text) if whole[start + i : start + i + 1] != letter), len(text))
+    """How many letters `text` begins with that stand in `whole` from `start` on."""
+    if whole.startswith(text, start):
+        return len(text)
+    least, most = 0, len(text)  # if one beginning stands there, so does every shorter one
+    while least < most:
+        length = (least + most + 1) // 2
+        least, most = (length, most) if whole.startswith(text[:length], start) else (least, length - 1)
+    return least
 
 
 def _behind(header: str, whole: str, start: int) -> Place:

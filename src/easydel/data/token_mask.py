@@ -5,6 +5,7 @@ is the answer's, `.\\n` in front of a turn that begins with the line break is th
 its first character.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from easydel.data.render import Span
@@ -38,14 +39,22 @@ def trained_tokens(text: str, offsets: Sequence[Span], untrained: Sequence[Span]
     >>> trained_tokens("ab cd", [(0, 2), (2, 5)], [(0, 3)])  # the second is ` cd`, and its space bears none
     [False, True]
     """
-    without = bytearray(len(text) + 1)  # a token of no characters may stand at the end
-    for start, end in untrained:
-        without[start : min(end, len(text))] = b"\x01" * (min(end, len(text)) - start)
-    return [not without[_first_character(text, start, end)] for start, end in offsets]
+    starts = [start for start, _ in offsets]
+    trained = [True] * len(starts)
+    for span in untrained:
+        first, last = (_behind(border, text, offsets, starts) for border in span)
+        trained[first:last] = [False] * (last - first)
+    return trained
 
 
-def _first_character(text: str, start: int, end: int) -> int:
-    return next((at for at in range(start, end) if not text[at].isspace()), start)
+def _behind(border: int, text: str, offsets: Sequence[Span], starts: Sequence[int]) -> int:
+    """Returns the place of the first token whose first character that is no white space lies behind `border`."""
+    at = bisect_left(starts, border)
+    while at and offsets[at - 1][1] > border and text[starts[at - 1] : border].isspace():
+        at -= 1
+        if not text[starts[at] : offsets[at][1]].strip():  # white space alone goes by its first character
+            return at + 1
+    return at
 
 
 def _by_prefixes(text: str, ids: list[int], untrained: Sequence[Span], tokenizer: Tokenizer) -> list[bool]:
