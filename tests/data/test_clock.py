@@ -33,7 +33,7 @@ def written(template: str, day: date = DAY, **options: object) -> str:
     [
         *("%Y-%m-%d", "%d %b %Y", "%B %d, %Y", "%d %B %Y", "%A, %d %B %Y", "%a %-d %b %y", "%-m/%-d/%Y", "%j %U %W %V"),
         *("%H:%M:%S", "%I:%M %p", "%F %T", "%D %R", "%c", "%x %X", "100%% on %Y", "%%Y", "%e %h", "%G-W%V-%u %w"),
-        *("%f%Z%z", "no code"),
+        *("%f%Z%z", "no code", "%C%g %_d %^a %^B", "%k:%M %l %P %r", "a%nb%tc"),
     ],
 )  # fmt: skip
 def test_a_day_is_written_in_every_format_as_python_writes_it(format):

@@ -82,8 +82,11 @@ def _codes(day: date) -> dict[str, str]:
     weekday, month = _DAYS[day.weekday()], _MONTHS[day.month - 1]
     written: Callable[[str], str] = moment.strftime
     numbers = {f"%{code}": written(f"%{code}") for code in "YymdjHIMSfUWVGu"} | {"%w": written("%w")}
+    numbers |= {"%C": f"{day.year // 100:02}", "%g": numbers["%G"][-2:]}
     plain = {f"%-{code}": numbers[f"%{code}"].lstrip("0") or "0" for code in "mdjHIMSyUWV"}
+    blank = {f"%_{code}": f"{plain[f'%-{code}']:>2}" for code in "mdHIMSyUWV"} | {"%k": " 0", "%l": "12"}
     names = {"%A": weekday, "%a": weekday[:3], "%B": month, "%b": month[:3], "%h": month[:3], "%p": "AM"}
+    large = {f"%^{name[1]}": value.upper() for name, value in names.items()}
     whole = {
         "%F": day.isoformat(),
         "%D": written("%m/%d/%y"),
@@ -91,9 +94,13 @@ def _codes(day: date) -> dict[str, str]:
         "%T": "00:00:00",
         "%X": "00:00:00",
         "%R": "00:00",
+        "%r": "12:00:00 AM",
+        "%P": "am",
+        "%n": "\n",
+        "%t": "\t",
         "%c": f"{weekday[:3]} {month[:3]} {day.day:2} 00:00:00 {day.year}",
         "%e": f"{day.day:2}",
         "%Z": "",
         "%z": "",
     }
-    return plain | numbers | names | whole
+    return plain | blank | large | numbers | names | whole
