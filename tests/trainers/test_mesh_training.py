@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 import easydel as ed
 from easydel.data.pack import Batch, Shape, pack, stack
 from easydel.models.config import ModelConfig
-from easydel.models.rows import matrix_axes
+from easydel.models.rows import tensors
 from easydel.sharding import row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import make_objective
@@ -41,7 +41,7 @@ def train(dims: tuple[int, ...], config: ModelConfig | None = None) -> Run:
     model = tiny_model(dims=dims, config=config)
     mesh = model.decoder.mesh
     # The large epsilon: otherwise the first updates hang on the signs of gradients that are nearly 0.
-    optimizer = make_optimizer("adamw", lambda step: 0.01, matrix_axes=matrix_axes(model.rows), epsilon=1e-3)
+    optimizer = make_optimizer("adamw", lambda step: 0.01, tensors=tensors(model.rows), epsilon=1e-3)
     state = initial_state(trained_copy(model.params, None), optimizer, 0, mesh)
     objective = make_objective(DPOConfig(loss_type="aot", beta=BETA), model.config.experts)
     logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False, routing=objective.balance is not None)

@@ -45,20 +45,9 @@ def weight_rows(config: ModelConfig) -> list[Row]:
     return rows
 
 
-def matrix_axes(rows: Sequence[Row]) -> dict[str, Any]:
-    """Returns, shaped like the parameters, (input axes, output axes) of each matrix between activations, else None.
-
-    Embedding and head are tables of vectors, norms and biases are vectors: they have None.
-    """
-
-    def axes(row: Row) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        groups, _ = row.sides
-        if not row.stacked or len(groups) != 2:
-            return None
-        out, into = groups  # the order of a linear layer in the file
-        return tuple(map(row.axes.index, into)), tuple(map(row.axes.index, out))
-
-    return nest({row.path: axes(row) for row in rows})
+def tensors(rows: Sequence[Row]) -> dict[str, Any]:
+    """Returns, shaped like the parameters, how the tensors of the file lie in each of them."""
+    return nest({row.path: row.tensor for row in rows})
 
 
 def _norms(config: ModelConfig, part: str, before: str, behind: str) -> list[Row]:

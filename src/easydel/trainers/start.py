@@ -7,7 +7,7 @@ import optax
 from easydel.data.pair import Pair
 from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
-from easydel.models.rows import matrix_axes
+from easydel.models.rows import tensors
 from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.optimizer import make_optimizer
@@ -42,7 +42,7 @@ def optimizer_of(
     return make_optimizer(
         config.optimizer,
         schedule,
-        matrix_axes=split.of_trained(matrix_axes(model.rows)),
+        tensors=split.of_trained(tensors(model.rows)),
         weight_decay=config.weight_decay,
         clip_grad=config.clip_grad,
         beta1=config.adam_beta1,

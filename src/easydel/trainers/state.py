@@ -77,14 +77,33 @@ def abstract(tree: PyTree) -> Any:
 
 
 def _like_params(tree: PyTree, params: PyTree, mesh: Mesh) -> PyTree[NamedSharding]:
-    """Returns for each array the sharding of the weight whose path its own ends with, if they have one shape."""
+    """Returns for each array the sharding of the weight whose path its own ends with, if they have one shape.
+
+    An axis that was summed over has size 1 and is not split, the others are.
+    """
     known = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(params)}
+    whole = NamedSharding(mesh, PartitionSpec())
 
     def sharding(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.sharding.Sharding:
         for start in range(len(path)):
             weight = known.get(jax.tree_util.keystr(path[start:]))
             if weight is not None and weight.shape == leaf.shape:
                 return weight.sharding
-        return NamedSharding(mesh, PartitionSpec())
+            if weight is not None and _is_summed(leaf.shape, weight.shape):
+                return _kept_axes(leaf.shape, weight) or whole
+        return whole
 
     return jax.tree_util.tree_map_with_path(sharding, tree)
+
+
+def _is_summed(shape: tuple[int, ...], of: tuple[int, ...]) -> bool:
+    return len(shape) == len(of) and all(size in (1, other) for size, other in zip(shape, of, strict=True))
+
+
+def _kept_axes(shape: tuple[int, ...], weight: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding | None:
+    """Returns the sharding of a weight without the axes that are not in `shape`; None if it has no named axes."""
+    if not isinstance(weight.sharding, NamedSharding):
+        return None
+    spec = (*weight.sharding.spec, *[None] * (len(shape) - len(weight.sharding.spec)))
+    kept = [axes if size == of else None for axes, size, of in zip(spec, shape, weight.shape, strict=True)]
+    return NamedSharding(weight.sharding.mesh, PartitionSpec(*kept))

@@ -34,6 +34,23 @@ class Part(NamedTuple):
         return sum(prod(sizes[axis] for axis in group.split()) for group in self.groups)
 
 
+class Tensor(NamedTuple):
+    """How a tensor of the file lies in one of our arrays, which may hold one for each layer and expert.
+
+    Attributes:
+        name: in the file, with `{layer}` and `{expert}`. Arrays of one name lie side by side, along its first axis.
+        groups: for each axis of the tensor, the axes of our array that it is split into. The others are stacks.
+    """
+
+    name: str
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def between_activations(self) -> bool:
+        """Whether it is a matrix that a layer multiplies with, unlike vectors and the tables of embedding and head."""
+        return "{layer}" in self.name and len(self.groups) == 2
+
+
 class Row(NamedTuple):
     """One line of the table.
 
@@ -68,6 +85,11 @@ class Row(NamedTuple):
         """The logical axes of our array, those that tensors are stacked on first."""
         stacks = tuple(axis for axis, mark in (("layers", "{layer}"), ("experts", "{expert}")) if mark in self.name)
         return (*stacks, *self.sides[1])
+
+    @property
+    def tensor(self) -> Tensor:
+        """How each tensor, or our part of it, lies in our array."""
+        return Tensor(self.name, tuple(tuple(map(self.axes.index, group)) for group in self.sides[0]))
 
     def shape(self, sizes: Sizes) -> tuple[int, ...]:
         """Returns the shape of our array."""
