@@ -17,6 +17,8 @@ from easydel.scripts.finetune import dpo
 from easydel.scripts.finetune.dpo import RunConfig
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
+from easydel.trainers.optimizer import DEFAULTS
+from easydel.trainers.optimizer_names import REFUSED, SAME
 from easydel.trainers.renamed import IN_PYTHON, NOT_HERE, RENAMED
 
 PAGE = Path(__file__).parents[1] / "docs" / "migrating.md"
@@ -157,3 +159,26 @@ def test_the_config_of_the_page_is_one(tmp_path):
     [call] = [node for node in ast.walk(ast.parse(block[1])) if isinstance(node, ast.Call)]
     values = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
     assert DPOConfig(**values).total_batch_size == 4 * values["gradient_accumulation_steps"]
+
+
+def test_the_page_says_of_every_name_of_an_optimizer_what_the_program_does():
+    answers = rows("### Names of optimizers")
+    assert set(answers) == {*SAME, *REFUSED, "adafactor", "rmsprop", "muon"}
+    for name, answer in answers.items():
+        if name in REFUSED:
+            assert answer == "no", name
+            with pytest.raises(ConfigError, match=re.escape(REFUSED[name])):
+                DPOConfig(optimizer=name)
+        else:
+            assert DPOConfig(optimizer=name).optimizer == answer, name
+    for name in REFUSED:  # names what there is
+        assert set(re.findall(r"'(\w+)'", REFUSED[name])) & set(DEFAULTS), name
+
+
+@pytest.mark.oracle
+def test_every_optimizer_of_transformers_is_answered():
+    arguments = pytest.importorskip("transformers.training_args")
+    for name in arguments.OptimizerNames:
+        assert {name.value} & {*SAME, *REFUSED, *DEFAULTS}, name
+        if name.value in SAME:
+            assert DPOConfig(optimizer=name).optimizer == SAME[name.value]

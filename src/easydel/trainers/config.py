@@ -21,6 +21,8 @@ from easydel.trainers.loss_settings import (
     check_losses,
     weighted_losses,
 )
+from easydel.trainers.optimizer_names import REFUSED as NOT_OURS
+from easydel.trainers.optimizer_names import SAME
 from easydel.trainers.schedule_settings import REFUSED, SCHEDULES, check_schedule, read_kwargs
 
 Interval = int | float | Literal["epoch"]
@@ -215,8 +217,13 @@ class DPOConfig:
     )
 
     # Optimizer and schedule
-    optimizer: Literal["adamw", "adafactor", "lion", "rmsprop", "muon"] = option(
-        "adamw", "optimizer", group="optimizer"
+    optimizer: str = option(
+        "adamw",
+        "optimizer; names of transformers for one of these, such as adamw_torch_fused, are read as it",
+        group="optimizer",
+        choices=("adamw", "adafactor", "lion", "rmsprop", "muon"),
+        same=SAME,
+        refused=NOT_OURS,
     )
     learning_rate: float = option(1e-6, "highest learning rate", above=0)
     learning_rate_end: float | None = option(
@@ -257,16 +264,25 @@ class DPOConfig:
         at_least=0,
         at_most=1,
     )
-    weight_decay: float = option(0.0, "decoupled weight decay", at_least=0)
+    weight_decay: float = option(
+        0.0, "decoupled weight decay, times the learning rate; norms and biases have none", at_least=0
+    )
     clip_grad: float | None = option(None, "largest global norm of the gradient; none does not clip", above=0)
     adam_beta1: float | None = option(
-        None, "decay of the first moment; none is the optimizer's own", at_least=0, below=1
+        None,
+        "decay of the first moment; none is the optimizer's own, 0.9 of each that has one",
+        at_least=0,
+        below=1,
     )
     adam_beta2: float | None = option(
-        None, "decay of the second moment; none is the optimizer's own", at_least=0, below=1
+        None,
+        "decay of the second moment, of lion of what it keeps of the first; none is the optimizer's own: 0.999 of "
+        "adamw and muon, 0.99 of lion and rmsprop",
+        at_least=0,
+        below=1,
     )
     adam_epsilon: float | None = option(
-        None, "added to the denominator of the update; none is the optimizer's own", above=0
+        None, "added to the root in the denominator of the update; none is 1e-8", above=0
     )
     mu_dtype: Literal["float32", "bfloat16"] = option(
         "float32", "dtype that the first moment of each weight is kept in; bfloat16 saves 2 bytes a weight"

@@ -30,6 +30,7 @@ def option(
     *,
     group: str = "",
     choices: tuple[str, ...] = (),
+    same: Mapping[str, str] | None = None,
     refused: Mapping[str, str] | None = None,
     share: bool = False,
     example: str = "",
@@ -41,14 +42,16 @@ def option(
     """Returns a dataclass field with its help string and its allowed range.
 
     `group` on a field starts a group of that title in `--help`. `choices` is for fields whose type cannot
-    list them; a `Literal` type lists its own. `refused` holds choices of other programs, with why they are none here.
-    `share` is for numbers of steps that may be a share of the run: whole, or below 1. `example` is of a dict's pairs.
+    list them; a `Literal` type lists its own. Of other programs, `same` holds the names of a choice, and `refused` the
+    choices that are none here, with the reason. `share` is for numbers of steps that may be a share of the run: whole,
+    or below 1. `example` is of a dict's pairs.
     """
     limits = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     limits = {words: limit for words, limit in limits.items() if limit is not None}
     metadata = {"help": help, "group": group, "choices": choices, "limits": limits}
     return dataclasses.field(
-        default=default, metadata={**metadata, "refused": refused or {}, "share": share, "example": example}
+        default=default,
+        metadata={**metadata, "same": same or {}, "refused": refused or {}, "share": share, "example": example},
     )
 
 
@@ -158,8 +161,13 @@ def _chosen(field: dataclasses.Field[Any], value: Any, choices: tuple[str, ...],
         return choices[choices.index(value)]  # of an enumeration of another program, its text
     if Callable in alternatives and callable(value):
         return value
-    if value in field.metadata["refused"]:
-        raise ConfigError(f"{field.name} = {value!r} is none here: {field.metadata['refused'][value]}")
+    same, refused = field.metadata["same"], field.metadata["refused"]
+    # By `==`: an enumeration of another program has the hash of its own name.
+    known = next((name for name in (*same, *refused) if name == value), None)
+    if known in same:
+        return same[known]
+    if known in refused:
+        raise ConfigError(f"{field.name} = {known!r} is none here: {refused[known]}")
     hint = nearest(str(value), choices) if isinstance(value, str) else ""
     if Callable in alternatives and ":" in str(value):  # how a function is written to a file
         hint = f" A function cannot be read from text: import it in Python and pass it as {field.name}."

@@ -81,6 +81,7 @@ CASES: Cases = {
         flags("--print_completion nushell"),
         flags("--sharding_axis 1,2"),
         flags("--dataset_name --repo_id x"),
+        config(optimizer="paged_adamw_8bit"),
         config(frozen_parameters="("),
         config(model_name="../mine"),
         config(chat_template_date="28 November"),
