@@ -60,6 +60,67 @@ def test_without_a_name_the_evaluation_is_a_split_of_what_is_trained_on(files):
     assert sorted(prompts(load_evaluation(None, files, "train[-1:]") or [])) == ["a29", "b9"]
 
 
+CARD = """---
+configs:
+- config_name: en
+  data_files:
+  - split: train
+    path: en/a.jsonl
+  - split: test
+    path: en/b.jsonl
+- config_name: de
+  data_files: de/a.jsonl
+---
+"""
+
+
+@pytest.fixture
+def carded(tmp_path) -> str:
+    """A folder whose card has two configs; each file holds one row, its name."""
+    for name in ("en/a", "en/b", "de/a"):
+        file = tmp_path / "carded" / f"{name}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"prompt": name}))
+    (tmp_path / "carded" / "README.md").write_text(CARD)
+    return str(tmp_path / "carded")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_config_is_that_of_all_datasets_or_of_each(files, carded, streaming):
+    def trained(datasets, configs) -> list[str]:
+        return sorted(prompts(load_training(datasets, "train", configs=configs, streaming=streaming)))
+
+    assert trained(carded, "de") == ["de/a"]
+    assert trained([carded, carded], "en") == ["en/a", "en/a"]
+    assert trained([carded, carded], ["en", "de"]) == ["de/a", "en/a"]
+    assert trained([carded, files[1]], ["de", "none"])[-1] == "de/a"
+    with pytest.raises(DataError, match=r"b\.jsonl' has no config 'de'"):
+        trained([carded, files[1]], "de")
+    with pytest.raises(DataError, match="has no config 'fr', only 'en', 'de'"):
+        trained(carded, "fr")
+    with pytest.raises(DataError, match=r"has the configs 'en', 'de': name the one to take \(dataset_config\)"):
+        trained(carded, None)
+
+
+def test_an_evaluation_set_has_its_own_config_or_that_which_is_trained_on(files, carded):
+    def evaluated(datasets, split, **configs) -> object:
+        found = load_evaluation(datasets, [carded, files[0]], split, **configs)
+        return (
+            {name: prompts(rows) for name, rows in found.items()} if isinstance(found, dict) else prompts(found or [])
+        )
+
+    trained = ["en", "none"]
+    assert evaluated(carded, "test", training_configs=trained) == ["en/b"]
+    assert evaluated(carded, None, configs="de", training_configs=trained) == ["de/a"]
+    assert evaluated([f"a={carded}", f"b={files[1]}"], "train[:1]", training_configs=trained) == {
+        "a": ["en/a"],
+        "b": ["b0"],
+    }
+    assert evaluated([f"a={carded}", f"b={files[1]}"], "train[:1]", configs=["de", "none"])["a"] == ["de/a"]
+    assert prompts(load_evaluation(None, carded, "test", training_configs="en") or []) == ["en/b"]
+    assert prompts(load_evaluation(None, carded, "train", configs="de", training_configs="en") or []) == ["de/a"]
+
+
 def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
     path = tmp_path / "run=3"
     path.mkdir()
@@ -95,4 +156,5 @@ def test_the_row_of_a_mixture_is_found_in_its_file(files):
 
 def test_what_is_described_is_where_the_rows_are():
     assert describe("a.jsonl", "train") == "split train of a.jsonl"
+    assert describe("org/pairs", "train", "en") == "split train of config en of org/pairs"
     assert describe(["a.jsonl", "b.jsonl"], None) == "the only split of each of a.jsonl, b.jsonl"

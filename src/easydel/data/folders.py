@@ -121,6 +121,20 @@ def check_config(name: str, config: str | None) -> None:
         raise DataError(f"{name!r} has no config {config!r}: only a folder with a card, or a dataset on the hub, has.")
 
 
+def check_config_of(words: str, config: str | None, configs: Sequence[str]) -> None:
+    """Raises DataError where none of several configs is named, or one that a dataset does not have.
+
+    Args:
+        words: what the message calls the dataset.
+        configs: those it has; none where they cannot be known.
+    """
+    listed = ", ".join(map(repr, configs))
+    if config is None and len(configs) > 1:
+        raise DataError(f"{words} has the configs {listed}: name the one to take (dataset_config).")
+    if config is not None and configs and config not in configs:
+        raise DataError(f"{words} has no config {config!r}, only {listed}.{nearest(config, configs)}")
+
+
 def builder_errors() -> tuple[type[Exception], ...]:
     """Returns what `datasets` raises where it cannot make out what lies in a folder, or on the hub."""
     import yaml
@@ -143,15 +157,7 @@ def _builder(name: str, folder: str, config: str | None) -> Any:
     except builder_errors() as error:
         if not any(_data_files(Path(folder))):
             raise DataError(f"no data file at {name!r}: expected {accepted()} files.") from error
-        configs = configs_of(folder)
-        if config is None and len(configs) > 1:
-            raise DataError(
-                f"{name!r} has the configs {', '.join(map(repr, configs))}: name the one to take (dataset_config)."
-            ) from error
-        if config is not None and configs and config not in configs:
-            raise DataError(
-                f"{name!r} has no config {config!r}, only {', '.join(map(repr, configs))}.{nearest(config, configs)}"
-            ) from error
+        check_config_of(repr(name), config, configs_of(folder))
         raise DataError(
             f"datasets cannot make out what is in {name!r}: {_words(error)} Put it right, or name the files: "
             f"{str(Path(name) / '*.jsonl')!r}."

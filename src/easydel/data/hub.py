@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from easydel.data.files import DataFile, Row, read_file
-from easydel.data.folders import builder_errors, card_settings, configs_of, kind_of, load_builder
-from easydel.errors import DataError, nearest
+from easydel.data.folders import builder_errors, card_settings, check_config_of, configs_of, kind_of, load_builder
+from easydel.errors import DataError
 
 _ADDRESS = re.compile(r"hf://datasets/(?P<repository>[^@]+)@(?P<revision>[^/]+)/(?P<file>.+)")
 _READ_HERE = ("json", "csv")
@@ -45,12 +45,7 @@ def hub_splits(name: str, config: str | None, wanted: Sequence[str]) -> dict[str
     try:
         builder = load_builder(name, config)
     except builder_errors() as error:
-        configs = configs_of(name) if "onfig" in str(error) else []
-        if len(configs) > 1 and config not in configs:
-            raise DataError(
-                f"{name!r} on the Hugging Face hub has the configs {', '.join(map(repr, configs))}: name one of them "
-                f"(dataset_config).{nearest(config, configs) if config else ''}"
-            ) from error
+        check_config_of(f"{name!r} on the Hugging Face hub", config, configs_of(name) if "onfig" in str(error) else [])
         raise _not_loaded(name, "+".join(wanted), error) from error
     splits = {str(split): list(map(str, files)) for split, files in (builder.config.data_files or {}).items()}
     if kind_of(builder) not in _READ_HERE or not all(

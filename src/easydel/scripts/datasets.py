@@ -38,10 +38,31 @@ def check_datasets(datasets: str | list[str], weights: Sequence[float] | None, s
         )
 
 
+def check_configs(option: str, configs: str | list[str] | None, datasets: Sequence[str]) -> None:
+    """Raises ConfigError for configs of which there is not one for each of the datasets, nor one for all."""
+    if isinstance(configs, list) and len(configs) > 1 and len(configs) != len(datasets):
+        raise ConfigError(
+            f"--{option} {' '.join(configs)} must be one config for all datasets, or one for each of the "
+            f"{len(datasets)}: {' '.join(datasets)}. Write none for one that has no configs."
+        )
+
+
+def configs_of(configs: str | list[str] | None, datasets: Sequence[str]) -> list[str | None]:
+    """Returns the config of each dataset; one that is named alone is that of all.
+
+    >>> configs_of("en", ["a", "b"]), configs_of(["en", "none"], ["a", "b"])
+    (['en', 'en'], ['en', None])
+    """
+    named = [configs] if configs is None or isinstance(configs, str) else configs
+    each: list[str | None] = [None if name is None or name.lower() == "none" else name for name in named]
+    return each * len(datasets) if len(each) == 1 else each
+
+
 def load_training(
     datasets: str | list[str],
     split: str,
     *,
+    configs: str | list[str] | None = None,
     weights: Sequence[float] | None = None,
     stop: "Stop" = "first_exhausted",
     streaming: bool = False,
@@ -50,9 +71,11 @@ def load_training(
     """Returns the rows to train on; those of several datasets are mixed.
 
     Args:
+        configs: that of all datasets, or of each.
         streaming: read no row before it is asked for.
     """
-    rows = [(stream_rows if streaming else load_rows)(name, split) for name in names_of(datasets)]
+    names, read = names_of(datasets), stream_rows if streaming else load_rows
+    rows = [read(name, split, config) for name, config in zip(names, configs_of(configs, names), strict=True)]
     if len(rows) == 1:
         return rows[0]
     from easydel.data.mix import mix  # numpy takes longer than all of `--help`
@@ -61,16 +84,32 @@ def load_training(
 
 
 def load_evaluation(
-    datasets: str | list[str] | None, training: str | list[str], split: str | None
+    datasets: str | list[str] | None,
+    training: str | list[str],
+    split: str | None,
+    *,
+    configs: str | list[str] | None = None,
+    training_configs: str | list[str] | None = None,
 ) -> Rows | dict[str, Rows] | None:
     """Returns the rows to evaluate on; of sets that have names, by name; None where nothing asks for any.
 
     Args:
         training: what to take a split of where `datasets` names nothing.
+        configs: that of all sets, or of each; None takes that which a dataset is trained on with, if it is.
     """
     if datasets is None:
-        return None if split is None else load_training(training, split)
-    sets: dict[str, Rows] = {name: load_rows(each, split) for name, each in evaluation_sets(datasets).items()}
+        configs = training_configs if configs is None else configs
+        return None if split is None else load_training(training, split, configs=configs)
+    named = evaluation_sets(datasets)
+    if configs is None:
+        names = names_of(training)
+        trained = dict(zip(names, configs_of(training_configs, names), strict=True))
+        of_each = [trained.get(each) for each in named.values()]
+    else:
+        of_each = configs_of(configs, list(named.values()))
+    sets: dict[str, Rows] = {
+        name: load_rows(each, split, config) for (name, each), config in zip(named.items(), of_each, strict=True)
+    }
     return sets.get("", sets)
 
 
@@ -94,10 +133,12 @@ def evaluation_sets(datasets: str | list[str]) -> dict[str, str]:
     return sets
 
 
-def describe(datasets: str | list[str], split: str | None) -> str:
+def describe(datasets: str | list[str], split: str | None, configs: str | list[str] | None = None) -> str:
     """Returns in words where the rows are that an error message numbers."""
     names = names_of(datasets)
     part = f"split {split}" if split else "the only split"
+    if configs is not None:
+        part += f" of config {' '.join(names_of(configs))}"
     return f"{part} of {names[0]}" if len(names) == 1 else f"{part} of each of {', '.join(names)}"
 
 

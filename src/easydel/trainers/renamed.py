@@ -102,7 +102,7 @@ dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_orde
 remove_unused_columns label_names debug skip_memory_metrics
 
 ref_model_init_kwargs lora_target_parameters lora_modules_to_save lora_task_type bnb_4bit_quant_type
-use_bnb_nested_quant bnb_4bit_quant_storage dataset_config ignore_bias_buffers
+use_bnb_nested_quant bnb_4bit_quant_storage ignore_bias_buffers
 
 trainer_prefix is_fine_tuning lmhead_chunksize logprob_vocab_chunk_size padding_value label_pad_token_id
 is_encoder_decoder force_use_ref_model tools extra_optimizer_kwargs custom_scheduler training_time_limit
@@ -136,8 +136,10 @@ IN_PYTHON: Mapping[str, str] = {
     "processor_repo_id": "processing_class, an argument of DPOTrainer",
     "reference_model_repo_id": "reference_model, an argument of DPOTrainer",
     "dataset_name": "train_dataset, an argument of DPOTrainer",
+    "dataset_config": "config, an argument of load_rows (easydel.data.source)",
     "dataset_split": "split, an argument of load_rows (easydel.data.source)",
     "eval_dataset_name": "eval_dataset, an argument of DPOTrainer",
+    "eval_dataset_config": "config, an argument of load_rows (easydel.data.source)",
     "eval_dataset_split": "split, an argument of load_rows (easydel.data.source)",
     "streaming": "stream_rows (easydel.data.source) in place of load_rows",
     "dataset_weights": "weights, an argument of mix (easydel.data.mix)",

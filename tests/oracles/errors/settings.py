@@ -132,6 +132,7 @@ CASES: Cases = {
         flags("--repo_id m"),
         flags("--repo_id m --dataset_name d --eval_dataset_name a.jsonl b.jsonl"),
         flags("--repo_id m --dataset_name a b --dataset_weights 1 2 3"),
+        flags("--repo_id m --dataset_name a b c --dataset_config en de"),
     ],
     "A setting without effect": [
         config(precompute_ref_batch_size=8),
@@ -153,6 +154,7 @@ CASES: Cases = {
         objective("sigmoid", router_aux_loss_coef=0.1),
         flags("--repo_id m --dataset_name d --dataset_weights 1"),
         flags("--repo_id m --dataset_name a b --dataset_stop all_exhausted"),
+        flags("--repo_id m --dataset_name a --eval_dataset_config en"),
     ],
     "A loss of your own": [
         objective(lambda policy, reference: policy),

@@ -20,6 +20,7 @@ from easydel.display.display import accept_all_text, make_display
 from easydel.errors import ConfigError, DataError, Interrupted, WeightsError
 from easydel.scripts.arguments import make, parse_arguments
 from easydel.scripts.datasets import (
+    check_configs,
     check_datasets,
     describe,
     evaluation_sets,
@@ -57,8 +58,10 @@ NAMES = (
     "processor_repo_id",
     "reference_model_repo_id",
     "dataset_name",
+    "dataset_config",
     "dataset_split",
     "eval_dataset_name",
+    "eval_dataset_config",
     "eval_dataset_split",
 )
 
@@ -77,6 +80,11 @@ class RunConfig:
     dataset_name: str | list[str] = option(
         "", "preference pairs: a file, a folder, a glob or a hub name; several are mixed"
     )
+    dataset_config: str | list[str] | None = option(
+        None,
+        "config (subset) of dataset_name, for a dataset that has several; of several datasets that of all, or one for "
+        "each, with none for one without",
+    )
     dataset_split: str = option("train", 'split of dataset_name, such as "train[:90%]"')
     dataset_weights: list[float] | None = option(
         None, "how often each of several datasets is drawn from; none takes every row once", above=0
@@ -90,6 +98,9 @@ class RunConfig:
     eval_dataset_name: str | list[str] | None = option(
         None,
         "pairs to evaluate on, several sets as name=dataset; none is dataset_name, when eval_dataset_split is given",
+    )
+    eval_dataset_config: str | list[str] | None = option(
+        None, "config of each evaluation set; none is dataset_config for a dataset that is trained on too"
     )
     eval_dataset_split: str | None = option(None, "split to evaluate on; none is the only one there is")
 
@@ -128,7 +139,15 @@ class RunConfig:
                 words = " ".join(names_of(value))
                 raise ConfigError(f"--{given} {words} needs --{missing} too; with neither, the quick start runs.")
         check_datasets(self.dataset_name, self.dataset_weights, self.dataset_stop)
-        evaluation_sets(self.eval_dataset_name or "")
+        sets = list(evaluation_sets(self.eval_dataset_name or "").values())
+        check_configs("dataset_config", self.dataset_config, names_of(self.dataset_name))
+        evaluated = sets if self.eval_dataset_name else names_of(self.dataset_name)
+        check_configs("eval_dataset_config", self.eval_dataset_config, evaluated)
+        if self.eval_dataset_config is not None and not (self.eval_dataset_name or self.eval_dataset_split):
+            raise ConfigError(
+                "--eval_dataset_config has no meaning without an evaluation set: name one with --eval_dataset_name, "
+                "or a split of --dataset_name with --eval_dataset_split."
+            )
         axis_dims(self.sharding_axis)
 
 
@@ -247,12 +266,19 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     train_rows = load_training(
         run.dataset_name,
         run.dataset_split,
+        configs=run.dataset_config,
         weights=run.dataset_weights,
         stop=run.dataset_stop,
         streaming=run.streaming,
         seed=config.seed,
     )
-    eval_rows = load_evaluation(run.eval_dataset_name, run.dataset_name, run.eval_dataset_split)
+    eval_rows = load_evaluation(
+        run.eval_dataset_name,
+        run.dataset_name,
+        run.eval_dataset_split,
+        configs=run.eval_dataset_config,
+        training_configs=run.dataset_config,
+    )
     for name in (run.repo_id, run.reference_model_repo_id):
         check_model(name)
     tokenizer = load_tokenizer(run.processor_repo_id or run.repo_id, None if run.processor_repo_id else run.revision)
@@ -286,13 +312,13 @@ def train(run: RunConfig, config: DPOConfig) -> None:
 
 def sources(run: RunConfig) -> str:
     """Returns in words which files the datasets that error messages speak of are."""
-    words = f"train_dataset is {describe(run.dataset_name, run.dataset_split)}"
+    words = f"train_dataset is {describe(run.dataset_name, run.dataset_split, run.dataset_config)}"
     if not (run.eval_dataset_name or run.eval_dataset_split):
         return words
-    sets = list(evaluation_sets(run.eval_dataset_name or "").values())
-    return (
-        f"{words}, eval_dataset {describe(sets if run.eval_dataset_name else run.dataset_name, run.eval_dataset_split)}"
-    )
+    named, configs = run.eval_dataset_name, run.eval_dataset_config
+    sets = list(evaluation_sets(named).values()) if named else run.dataset_name
+    configs = run.dataset_config if configs is None and not named else configs
+    return f"{words}, eval_dataset {describe(sets, run.eval_dataset_split, configs)}"
 
 
 def load_model(run: RunConfig, config: DPOConfig, name: str, revision: str | None) -> "CausalLM":
