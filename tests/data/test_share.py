@@ -1,53 +1,17 @@
 """Rows that several processes tokenise together: each its share, and all get the same pairs."""
 
 import os
-import threading
-from collections.abc import Callable, Sequence
 
 import pytest
 
 from easydel.data import read
 from easydel.data.counts import Tally
 from easydel.data.prepare import Prepared, make_recipe, prepare_with
-from easydel.data.share import Arrays, Share
-from easydel.errors import ConfigError, DataError
+from easydel.data.share import Share
+from oracles.shares import together
 from oracles.tokenizers import tiny_tokenizer
 
 ROWS = [{"prompt": "ab " * (1 + at % 3), "chosen": f"yes {at}", "rejected": "no", "weight": at / 8} for at in range(20)]
-
-
-class Room:
-    """Where the threads that stand for processes exchange what they have."""
-
-    def __init__(self, count: int) -> None:
-        self._barrier = threading.Barrier(count)
-        self._given: list[Arrays] = [{}] * count
-
-    def share(self, number: int) -> Share:
-        def exchange(arrays: Arrays) -> Sequence[Arrays]:
-            self._given[number] = arrays
-            self._barrier.wait(10)
-            return list(self._given)
-
-        return Share(number, len(self._given), exchange)
-
-
-def together(count: int, work: Callable[[Share], object]) -> list[object]:
-    """What each of `count` processes returns, or raises."""
-    room, results = Room(count), [None] * count
-
-    def run(number: int) -> None:
-        try:
-            results[number] = work(room.share(number))
-        except (ConfigError, DataError) as error:
-            results[number] = str(error)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 @pytest.fixture(autouse=True)

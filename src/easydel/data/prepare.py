@@ -48,6 +48,22 @@ class Recipe(NamedTuple):
         Raises:
             DataError: a row that cannot be read, an id of `vocab_size` or more or, in the end, no row left.
         """
+        with closing(self.read(rows, partial(tally.columns.add, columns=self.columns), share)) as read:
+            for row in read:
+                pair = self.pair(row, tally)
+                advance(1)
+                if pair is not None:
+                    yield pair
+        if not tally.rows:
+            raise DataError("there are no rows.")
+        self.check_left(tally)
+
+    def read(self, rows: Iterable[Row], see: Callable[[Row], None], share: Share) -> Generator[Read, None, None]:
+        """Yields the rows as token ids, in order, before they are cut; `see` is shown each as it was given.
+
+        Raises:
+            DataError: a row that cannot be read, or an id of `vocab_size` or more.
+        """
         known: dict[int, int] = {}
         read = read_rows(
             rows,
@@ -56,20 +72,25 @@ class Recipe(NamedTuple):
             dataset_num_proc=self.dataset_num_proc,
             columns=self.columns,
             share=share,
-            see=partial(tally.columns.add, columns=self.columns),
+            see=see,
         )
         with closing(read):
             for row in read:
                 _check_ids(row.joined, self.vocab_size, row.number)
-                cut = _cut(row, self.limits, known)
-                tally.add(row.joined, cut, row.number)
-                advance(1)
-                if cut.pair is not None:
-                    yield cut.pair
-        if not tally.rows:
-            raise DataError("there are no rows.")
+                # One int object per id of the vocabulary: a list of ids then takes 8 bytes a token and not 36.
+                prompt, chosen, rejected = (list(map(known.setdefault, ids, ids)) for ids in row.joined[:3])
+                yield row._replace(joined=row.joined._replace(prompt=prompt, chosen=chosen, rejected=rejected))
+
+    def pair(self, row: Read, tally: Tally) -> Pair | None:
+        """Returns the pair of a row, cut to length, None where it is dropped; counts it in `tally`."""
+        cut = _cut(row, self.limits)
+        tally.add(row.joined, cut, row.number)
+        return cut.pair
+
+    def check_left(self, tally: Tally, words: str = "") -> None:
+        """Raises DataError where no row was kept of those in `tally`, which are called `words`."""
         if not tally.kept:
-            raise DataError(f"no row is left: {tally.counts().summary()}{_way_out(tally.dropped, self.limits)}")
+            raise DataError(f"{words}no row is left: {tally.counts().summary()}{_way_out(tally.dropped, self.limits)}")
 
 
 def make_recipe(
@@ -167,11 +188,10 @@ def _way_out(dropped: Iterable[str], limits: Limits) -> str:
     )
 
 
-def _cut(row: Read, limits: Limits, known: dict[int, int]) -> Cut:
+def _cut(row: Read, limits: Limits) -> Cut:
     if row.joined.dropped:
         return Cut(None, (row.joined.dropped,))
-    # One int object per id of the vocabulary: a list of ids then takes 8 bytes a token and not 36.
-    prompt, chosen, rejected = (list(map(known.setdefault, ids, ids)) for ids in row.joined[:3])
+    prompt, chosen, rejected = row.joined[:3]
     if not chosen or not rejected:
         return Cut(None, ("a completion has no token of its own",))
     if not prompt:

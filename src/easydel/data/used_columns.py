@@ -24,8 +24,8 @@ class Columns(NamedTuple):
     stands_for: dict[str, str]  # the name under which a column was read, where it has another
 
 
-class _Kind(NamedTuple):
-    """What rows with values of the same types have in common."""
+class Kind(NamedTuple):
+    """What rows with values of the same types have in common: the names of columns that were read, and the others."""
 
     read: tuple[str, ...]
     ignored: tuple[str, ...]
@@ -37,12 +37,16 @@ class _Kind(NamedTuple):
 class UsedColumns:
     """Counts columns as rows are read."""
 
-    _kinds: dict[tuple[Any, ...], _Kind | None] = field(default_factory=dict)
+    _kinds: dict[tuple[Any, ...], Kind | None] = field(default_factory=dict)
     # Of earlier rows, and how many of each kind came since; replaced at once, as a stream is read in another thread.
-    _counted: tuple[Columns, Counter[_Kind]] = field(default_factory=lambda: (Columns(0, {}, {}, {}), Counter()))
+    _counted: tuple[Columns, Counter[Kind]] = field(default_factory=lambda: (Columns(0, {}, {}, {}), Counter()))
 
     def add(self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> None:
-        """Counts the columns of one more row; one that cannot be read, which ends the run later, is left out.
+        """Counts the columns of one more row, see `kind` and `count`."""
+        self.count(self.kind(row, columns))
+
+    def kind(self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> Kind | None:
+        """Returns what the columns of a row are read as; None where it cannot be read, which ends the run later.
 
         Args:
             columns: which column stands for which that is read, the same for all rows.
@@ -54,7 +58,10 @@ class UsedColumns:
                 self._kinds.clear()
                 self._counted = self.found(), Counter()
             self._kinds[key] = _kind(row, columns)
-        kind = self._kinds[key]
+        return self._kinds[key]
+
+    def count(self, kind: Kind | None) -> None:
+        """Counts one more row of a kind."""
         if kind is not None:
             self._counted[1][kind] += 1
 
@@ -73,7 +80,7 @@ class UsedColumns:
         return Columns(rows, dict(read), {**held, **empty}, earlier.stands_for | roles)
 
 
-def _kind(row: Mapping[str, Any], columns: Mapping[str, Any]) -> _Kind | None:
+def _kind(row: Mapping[str, Any], columns: Mapping[str, Any]) -> Kind | None:
     try:
         read, rest = columns_of(row, columns)
     except DataError:
@@ -81,7 +88,7 @@ def _kind(row: Mapping[str, Any], columns: Mapping[str, Any]) -> _Kind | None:
     roles = tuple((column, role) for role, column in columns.items() if role != IGNORE and column in read)
     ignored = tuple(str(name) for name in rest if _holds(row[name]))
     empty = tuple(str(name) for name in rest if not _holds(row[name]))
-    return _Kind(tuple(map(str, read)), ignored, empty, roles)
+    return Kind(tuple(map(str, read)), ignored, empty, roles)
 
 
 def _holds(value: Any) -> bool:

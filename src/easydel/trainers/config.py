@@ -201,6 +201,12 @@ class DPOConfig:
         group="data",
         example="prompt=question",
     )
+    test_split_size: float | None = option(
+        None,
+        "hold so many of the training rows out, by seed, and evaluate on them: a share below 1, or a number of rows; "
+        "none holds none out",
+        above=0,
+    )
     dataset_num_proc: int | None = option(
         None, "processes that tokenise, for slow tokenizers; none is this process", at_least=1
     )
@@ -380,6 +386,7 @@ class DPOConfig:
         check_schedule(self)
         _check_frozen(self)
         _check_needed(self)
+        _check_held_out(self)
         if self.chat_template_date is not None:
             read_day(self.chat_template_date)
 
@@ -525,6 +532,15 @@ def _check_sizes(config: DPOConfig) -> None:
         raise ConfigError(
             f"total_batch_size = {config.total_batch_size} must be divisible by "
             f"gradient_accumulation_steps = {config.gradient_accumulation_steps}."
+        )
+
+
+def _check_held_out(config: DPOConfig) -> None:
+    size = config.test_split_size
+    if size is not None and size > 1 and not size.is_integer():
+        raise ConfigError(
+            f"test_split_size = {size} is neither a share of the rows, below 1, nor a whole number of them: write "
+            f"{int(size)}."
         )
 
 

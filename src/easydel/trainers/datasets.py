@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from easydel.attention import DENSE
 from easydel.data.clock import asks_for_day, on_day, read_day
 from easydel.data.counts import Counts, Tally
 from easydel.data.given import as_rows, is_of_columns
+from easydel.data.held_out import prepare_divided
 from easydel.data.loader import Loader, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.pair import Limits, Pair
@@ -60,6 +62,7 @@ class TrainSet(NamedTuple):
     name: str  # what messages call it
     loader: Loader | StreamLoader
     shown: Callable[[], Shown]  # gives what became of its rows, those of a stream as far as they were read
+    held_out: "PairSet | None" = None  # the rows that are evaluated on in its place, by `test_split_size`
 
     def batches(self, start: Position, *, epochs: int) -> Generator[tuple[Position, Batch], None, None]:
         """Yields each batch with the position after it, up to the end of `epochs` epochs; a stream has no such end.
@@ -95,6 +98,11 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM,
     """
     rows = as_rows(rows, config.columns or {})
     if is_stream(rows):
+        if config.test_split_size is not None:
+            raise ConfigError(
+                f"test_split_size = {config.test_split_size:g} cannot be held out of a stream, whose rows are not "
+                "known before they are trained on: give eval_dataset=, or all rows as a list."
+            )
         stream = _stream(config, rows, tokenizer, model)
         return TrainSet("train_dataset", stream, lambda: shown_of(stream.tally, stream.recipe))
     if config.shuffle_buffer_size is not None:
@@ -102,16 +110,12 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM,
             f"shuffle_buffer_size = {config.shuffle_buffer_size} is for streams, and this train_dataset has a length: "
             "it is shuffled whole. Leave it out."
         )
-    pairs, shown = _prepared(config, rows, tokenizer, model, "train_dataset", display)
-    loader = _loader(
-        config,
-        pairs,
-        model,
-        config.total_batch_size,
-        config.gradient_accumulation_steps,
-        shuffle=config.shuffle_train_dataset,
-    )
-    return TrainSet("train_dataset", loader, lambda: shown)
+    if config.test_split_size is None:
+        pairs, shown = _prepared(config, rows, tokenizer, model, "train_dataset", display)
+        return TrainSet("train_dataset", _training_loader(config, pairs, model), lambda: shown)
+    (pairs, shown), held = _divided(config, rows, tokenizer, model, "train_dataset", display)
+    held_out = _pair_set(config, "rows held out of train_dataset", *held, model)
+    return TrainSet("train_dataset", _training_loader(config, pairs, model), lambda: shown, held_out)
 
 
 def total_steps(config: DPOConfig, data: TrainSet) -> int:
@@ -136,14 +140,9 @@ def evaluation_sets(
     Raises:
         DataError: rows that cannot be read, a dict without sets, or a set whose name is no word.
     """
-    size = config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps
-
-    def pair_set(words: str, rows: Rows) -> PairSet:
-        pairs, shown = _prepared(config, rows, tokenizer, model, words, display)
-        return PairSet(words, _loader(config, pairs, model, size, 1, shuffle=False), shown)
-
     return {
-        name: pair_set(words, rows) for name, (words, rows) in named_sets(dataset, argument, config.columns).items()
+        name: _pair_set(config, words, *_prepared(config, rows, tokenizer, model, words, display), model)
+        for name, (words, rows) in named_sets(dataset, argument, config.columns).items()
     }
 
 
@@ -169,17 +168,37 @@ def named_sets(
     return {f"eval_{name}": (f"{argument}[{name!r}]", rows) for name, rows in dataset.items()}
 
 
-def _prepared(
-    config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display
-) -> tuple[list[Pair], Shown]:
+Prepared = tuple[list[Pair], Shown]
+
+
+def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display) -> Prepared:
     recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
+    with _reading(recipe, rows, words, display) as (rows, advance, share):
+        pairs = prepare_with(recipe, rows, advance, share, tally := Tally()).pairs
+        return pairs, shown_of(tally, recipe)
+
+
+def _divided(
+    config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display
+) -> tuple[Prepared, Prepared]:
+    """The rows to train on, and those held out."""
+    recipe, size = _recipe(config, tokenizer, model, cache_directory=config.cache_directory), config.test_split_size
+    assert size is not None
+    with _reading(recipe, rows, words, display) as (rows, advance, share):
+        train, held, which = prepare_divided(recipe, rows, size, config.seed, advance, share)
+        return (train.pairs, shown_of(train.tally, recipe)), (held.pairs, shown_of(held.tally, recipe, which))
+
+
+@contextmanager
+def _reading(
+    recipe: Recipe, rows: Rows, words: str, display: Display
+) -> Iterator[tuple[Rows, Callable[[int], None], Share]]:
+    """Gives the rows, what is told of each that is done, and this process's share; errors name the dataset."""
     rows = as_rows(rows, recipe.columns)
     total = len(rows) if isinstance(rows, Sized) else None
     try:
-        share = Share(processes.number(), processes.count(), processes.gathered)
         with display.work(f"tokenise {words}", unit="rows", total=total) as work:
-            pairs = prepare_with(recipe, rows, work.advance, share, tally := Tally()).pairs
-            return pairs, shown_of(tally, recipe)
+            yield rows, work.advance, Share(processes.number(), processes.count(), processes.gathered)
     except DataError as error:
         raise DataError(f"{words}: {error}") from error
 
@@ -203,6 +222,16 @@ def _recipe(config: DPOConfig, tokenizer: Any, model: CausalLM, *, cache_directo
 def limits_of(config: DPOConfig) -> Limits:
     """Returns how long a pair may be."""
     return Limits(config.max_length, config.max_prompt_length, config.max_completion_length, config.truncation_mode)
+
+
+def _pair_set(config: DPOConfig, words: str, pairs: list[Pair], shown: Shown, model: CausalLM) -> PairSet:
+    size = config.eval_batch_size or config.total_batch_size // config.gradient_accumulation_steps
+    return PairSet(words, _loader(config, pairs, model, size, 1, shuffle=False), shown)
+
+
+def _training_loader(config: DPOConfig, pairs: list[Pair], model: CausalLM) -> Loader:
+    size, parts = config.total_batch_size, config.gradient_accumulation_steps
+    return _loader(config, pairs, model, size, parts, shuffle=config.shuffle_train_dataset)
 
 
 def _loader(

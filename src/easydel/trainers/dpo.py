@@ -131,15 +131,18 @@ class DPOTrainer:
         self._train_set: TrainSet | None = None
         self._needs: dict[str, int] = {}  # bytes of training by purpose
         self._evaluation_sets: dict[str, PairSet] = {}
-        if eval_dataset is not None:
+        if eval_dataset is not None or arguments.test_split_size is not None:
             auxiliary = self._objective.balance is not None
             kinds = names(logit_metrics=arguments.log_logit_metrics, auxiliary=auxiliary)
-            sets = named_sets(eval_dataset, "eval_dataset", arguments.columns)
+            sets = named_sets(() if eval_dataset is None else eval_dataset, "eval_dataset", arguments.columns)
             check_goal(self._goal, [f"{name}_{kind}" for name in sets for kind in kinds])
+        if eval_dataset is not None:
             self._evaluation_sets = self._sets_of(eval_dataset, "eval_dataset")
         self._head = head_of(model.decoder.mesh)
         if train_dataset is not None:
             self._train_set = training_set(arguments, train_dataset, processing_class, model, self._display)
+            if self._train_set.held_out is not None:
+                self._evaluation_sets = {"eval": self._train_set.held_out}
             self._pace = pace_of(arguments, self.total_steps, self._train_set.loader.steps_per_epoch)
             warn_of_rate(arguments, self._pace)
             check_run(arguments, model, self._train_set.loader)

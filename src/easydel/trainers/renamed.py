@@ -62,6 +62,9 @@ RENAMED: Mapping[str, Place] = {
     "dataset_test_split": Place("eval_dataset_split"),
     "dataset_streaming": Place("streaming"),
     "evaluation_strategy": Place("evaluation_steps", "a number of steps, or 'epoch'"),
+    "val_set_size": Place("test_split_size"),
+    "val_size": Place("test_split_size"),
+    "subset": Place("dataset_config"),
     "max_target_length": Place("max_completion_length"),
     "generate_during_eval": Place("generation_prompts", "how many prompts to answer"),
     # EasyDeL 0.3

@@ -78,10 +78,17 @@ def check_tokenizer(tokenizer: Any, model: ModelConfig) -> None:
 
 def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) -> None:
     """Raises ConfigError for settings of evaluation that nothing could come of."""
+    if config.test_split_size is not None and has_rows:
+        raise ConfigError(
+            f"test_split_size = {config.test_split_size:g} holds rows out of the training rows to evaluate on, and "
+            "eval_dataset gives others: drop one of the two."
+        )
     for name in ("evaluation_steps", "best_metric"):
         value = getattr(config, name)
-        if value and not has_rows:
-            raise ConfigError(f"{name} = {value!r} needs held-out rows: give eval_dataset=, or leave {name} out.")
+        if value and not (has_rows or config.test_split_size is not None):
+            raise ConfigError(
+                f"{name} = {value!r} needs held-out rows: give eval_dataset= or test_split_size, or leave {name} out."
+            )
     if config.generation_prompts and not has_tokenizer:
         raise ConfigError(
             f"generation_prompts = {config.generation_prompts} needs a tokenizer to show the answers as text: give "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from easydel.data.counts import Counts, Tally
+from easydel.data.held_out import HeldOut
 from easydel.data.prepare import Recipe
 from easydel.data.preview import BRIEF, Preview, preview_of
 from easydel.data.used_columns import Columns
@@ -22,12 +23,15 @@ class Shown(NamedTuple):
     columns: Columns
     previews: list[Preview]  # the first pair, and the first in which something was changed, by what
     brief: Preview | None  # of the first pair, as long as a terminal has room for
+    held_out: HeldOut | None = None  # which of the training rows they are, if they are
 
     def values(self) -> dict[str, Any]:
         """Returns the entry of a dataset in `data.json`."""
+        held_out = {} if self.held_out is None else {"held_out": self.held_out._asdict()}
         return self.counts.values() | {
             "columns": self.columns._asdict(),
             "previews": [preview.values() for preview in self.previews],
+            **held_out,
         }
 
     def lines(self, title: str, *, streamed: bool = False) -> list[tuple[str, list[Piece]]]:
@@ -36,17 +40,18 @@ class Shown(NamedTuple):
         first = "the first rows of a stream: " if streamed else ""
         return [
             (f"rows, {title}", [Piece("text", first + visible(self.counts.summary()))]),
+            *([] if self.held_out is None else [("  held out", [Piece("text", self.held_out.words)])]),
             ("  columns", [Piece("text", read + (f"; ignored: {ignored}" if ignored else ""))]),
             *([] if self.brief is None else _pair(self.brief)),
         ]
 
 
-def shown_of(tally: Tally, recipe: Recipe) -> Shown:
+def shown_of(tally: Tally, recipe: Recipe, held_out: HeldOut | None = None) -> Shown:
     """Returns what is shown of the rows that were counted."""
     examples = tally.examples.found()
     previews = [preview_of(each, recipe.limits, recipe.tokenizer) for each in examples]
     brief = preview_of(examples[0], recipe.limits, recipe.tokenizer, BRIEF) if examples else None
-    return Shown(tally.counts(), tally.columns.found(), previews, brief)
+    return Shown(tally.counts(), tally.columns.found(), previews, brief, held_out)
 
 
 def write_data(folder: Path, datasets: Mapping[str, Shown]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from easydel import processes
+from easydel.data.held_out import held_out
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import make_mesh
 from easydel.trainers import hub, needs
@@ -116,6 +117,9 @@ CASES: Cases = {
     "What a trainer is given": [
         made(train_dataset=None),
         made(evaluation_steps=5),
+        made(eval_dataset=id_rows(2), test_split_size=2),
+        made(train_dataset=iter(id_rows(4)), test_split_size=2, max_training_steps=3),
+        lambda place: held_out("abcd", 4, seed=0),
         made(generation_prompts=2),
         made(eval_dataset=id_rows(2), best_metric="eval_los"),
         made(processing_class=tiny_tokenizer(), model=other(vocab_size=24), train_dataset=id_rows(1)),

@@ -76,6 +76,7 @@ CASES: Cases = {
         config(loss_type=[]),
         config(loss_type="sigmiod"),
         config(beta=0),
+        config(test_split_size=2.5),
         config(loss_type="my.losses:wpo"),
         lambda place: make_display("bar"),
         flags("--print_completion nushell"),
@@ -133,6 +134,8 @@ CASES: Cases = {
         flags("--repo_id m --dataset_name d --eval_dataset_name a.jsonl b.jsonl"),
         flags("--repo_id m --dataset_name a b --dataset_weights 1 2 3"),
         flags("--repo_id m --dataset_name a b c --dataset_config en de"),
+        flags("--repo_id m --dataset_name a --test_split_size 0.1 --eval_dataset_split test"),
+        flags("--repo_id m --dataset_name a --test_split_size 0.1 --streaming --max_training_steps 9"),
     ],
     "A setting without effect": [
         config(precompute_ref_batch_size=8),

@@ -227,6 +227,8 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
             "dataset_name": str(quickstart.train_file()),
             "eval_dataset_name": str(quickstart.eval_file()),
         }
+        if values.get("test_split_size") is not None:
+            del files["eval_dataset_name"]
         values = {**files, **_fitting(QUICK_START, values), **values}
     run, config = make(RunConfig, values), make(DPOConfig, values)
     if not config.needs_reference and run.reference_model_repo_id:
@@ -235,6 +237,7 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
             f"{without} trains without a reference, but --reference_model_repo_id "
             f"{run.reference_model_repo_id} gives one: drop one of the two."
         )
+    _check_held_out(run, config)
     if run.streaming and config.max_training_steps is None:
         raise ConfigError(
             "--streaming reads pairs as training goes and never knows how many there are: say with "
@@ -252,6 +255,23 @@ def _fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     if given.get("scheduler", given.get("lr_scheduler_type")) == "constant":
         dropped.add("warmup_steps")
     return {name: value for name, value in defaults.items() if name not in dropped}
+
+
+def _check_held_out(run: RunConfig, config: DPOConfig) -> None:
+    """Raises ConfigError for rows that cannot be held out of those to train on, before any is read."""
+    if config.test_split_size is None:
+        return
+    given = next((name for name in ("eval_dataset_name", "eval_dataset_split") if getattr(run, name)), None)
+    if given is not None:
+        raise ConfigError(
+            f"--test_split_size {config.test_split_size:g} holds rows out of --dataset_name to evaluate on, and "
+            f"--{given} names others: drop one of the two."
+        )
+    if run.streaming:
+        raise ConfigError(
+            f"--test_split_size {config.test_split_size:g} cannot be held out of a stream, whose rows are not known "
+            "before they are trained on: leave --streaming out, or name other pairs with --eval_dataset_name."
+        )
 
 
 def train(run: RunConfig, config: DPOConfig) -> None:
