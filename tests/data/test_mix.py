@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easydel.data.loader import Position
-from easydel.data.mix import mix
+from easydel.data.mix import first_of_each, mix
 from easydel.data.prepare import make_recipe, prepare
 from easydel.data.stream import is_stream, make_stream_loader
 from easydel.errors import ConfigError, DataError
@@ -141,3 +141,31 @@ def test_a_mixture_is_prepared_and_streamed_like_any_rows():
 def test_what_cannot_be_mixed_is_an_error(parts, settings, error, message):
     with pytest.raises(error, match=message):
         mix(parts, **settings)
+
+
+def test_the_first_rows_are_those_of_each_dataset_before_they_are_mixed():
+    parts = [rows_of("a", 9), rows_of("b", 2), rows_of("c", 5)]
+    for weights, stop in ((None, "first_exhausted"), ([1, 2, 3], "all_exhausted"), ([1, 2, 3], "first_exhausted")):
+        mixture = first_of_each(mix(parts, weights, seed=4, stop=stop), 3)
+        expected = mix([part[:3] for part in parts], weights, seed=4, stop=stop)
+        assert places(mixture) == places(expected)
+        assert len(list(mixture)) == len(expected)
+        assert first_of_each(mixture, 3) is mixture
+    assert sorted(places(first_of_each(mix(parts), 3))) == sorted(place for part in parts for place in places(part[:3]))
+    streamed = first_of_each(mix([Again(part) for part in parts]), 3)
+    assert is_stream(streamed)
+    assert places(streamed) == places(streamed) == places(mix([Again(part[:3]) for part in parts]))
+
+
+def test_the_first_rows_of_any_dataset_are_as_many_each_time():
+    rows = rows_of("a", 9)
+    table = datasets.Dataset.from_list(rows)
+    assert first_of_each(rows, None) is rows
+    assert first_of_each(rows, 9) is rows
+    for given_rows in (rows, table, tuple(rows), Again(rows), table.to_iterable_dataset()):
+        first = first_of_each(given_rows, 4)
+        assert places(first) == places(first) == places(rows[:4])
+        assert is_stream(first) == is_stream(given_rows)
+    once = first_of_each(iter(rows), 4)
+    assert places(once) == places(rows[:4])
+    assert places(once) == []  # and not the next four

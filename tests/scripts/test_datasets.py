@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from easydel.data.mix import first_of_each
 from easydel.data.source import RowStream
 from easydel.data.stream import is_stream
 from easydel.errors import ConfigError, DataError
@@ -151,6 +152,10 @@ def test_the_row_of_a_mixture_is_found_in_its_file(files):
         words = place_of(f"{mixed}: row {number}: 'chosen' is None.", sets, files)
         assert words == f" Row {number} of the mixture is row 7 of {files[1]}."
         assert place_of(f"{other}: row {number}: 'chosen' is None.", sets, files) == ""
+    limited = first_of_each(rows, 8)
+    number = prompts(limited).index("a7")
+    words = place_of(f"train_dataset: row {number}: no.", {"train_dataset": rows}, files, 8)
+    assert words == f" Row {number} of the mixture is row 7 of {files[0]}."
     assert place_of(f"eval_dataset['a']: row {number}: 'chosen' is None.", sets, files) == ""
 
 

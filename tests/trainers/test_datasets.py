@@ -3,16 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import easydel as ed
 from easydel.data.loader import START
+from easydel.data.mix import mix
 from easydel.trainers import datasets
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import evaluation_sets, total_steps, training_set
 from oracles.runs import id_rows, tiny_model
 
 MODEL = tiny_model()
+
+
+class Again:
+    """A stream that starts afresh each time."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def __iter__(self):
+        yield from self.rows
 
 
 def sets_of(dataset: Any, **options: Any) -> dict[str, Any]:
@@ -115,3 +127,31 @@ def test_rows_under_other_names_and_in_columns_become_the_same_pairs():
     expected = sets_of(rows)["eval"].loader.pairs
     assert sets_of(columns)["eval"].loader.pairs == expected
     assert sets_of(renamed, columns={"chosen_ids": "best_ids"})["eval"].loader.pairs == expected
+
+
+def test_the_first_rows_are_trained_on_and_evaluated_on():
+    rows = [{**row, "prompt_ids": [at + 2, 3]} for at, row in enumerate(id_rows(9))]
+    options = {"cache_directory": None, "max_samples": 4}
+    for given in (rows, {name: [row[name] for row in rows] for name in rows[0]}):
+        found = training_set(DPOConfig(**options), given, None, MODEL)
+        assert [pair.index for pair in found.loader.pairs] == [0, 1, 2, 3]
+    lines = {name.strip(): text[0].text for name, text in found.shown().lines("train")}
+    assert lines["rows, train"] == "4 of 4 rows kept."
+    assert lines["taken"] == "at most 4 rows of each dataset, the first (max_samples)"
+    assert found.shown().values()["max_samples"] == 4
+    sets = sets_of({"easy": rows, "hard": mix([rows, rows[:3]])}, max_samples=4)
+    assert {name: each.counts.kept for name, each in sets.items()} == {"eval_easy": 4, "eval_hard": 7}
+    held = training_set(DPOConfig(**options, test_split_size=0.5), rows, None, MODEL).held_out
+    assert held is not None
+    assert held.counts.kept == 2
+    assert {pair.index for pair in held.loader.pairs} < {0, 1, 2, 3}
+
+
+def test_the_first_rows_of_a_stream_are_read_again_and_again():
+    rows = [{**row, "prompt_ids": [at + 2, 3]} for at, row in enumerate(id_rows(9))]
+    config = DPOConfig(
+        cache_directory=None, max_samples=4, max_training_steps=4, total_batch_size=2, shuffle_train_dataset=False
+    )
+    data = training_set(config, Again(rows), None, MODEL)
+    batches = [batch for _, batch in data.batches(START, epochs=1)]
+    assert [sorted(np.unique(batch.index[batch.index >= 0]).tolist()) for batch in batches] == [[0, 1], [2, 3]] * 2

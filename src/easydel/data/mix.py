@@ -96,6 +96,44 @@ def mix(
 
 
 @dataclass(frozen=True)
+class FirstRows:
+    """The first rows of a stream that can be read again. Make one with `first_of_each`."""
+
+    rows: Iterable[Row]
+    count: int
+
+    def __iter__(self) -> Iterator[Row]:
+        return islice(self.rows, self.count)
+
+
+def first_of_each(rows: Iterable[Row], count: int | None) -> Iterable[Row]:
+    """Returns the first `count` rows, of a mixture those of each dataset, mixed anew; None takes all.
+
+    >>> first_of_each([{"prompt": "a"}, {"prompt": "b"}], 1)
+    [{'prompt': 'a'}]
+    >>> len(first_of_each(mix([[{"prompt": "a"}] * 5, [{"prompt": "b"}] * 50]), 10))
+    15
+    """
+    if count is None:
+        return rows
+    if isinstance(rows, Mixture | MixedStream):
+        datasets = [first_of_each(each, count) for each in rows.datasets]
+        if all(first is each for first, each in zip(datasets, rows.datasets, strict=True)):
+            return rows
+        order = rows.order
+        return mix(datasets, order.weights, seed=order.seed, stop=order.stop)
+    if isinstance(rows, Sized):
+        if len(rows) <= count:
+            return rows
+        select = getattr(rows, "select", None)  # of a `Dataset`, which stays one
+        return list(islice(rows, count)) if select is None else select(range(count))
+    if isinstance(rows, FirstRows):
+        return rows if rows.count <= count else FirstRows(rows.rows, count)
+    # An iterator is read once, and must be known as one.
+    return islice(rows, count) if iter(rows) is rows else FirstRows(rows, count)
+
+
+@dataclass(frozen=True)
 class _Order:
     """Whose turn it is."""
 

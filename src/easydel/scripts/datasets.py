@@ -142,17 +142,19 @@ def describe(datasets: str | list[str], split: str | None, configs: str | list[s
     return f"{part} of {names[0]}" if len(names) == 1 else f"{part} of each of {', '.join(names)}"
 
 
-def place_of(message: str, sets: Mapping[str, Any], datasets: str | list[str]) -> str:
+def place_of(message: str, sets: Mapping[str, Any], datasets: str | list[str], most: int | None = None) -> str:
     """Returns in words where the row lies that an error message about a mixture names; "" where there is no need.
 
     Args:
         sets: what `load_training` and `load_evaluation` gave, by the name of the argument they are given as.
         datasets: the datasets that those of them which are mixtures are made of.
+        most: the rows that were taken of each dataset, the first; None is all.
     """
-    from easydel.data.mix import Mixture
+    from easydel.data.mix import Mixture, first_of_each
 
     named = re.match(r"(\w+): row (\d+)\b", message)
     rows = None if named is None else sets.get(named[1])
+    rows = first_of_each(rows, most) if isinstance(rows, Mixture) else rows
     if named is None or not isinstance(rows, Mixture):
         return ""
     dataset, number = rows.origin(int(named[2]))

@@ -201,6 +201,12 @@ class DPOConfig:
         group="data",
         example="prompt=question",
     )
+    max_samples: int | None = option(
+        None,
+        "take the first so many rows of each dataset, before several are mixed, and of each evaluation set; none takes "
+        "all",
+        at_least=1,
+    )
     test_split_size: float | None = option(
         None,
         "hold so many of the training rows out, by seed, and evaluate on them: a share below 1, or a number of rows; "

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from easydel.data.counts import Counts, Tally
 from easydel.data.given import as_rows, is_of_columns
 from easydel.data.held_out import prepare_divided
 from easydel.data.loader import Loader, Position, make_loader
+from easydel.data.mix import first_of_each
 from easydel.data.pack import Batch
 from easydel.data.pair import Limits, Pair
 from easydel.data.prepare import Recipe, make_recipe, prepare_with
@@ -96,7 +98,7 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM,
         ConfigError: settings that this kind of rows cannot be trained with.
         DataError: rows that cannot be trained on, with the number of the row and the field.
     """
-    rows = as_rows(rows, config.columns or {})
+    rows = first_of_each(as_rows(rows, config.columns or {}), config.max_samples)
     if is_stream(rows):
         if config.test_split_size is not None:
             raise ConfigError(
@@ -104,7 +106,7 @@ def training_set(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM,
                 "known before they are trained on: give eval_dataset=, or all rows as a list."
             )
         stream = _stream(config, rows, tokenizer, model)
-        return TrainSet("train_dataset", stream, lambda: shown_of(stream.tally, stream.recipe))
+        return TrainSet("train_dataset", stream, lambda: shown_of(stream.tally, stream.recipe, most=config.max_samples))
     if config.shuffle_buffer_size is not None:
         raise ConfigError(
             f"shuffle_buffer_size = {config.shuffle_buffer_size} is for streams, and this train_dataset has a length: "
@@ -173,9 +175,10 @@ Prepared = tuple[list[Pair], Shown]
 
 def _prepared(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM, words: str, display: Display) -> Prepared:
     recipe = _recipe(config, tokenizer, model, cache_directory=config.cache_directory)
-    with _reading(recipe, rows, words, display) as (rows, advance, share):
+    rows = first_of_each(as_rows(rows, recipe.columns), config.max_samples)
+    with _reading(rows, words, display) as (advance, share):
         pairs = prepare_with(recipe, rows, advance, share, tally := Tally()).pairs
-        return pairs, shown_of(tally, recipe)
+        return pairs, shown_of(tally, recipe, most=config.max_samples)
 
 
 def _divided(
@@ -184,21 +187,19 @@ def _divided(
     """The rows to train on, and those held out."""
     recipe, size = _recipe(config, tokenizer, model, cache_directory=config.cache_directory), config.test_split_size
     assert size is not None
-    with _reading(recipe, rows, words, display) as (rows, advance, share):
+    with _reading(rows, words, display) as (advance, share):
         train, held, which = prepare_divided(recipe, rows, size, config.seed, advance, share)
-        return (train.pairs, shown_of(train.tally, recipe)), (held.pairs, shown_of(held.tally, recipe, which))
+        shown = partial(shown_of, recipe=recipe, most=config.max_samples)
+        return (train.pairs, shown(train.tally)), (held.pairs, shown(held.tally, held_out=which))
 
 
 @contextmanager
-def _reading(
-    recipe: Recipe, rows: Rows, words: str, display: Display
-) -> Iterator[tuple[Rows, Callable[[int], None], Share]]:
-    """Gives the rows, what is told of each that is done, and this process's share; errors name the dataset."""
-    rows = as_rows(rows, recipe.columns)
+def _reading(rows: Rows, words: str, display: Display) -> Iterator[tuple[Callable[[int], None], Share]]:
+    """Gives what is told of each row that is done, and this process's share; errors name the dataset."""
     total = len(rows) if isinstance(rows, Sized) else None
     try:
         with display.work(f"tokenise {words}", unit="rows", total=total) as work:
-            yield rows, work.advance, Share(processes.number(), processes.count(), processes.gathered)
+            yield work.advance, Share(processes.number(), processes.count(), processes.gathered)
     except DataError as error:
         raise DataError(f"{words}: {error}") from error
 

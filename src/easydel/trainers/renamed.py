@@ -65,6 +65,8 @@ RENAMED: Mapping[str, Place] = {
     "val_set_size": Place("test_split_size"),
     "val_size": Place("test_split_size"),
     "subset": Place("dataset_config"),
+    "max_train_samples": Place("max_samples", "of each evaluation set too"),
+    "max_eval_samples": Place("max_samples", "of each dataset; max_evaluation_steps is of evaluation alone"),
     "max_target_length": Place("max_completion_length"),
     "generate_during_eval": Place("generation_prompts", "how many prompts to answer"),
     # EasyDeL 0.3

@@ -320,7 +320,7 @@ def train(run: RunConfig, config: DPOConfig) -> None:
         result = trainer.train()
     except DataError as error:
         sets = {"train_dataset": train_rows, "eval_dataset": eval_rows}
-        place = place_of(str(error), sets, run.dataset_name)
+        place = place_of(str(error), sets, run.dataset_name, config.max_samples)
         raise DataError(f"{error}{place} Rows count from 0; {sources(run)}.") from error
     processes.stop()
     if 2 * result.skipped_steps > result.steps:
