@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ def test_numbers_of_python_and_numpy_and_their_text_are_read(given):
 
 def test_a_weight_may_be_0_and_a_margin_negative():
     assert read_weight({"weight": 0}, 0) == 0.0
+    assert read_weight({"weight": Decimal("0.25")}, 0) == 0.25  # as Parquet may hold it
     assert read_margin({"margin": -3}, 0) == -3.0
 
 

@@ -1,3 +1,6 @@
+from datetime import date, datetime, time
+from decimal import Decimal
+
 import pytest
 
 from easydel.data.messages import ROLES, read_messages, read_tools, text_of
@@ -112,3 +115,14 @@ def test_the_schemas_of_tools_are_wrapped_once_and_lose_the_nulls_of_structs():
 def test_a_message_that_cannot_be_read_names_its_place_and_its_key(message, complaint):
     with pytest.raises(DataError, match=f"row 5: 'chosen' .*{complaint}"):
         read_messages([{"role": "user", "content": "hi"}, message], "row 5: 'chosen'")
+
+
+@pytest.mark.parametrize("value", [date(2024, 1, 1), datetime(2024, 1, 1), time(9), Decimal("1.5"), b"x"])
+def test_an_argument_or_a_schema_that_json_has_no_word_for_is_refused(value):
+    call = {"function": {"name": "f", "arguments": {"where": [{"day": value}]}}}
+    with pytest.raises(DataError, match=r"'arguments': 'where': 'day' is .* which JSON has no word for"):
+        read_messages([{"role": "assistant", "tool_calls": [call]}], "row 0")
+    with pytest.raises(DataError, match=r"'tools' 0: 'default' is .* which JSON has no word for"):
+        read_tools([{"name": "f", "default": value}], "row 0: 'tools'")
+    noted = {"role": "user", "content": "x", "timestamp": value}  # which a template does not write
+    assert read_messages([noted], "row 0") == [noted]

@@ -1,6 +1,7 @@
 """The columns of rows as what makes a pair: its token ids, and the numbers that say how much it counts."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from easydel.data.tokenize import Joined, tokenize
 from easydel.data.tokenizer import Tokenizer
 from easydel.errors import DataError
 
-_NUMBERS = (int, float, np.integer, np.floating)
+_NUMBERS = (int, float, Decimal, np.integer, np.floating)
 _MOST = float(np.finfo(np.float32).max)  # what a batch can hold
 
 

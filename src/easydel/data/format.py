@@ -8,7 +8,7 @@ from easydel.data.column_names import CONVERSATIONS, IDS, NUMBERS, OF_IDS, QUEST
 from easydel.data.dialogue import parts_of
 from easydel.data.messages import Message, kind, read_messages, read_tools, text_of
 from easydel.data.row_shapes import EMPTY, FORMS, MEDIA, TELLING, Fields, fields_of
-from easydel.data.values import from_json, is_empty, without_nulls, written_out
+from easydel.data.values import from_json, is_empty, of_text, without_nulls, written_out
 from easydel.errors import DataError
 
 __all__ = ("FORMS", "Dialogue", "Dropped", "Plain", "columns_of", "content_of", "read_row", "shared_beginning")
@@ -138,10 +138,7 @@ def _value(value: Any, where: str) -> str | list[Message]:
         value, keep_nulls = written, True
     if isinstance(value, list | Mapping):
         return read_messages(value if isinstance(value, list) else [value], where, keep_nulls=keep_nulls)
-    hint = ""
-    if isinstance(value, int | float):
-        hint = " A reader of csv or JSON may have made it of text: give the column a type, or quote it."
-    raise DataError(f"{where} is {kind(value)}; it must be text or a list of messages.{hint}")
+    raise DataError(f"{where} is {kind(value)}; it must be text or a list of messages.{of_text(value)}")
 
 
 def _holds(value: Any) -> bool:

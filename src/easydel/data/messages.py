@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from easydel.data.values import from_json, is_empty, without_nulls
+from easydel.data.values import check_json, from_json, is_empty, of_text, without_nulls
 from easydel.errors import DataError, nearest
 
 Message = Mapping[str, Any]
@@ -86,7 +86,7 @@ def text_of(content: Any, where: str) -> str:
     if isinstance(content, Mapping):
         content = [content]
     if not isinstance(content, list):
-        raise DataError(f"{where} is {kind(content)}; it must be text.")
+        raise DataError(f"{where} is {kind(content)}; it must be text.{of_text(content)}")
     texts = []
     for at, part in enumerate(content):
         given = without_nulls(part)
@@ -190,7 +190,7 @@ def _arguments(value: Any, where: str, keep_nulls: bool) -> Any:
     if is_empty(value):
         return {}
     if not isinstance(value, str):
-        return value if keep_nulls else without_nulls(value)
+        return check_json(value if keep_nulls else without_nulls(value), f"{where}: 'arguments'")
     parsed = from_json(value, f"{where}: 'arguments' {value[:40]!r}", "Give a dict, or JSON text of one.")
     return _arguments(parsed, where, True) if isinstance(parsed, str) else parsed
 
@@ -202,6 +202,7 @@ def _tool(tool: Any, where: str) -> Any:
         return tool
     if not isinstance(tool, Mapping):
         raise DataError(f"{where} is {kind(tool)}; a tool is a JSON schema with a 'name'.")
+    check_json(tool, where)
     if "function" in tool or not isinstance(tool.get("name"), str):
         return tool
     return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}

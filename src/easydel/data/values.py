@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from datetime import date, time, timedelta
 from typing import Any
 
 from easydel.errors import DataError
@@ -52,6 +53,38 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: without_nulls(each) for key, each in value.items() if each is not None}
     return [without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
+def check_json(value: Any, where: str) -> Any:
+    """Returns a plain value that JSON can say; a template writes any other as it likes, or not at all.
+
+    Raises:
+        DataError: beginning with `where`, a date or another such value, at any depth.
+    """
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            check_json(each, f"{where}: {key!r}")
+    elif isinstance(value, list):
+        for each in value:
+            check_json(each, where)
+    elif not (value is None or isinstance(value, str | int | float)):
+        raise DataError(
+            f"{where} is {value!r:.60} ({type(value).__name__}), which JSON has no word for: write it as text."
+            f"{of_text(value)}"
+        )
+    return value
+
+
+def of_text(value: Any) -> str:
+    """Returns what to say of a value that stands where text was meant, and may have been text; "" for any other."""
+    if isinstance(value, date | time | timedelta):
+        return (
+            " datasets.load_dataset makes dates of text in JSON that looks like one: name the file or folder instead, "
+            "which is then read as it says, or give load_dataset the features."
+        )
+    if isinstance(value, int | float):
+        return " A reader of csv or JSON may have made it of text: give the column a type, or quote it."
+    return ""
 
 
 def from_json(text: str, where: str, wanted: str) -> Any:

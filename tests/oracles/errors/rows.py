@@ -2,6 +2,7 @@
 
 import gzip
 import warnings
+from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -160,6 +161,8 @@ CASES: Cases = {
         talk(role="user", content="sky", images=["sky.png"]),
         talk(role="user", content=[{"type": "image"}]),
         talk(role="assistant", tool_calls=[{"name": "f", "arguments": "Oslo"}]),
+        row(PLAIN, **{**CHAT, "prompt": [{"role": "user", "content": date(2026, 11, 28)}]}),
+        talk(role="assistant", tool_calls=[{"name": "f", "arguments": {"day": date(2026, 11, 28)}}]),
         row(PLAIN, **{**CHAT, "chosen": [{"role": "user", "content": "sea"}, BLUE]}),
         row(PLAIN, **{**CHAT, "prompt": [*ASKED, BLUE], "chosen": [*ASKED, RED], "rejected": [*ASKED, RED]}),
         row(PLAIN, **{**CHAT, "chosen": [KIND, *ASKED, BLUE], "rejected": [*ASKED, RED]}),
