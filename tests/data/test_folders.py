@@ -1,10 +1,16 @@
 """Folders as people lay them out: each gives the splits that `datasets.load_dataset` gives of it."""
 
 import json
+import os
+import warnings
+import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import datasets
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from easydel.data.source import load_rows, stream_rows
 from easydel.errors import DataError
@@ -205,9 +211,86 @@ def test_a_field_that_the_card_names_holds_the_rows(tmp_path):
         load_rows(str(folder))
 
 
-def test_a_path_that_is_a_pattern_cannot_be_searched(tmp_path):
-    with pytest.raises(DataError, match=r"has '\[' in it: rename it"):
-        load_rows(str(lay(tmp_path / "run[1]", ["train.jsonl"])))
+@pytest.mark.parametrize(("path", "mark"), [("run[1]", r"\["), ("a::b", "::")])
+def test_a_path_that_is_a_pattern_cannot_be_searched(path, mark, tmp_path):
+    with pytest.raises(DataError, match=f"has '{mark}' in it: rename it"):
+        load_rows(str(lay(tmp_path / path, ["train.jsonl"])))
+
+
+def test_a_script_beside_the_data_is_never_run_and_an_archive_is_named(tmp_path):
+    folder = lay(tmp_path / "pairs", ["train.jsonl"])
+    (folder / "pairs.py").write_text("raise SystemExit")
+    with pytest.raises(DataError, match=r"datasets cannot make out .*: Dataset scripts are no longer supported"):
+        load_rows(str(folder))
+    packed = lay(tmp_path / "packed", ["test.jsonl"])
+    with zipfile.ZipFile(packed / "train.zip", "w") as archive:
+        archive.writestr("a.jsonl", '{"prompt": "a"}')
+    with pytest.raises(DataError, match=r"split 'train' of .* is in the archive 'train.zip', .*: unpack it"):
+        load_rows(str(packed))
+
+
+def test_a_config_name_that_yaml_reads_as_a_number_needs_quotes(tmp_path):
+    card = "configs:\n- config_name: {0}\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl"
+    folder = lay(tmp_path, ["a.jsonl", "b.jsonl"], card.format("'2023'"))
+    assert load_rows(str(folder), config="2023") == [{"prompt": "a.jsonl", "chosen": "yes"}]
+    lay(tmp_path, [], card.format("2023"))
+    with pytest.raises(DataError, match=r"A config_name that YAML reads as a number or truth value needs quotes\."):
+        load_rows(str(folder), config="b")
+
+
+def test_a_file_is_of_the_kind_that_its_ending_says(tmp_path):
+    """`datasets` takes all files of a card for those of the first."""
+    card = "configs:\n- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: [b.parquet, c.csv]"
+    folder = lay(tmp_path, ["a.jsonl", "b.parquet", "c.csv"], card)
+    assert [row["prompt"] for row in load_rows(str(folder), config="b")] == ["b.parquet", "c.csv"]
+
+
+def test_files_about_the_data_are_not_called_left_out(tmp_path):
+    folder = lay(tmp_path, ["train.jsonl", "dataset_infos.json", "config.json"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load_rows(str(folder))) == 1
+
+
+NAMES = st.lists(
+    st.sampled_from(
+        [
+            *("train", "test", "dev", "val", "eval", "validation", "evaluation", "testing", "latest", "pairs", "prefs"),
+            *("contrastive", "trainers", "0", "00000-of-00002"),
+        ]
+    ),
+    min_size=1,
+    max_size=3,
+).flatmap(lambda parts: st.sampled_from("-_. ").map(lambda mark: mark.join(parts)))
+FOLDERS = st.sampled_from(["", "", "data/", "train/", "test_prefs/", "2024/", "my train/", "x_train/deep/"])
+PATHS = st.builds(
+    lambda folder, name, ending: folder + name + ending, FOLDERS, NAMES, st.sampled_from([".jsonl", ".jsonl", ".csv"])
+)
+
+
+@settings(
+    max_examples=int(os.environ.get("EASYDEL_EXAMPLES", "40")) // 4,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(names=st.sets(PATHS, min_size=1, max_size=4))
+def test_a_folder_of_any_names_gives_the_splits_that_datasets_gives_or_is_refused(names, tmp_path):
+    with TemporaryDirectory(dir=tmp_path) as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder = lay(Path(scratch) / "pairs", sorted(names))
+        try:
+            splits = of_datasets(folder, Path(scratch))
+        except ValueError:
+            with pytest.raises(DataError, match="datasets cannot make out"):
+                load_rows(str(folder))
+            return
+        for split, rows in splits.items():
+            try:
+                found = load_rows(str(folder), split)
+            except DataError as error:
+                found = str(error)
+            assert found == rows or "bears the names of two splits" in found
 
 
 def numbered(start: int, stop: int) -> datasets.Dataset:

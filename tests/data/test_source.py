@@ -137,6 +137,8 @@ def test_a_split_that_is_not_there_is_an_error(split, message, tmp_path):
         ("a.json", "[1]", "item 0 of the list is of type int"),
         ("a.csv", "a,b\n1,2\n3\n", "line 3: the row has more or fewer fields than the header, which has 2"),
         ("a.csv", 'a,b\n1,"2\n', "line 2: unexpected end of data"),
+        ("a.csv", "a;b\n1;2\n", "line 1: the header 'a;b' is one name, as fields are separated by ',' here and not by"),
+        ("a.tsv", "a,b\n1,2\n", r"by '\\t' here and not by ','"),
         ("a.parquet", "no parquet", r"a\.parquet: "),
         ("a.txt", "text", "cannot read files of this kind; expected .json"),
         ("a.jsonl.gz", "not compressed", "damaged or cut short"),

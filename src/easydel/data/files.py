@@ -11,7 +11,7 @@ import io
 import lzma
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -43,7 +43,7 @@ class DataFile(NamedTuple):
     """A file, and how it is to be read where its name does not say so."""
 
     path: Path
-    kind: str | None = None  # json, csv, parquet or arrow
+    kind: str | None = None  # json, csv, parquet or arrow; an ending that says which goes before it
     separator: str | None = None  # of the fields of CSV
     field: str | None = None  # of the object in a JSON file that holds the rows
 
@@ -66,7 +66,7 @@ def read_file(file: Path | DataFile) -> Iterator[Row]:
     """
     file = file if isinstance(file, DataFile) else DataFile(file)
     path = file.path
-    kind = file.kind or _KINDS.get(_suffix(path))
+    kind = _KINDS.get(_suffix(path), file.kind)
     if kind is None:
         raise DataError(f"{path}: cannot read files of this kind; expected {accepted()}.{_way_out(path)}")
     try:
@@ -93,6 +93,7 @@ def _csv(file: DataFile) -> Iterator[Row]:
             repeated = [name for name, times in Counter(reader.fieldnames or ()).items() if times > 1]
             if repeated:
                 raise DataError(f"{path}, line 1: two columns are called {repeated[0]!r}; only one can be meant.")
+            _check_separator(reader.fieldnames or (), separator, path)
             for row in reader:
                 if None in row or None in row.values():
                     raise DataError(
@@ -104,6 +105,16 @@ def _csv(file: DataFile) -> Iterator[Row]:
             raise DataError(f"{path}, line {reader.reader.line_num}: {error}.") from error
         finally:
             csv.field_size_limit(usual)
+
+
+def _check_separator(names: Sequence[str], separator: str, path: Path) -> None:
+    """Raises DataError for a header that is a single name with another separator in it."""
+    found = next((mark for mark in (";", "\t", ",", "|") if mark != separator and mark in "".join(names)), None)
+    if len(names) == 1 and found is not None:
+        raise DataError(
+            f"{path}, line 1: the header {names[0]!r:.60} is one name, as fields are separated by {separator!r} here "
+            f"and not by {found!r}. Write it with {separator!r}, or say sep: {found!r} in the card of the folder."
+        )
 
 
 _READERS: dict[str, Callable[[DataFile], Iterator[Row]]] = {

@@ -15,6 +15,8 @@ _KEYWORDS = "train|training|validation|valid|dev|val|test|testing|eval|evaluatio
 _NAMED = re.compile(rf"(?:^|.*[-._ 0-9])({_KEYWORDS})(?:[-._ 0-9].*|$)")
 _SHARD = re.compile(r"([-._ ]?\d+(-of-\d+)?)?(\.[^/]*)?$")
 _READ = ("json", "csv", "parquet", "arrow")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
+_ABOUT_DATA = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 # Of a card's settings these do not change what a file says; `separator` and `field` are read.
 _WITHOUT_EFFECT = frozenset(
     (
@@ -54,7 +56,7 @@ def folder_splits(name: str, config: str | None = None) -> dict[str, list[DataFi
             or files that are not read here.
     """
     folder = Path(name).expanduser().resolve()
-    if marks := sorted({mark for mark in str(folder) if mark in "*?[]"}):
+    if marks := [mark for mark in ("*", "::", "?", "[", "]") if mark in str(folder)]:
         raise DataError(
             f"the folder {str(folder)!r} cannot be searched, as its path has {marks[0]!r} in it: rename it."
         )
@@ -74,6 +76,11 @@ def folder_splits(name: str, config: str | None = None) -> dict[str, list[DataFi
     for split, files in given.items():
         if far := [file for file in files if "://" in file]:
             raise DataError(f"the card of {name!r} says that split {split!r} is at {far[0]}: only files here are read.")
+        if packed := [file for file in files if Path(file).suffix.lower() in _ARCHIVES]:
+            raise DataError(
+                f"split {split!r} of {name!r} is in the archive {_relative(packed[0], folder)!r}, which is not read "
+                "here: unpack it."
+            )
         paths = [Path(name).expanduser() / _relative(file, folder) for file in files]
         splits[split] = [DataFile(path, kind, separator, field) for path in paths]
     if not builder.config.data_dir and not _has_configs(folder):
@@ -140,7 +147,9 @@ def builder_errors() -> tuple[type[Exception], ...]:
     import yaml
     from datasets.exceptions import DatasetsError
 
-    return (OSError, ValueError, TypeError, KeyError, AttributeError, BadZipFile, DatasetsError, yaml.YAMLError)
+    # RuntimeError is said of a dataset that is a script, which is never run.
+    known = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, BadZipFile)
+    return (*known, DatasetsError, yaml.YAMLError)
 
 
 def load_builder(where: str, config: str | None) -> Any:
@@ -158,8 +167,10 @@ def _builder(name: str, folder: str, config: str | None) -> Any:
         if not any(_data_files(Path(folder))):
             raise DataError(f"no data file at {name!r}: expected {accepted()} files.") from error
         check_config_of(repr(name), config, configs_of(folder))
+        quotes = " A config_name that YAML reads as a number or truth value needs quotes."
         raise DataError(
-            f"datasets cannot make out what is in {name!r}: {_words(error)} Put it right, or name the files: "
+            f"datasets cannot make out what is in {name!r}: {_words(error)}"
+            f"{quotes if isinstance(error, TypeError) else ''} Put it right, or name the files: "
             f"{str(Path(name) / '*.jsonl')!r}."
         ) from error
 
@@ -236,7 +247,7 @@ def warn_of_names(name: str, splits: Mapping[str, Sequence[DataFile]], wanted: S
             "that alone.",
             stacklevel=2,
         )
-    if left := [path for path in _data_files(folder) if path not in owned]:
+    if left := [path for path in _data_files(folder) if path not in owned and path.name not in _ABOUT_DATA]:
         files, are = ("files", "are") if len(left) > 1 else ("file", "is")
         warnings.warn(
             f"{len(left)} data {files} in {name!r} {are} of no split, such as {str(left[0].relative_to(folder))!r}, "

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from zipfile import ZipFile
 
 import fsspec
 
@@ -219,6 +220,7 @@ CASES: Cases = {
         content("pairs.json", "[{]"),
         content("pairs.csv", "prompt,chosen,rejected\nsky,blue"),
         content("pairs.csv", 'prompt,chosen\n"sky,blue'),
+        content("pairs.csv", "prompt;chosen\nsky;blue"),
         content("pairs.jsonl", ""),
         content("pairs.parquet", "PAR"),
         content("pairs.arrow", "ARROW1"),
@@ -240,7 +242,9 @@ CASES: Cases = {
         lambda place: load_rows(str(_carded(place, "far", ONE.replace("a.jsonl", _far())))),
         split("train", "train.jsonl", "test.csv"),
         lambda place: load_rows(str(place.file("run[1]/train.jsonl", "{}").parent)),
+        lambda place: load_rows(str(_packed(place))),
         lambda place: load_rows(str(_carded(place, "two", TWO))),
+        lambda place: load_rows(str(_carded(place, "year", TWO.replace("easy", "2026")))),
         lambda place: load_rows(str(_carded(place, "wrong", TWO)), config="esay"),
         lambda place: load_rows(str(place.file("a.jsonl", "{}")), config="easy"),
         lambda place: load_rows(str(_carded(place, "latin", ONE + "\n  encoding: latin-1"))),
@@ -288,6 +292,13 @@ def _carded(place: Place, name: str, card: str) -> Path:
     """A folder of one file with a card."""
     place.file(f"{name}/a.jsonl", '{"prompt": "a"}\n')
     return place.file(f"{name}/README.md", f"---\n{card}\n---\n").parent
+
+
+def _packed(place: Place) -> Path:
+    """A folder with an archive."""
+    with ZipFile(place.file("packed/train.zip"), "w") as archive:
+        archive.writestr("a.jsonl", '{"prompt": "a"}\n')
+    return place.folder / "packed"
 
 
 def _far() -> str:
