@@ -31,7 +31,7 @@ docs: $(VENV)/.docs
 
 # Kills a run twenty times, and mutates rows, settings and files ten thousand times; `make test` does less of both.
 survive: $(VENV)/.ready
-	EASYDEL_KILLS=20 EASYDEL_EXAMPLES=1000 $(BIN)/pytest tests/test_chaos.py tests/test_fuzz.py
+	EASYDEL_KILLS=20 EASYDEL_EXAMPLES=1000 $(BIN)/pytest tests/test_chaos.py tests/test_fuzz.py tests/data/test_doors.py
 
 # Compares with torch, transformers and peft, and asks a model what lm-eval asks.
 oracle: $(VENV)/.oracle
