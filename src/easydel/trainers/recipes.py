@@ -24,7 +24,7 @@ IN_RECIPES: Mapping[str, tuple[str, ...]] = {
     "dataset_prepared_path": ("cache_directory",),
     "dataset_processes": ("dataset_num_proc",),
     "shuffle_merged_datasets": ("shuffle_train_dataset",),
-    "val_set_size": ("eval_dataset_split", "such as train[:5%], with dataset_split train[5%:]"),
+    "val_set_size": ("test_split_size", "a share or a number of rows"),
     "sequence_len": ("max_length",),
     "max_prompt_len": ("max_prompt_length",),
     "adapter": ("lora_rank", "and quantization nf4 for qlora"),
@@ -59,8 +59,7 @@ IN_RECIPES: Mapping[str, tuple[str, ...]] = {
     "dataset": ("dataset_name", "a path or a name on the hub"),
     "eval_dataset": ("eval_dataset_name", "a path or a name on the hub"),
     "cutoff_len": ("max_length",),
-    "max_samples": ("dataset_split", "such as train[:1000]"),
-    "val_size": ("eval_dataset_split", "such as train[:10%], with dataset_split train[10%:]"),
+    "val_size": ("test_split_size", "a share or a number of rows"),
     "overwrite_cache": ("cache_directory", "none keeps nothing; what is kept is found by content, never stale"),
     "tokenized_path": ("cache_directory",),
     "preprocessing_num_workers": ("dataset_num_proc",),
@@ -87,13 +86,14 @@ IN_RECIPES: Mapping[str, tuple[str, ...]] = {
     "gamma_beta_ratio": ("simpo_gamma", "times beta"),
     "tokenizer_name": ("processor_repo_id",),
     "use_flash_attn": ("attn_mechanism", "auto"),
+    "dataset_config_name": ("dataset_config",),
     "dataset_mixer": ("dataset_name", "several names; every row of each, unless dataset_weights says otherwise"),
     "dataset_mixer_list": ("dataset_name", "several names; every row of each, unless dataset_weights says otherwise"),
     "dataset_mixer_list_splits": ("dataset_split",),
     "mixer_list": ("dataset_name", "several names; every row of each, unless dataset_weights says otherwise"),
     "mixer_list_splits": ("dataset_split",),
     "train_file": ("dataset_name",),
-    "max_train_samples": ("dataset_split", "such as train[:1000]"),
+    "max_train_samples": ("max_samples", "of each evaluation set too"),
     "max_seq_length": ("max_length",),
     "clip_grad_norm": ("clip_grad", "none in place of -1"),
     "use_lora": ("lora_rank",),
@@ -134,7 +134,7 @@ rope_scaling enable_liger_kernel use_unsloth shift_attn upcast_layernorm use_bad
 use_adam_mini use_swanlab compute_accuracy include_effective_tokens_per_second use_fast_tokenizer resize_vocab
 split_special_tokens cache_dir low_cpu_mem_usage
 
-config_name tokenizer_revision chat_template_name use_slow_tokenizer dataset_mix_dir dataset_config_name add_bos
+config_name tokenizer_revision chat_template_name use_slow_tokenizer dataset_mix_dir add_bos
 use_8bit_optimizer dpo_use_paged_optimizer reduce_loss fused_optimizer concatenated_forward hf_repo_revision
 hf_repo_url try_launch_beaker_eval_jobs try_auto_save_to_beaker hf_metadata_dataset gs_bucket_path oe_eval_tasks
 oe_eval_max_length oe_eval_gpu_multiplier eval_workspace eval_priority transform_fn dataset_transform_fn cache_mode
