@@ -38,7 +38,7 @@ from easydel.trainers.pace import pace_of
 from easydel.trainers.setup import form_on_mesh, whole_on_mesh
 from easydel.trainers.start import optimizer_of, schedule_of
 from easydel.trainers.state import form_of_state
-from easydel.trainers.step import make_logprobs, make_train_step
+from easydel.trainers.step import Forward, make_train_step
 from easydel.weights.table import nest
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -83,8 +83,8 @@ def step_memory(model: CausalLM, batch: Batch, settings: DPOConfig) -> Taken:
     mesh = model.decoder.mesh
     optimizer = optimizer_of(settings, schedule_of(settings, pace_of(settings, 1, None)), model)
     state = form_of_state(model.params, optimizer, mesh)
-    logprobs = make_logprobs(model.decoder, chunk=head_of(mesh).chunk, logit_metrics=settings.log_logit_metrics)
-    step = make_train_step(logprobs, make_objective(settings), optimizer, state, dropout=False)
+    forward = Forward(model.decoder, chunk=head_of(mesh).chunk, logit_metrics=settings.log_logit_metrics)
+    step = make_train_step(forward, make_objective(settings), optimizer, state, dropout=False)
     reference = jax.ShapeDtypeStruct(batch.lengths.shape, np.float32, sharding=whole_on_mesh(mesh))
     said = step.lower(state, batch, reference, {}).compile().memory_analysis()
     assert said is not None, "XLA on this platform does not say what a program takes"

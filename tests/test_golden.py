@@ -20,7 +20,7 @@ from easydel.models.decoder import Decoder
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.metrics import add, means, pair_sums, unshared_tokens
 from easydel.trainers.objective import make_objective
-from easydel.trainers.step import loss_and_gradient, make_logprobs, make_reference_step
+from easydel.trainers.step import Forward, loss_and_gradient, make_reference_step
 
 pytestmark = pytest.mark.exact
 
@@ -68,12 +68,12 @@ def compute(golden: Golden, case: dict[str, Any], batch: Batch) -> dict[str, flo
     """Returns loss, grad_norm and metrics of one case through the training path."""
     config = settings(case)
     objective = make_objective(config)
-    logprobs = make_logprobs(
+    forward = Forward(
         golden.policy.decoder, chunk=8, logit_metrics=True, collision=config.use_weighting, ld_alpha=config.ld_alpha
     )
     reference = reference_step(golden.reference.decoder, config.ld_alpha)(golden.reference.params, batch)
     gradient, out, losses = jax.jit(loss_and_gradient, static_argnums=(0, 1))(
-        logprobs, objective, golden.policy.params, batch, reference
+        forward, objective, golden.policy.params, batch, reference
     )
     flat_out, flat_reference, lengths = jax.tree.map(
         lambda x: jnp.asarray(x).reshape(-1, *x.shape[2:]), (out, reference, batch.lengths)
@@ -113,8 +113,8 @@ def test_there_are_49_cases(golden: Golden) -> None:
 
 
 def test_the_log_probability_of_every_sequence_is_the_known_one(golden: Golden) -> None:
-    logprobs = make_logprobs(golden.policy.decoder, chunk=8, logit_metrics=False)
-    found = jax.jit(logprobs)(golden.policy.params, pack(golden.pairs), None).logps
+    forward = Forward(golden.policy.decoder, chunk=8)
+    found = jax.jit(forward.logprobs)(golden.policy.params, pack(golden.pairs)).logps
     expected = np.array(golden.answers["policy_logps"]).reshape(2, -1).T  # all chosen first, then all rejected
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 

@@ -26,7 +26,7 @@ from easydel.trainers.objective import Objective, Term, make_objective
 from easydel.trainers.precompute import Precompute
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import on_mesh
-from easydel.trainers.step import loss_and_gradient, make_logprobs
+from easydel.trainers.step import Forward, loss_and_gradient
 from oracles.tiny import ONE_DEVICE, tiny_config, tiny_model, tiny_pairs
 
 NAMES = [name for name in LOSSES if name != "aot_pair"]  # another name of aot_unpaired
@@ -118,7 +118,7 @@ def compute(layout: Layout, settings: dict) -> Values:
     members = pairs()
     on_host = stack([layout.lay_out(members[start : start + size]) for start in range(0, 8, size)])
     batch = on_mesh(on_host, policy.decoder.mesh)
-    logprobs = make_logprobs(
+    forward = Forward(
         policy.decoder,
         chunk=CHUNK,
         logit_metrics=False,
@@ -141,7 +141,7 @@ def compute(layout: Layout, settings: dict) -> Values:
         @jax.jit
         def value_and_gradient(weights, params, batch, reference, names=names):
             gradient, _, losses = loss_and_gradient(
-                logprobs, objective(weights, names, settings), params, batch, reference, REWARD_SHIFT
+                forward, objective(weights, names, settings), params, batch, reference, REWARD_SHIFT
             )
             return jnp.sum(jnp.where(batch.lengths[..., 0].reshape(-1) > 0, losses, 0.0)) / 8, gradient
 

@@ -1,4 +1,4 @@
-"""The head in one pass against the head that computes its logits again."""
+"""The head fused with the loss against the head that computes its logits again."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from easydel.logprobs import token_statistics
-from easydel.single_pass import How, _ready_after, chunks_alive, head_in_one_pass
+from easydel.single_pass import FusedHeadConfig, _ready_after, chunks_alive, fused_head_loss
 
 pytestmark = pytest.mark.exact
 
@@ -16,10 +16,9 @@ USED = sum(LENGTHS)
 PAIR = np.append(np.repeat(np.arange(len(LENGTHS)), LENGTHS), [len(LENGTHS)] * (SLOTS - USED))
 
 
-def whole_pairs(logp, given):
-    """A gradient that needs the sum over all slots of a pair."""
-    sums = jax.ops.segment_sum(logp, given, num_segments=len(LENGTHS) + 1)[:-1]
-    return jnp.append(jnp.cos(sums), 0.0)[given]
+def loss_of(logp, pair):
+    """A loss that needs the sum over all slots of a pair; its gradient by a sum is the cosine of it."""
+    return jnp.sum(jnp.sin(jax.ops.segment_sum(logp, pair, num_segments=len(LENGTHS) + 1)[:-1]))
 
 
 def inputs(dtype=jnp.float32):
@@ -30,26 +29,23 @@ def inputs(dtype=jnp.float32):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("chunk", [1, 4, 9, 64])
-def test_values_and_gradients_are_those_of_logits_computed_again(chunk, dtype):
+@pytest.mark.parametrize(("chunk", "scale"), [(1, 1.0), (4, 1.0), (4, 3.0), (9, -0.5), (64, 1.0)])
+def test_loss_and_gradients_are_those_of_logits_computed_again_however_the_loss_is_scaled(chunk, scale, dtype):
     states, head, target = inputs(dtype)
     pair, used = jnp.asarray(PAIR), jnp.asarray(USED)
-    how = How(chunk, chunks_alive(max(LENGTHS), chunk), True, None, whole_pairs)
+    config = FusedHeadConfig(chunk, chunks_alive(max(LENGTHS), chunk), True, None, loss_of)
 
-    def summed(found, logp):
-        sums = jax.ops.segment_sum(logp, pair, num_segments=len(LENGTHS) + 1)[:-1]
-        return jnp.sum(jnp.sin(sums)), found
-
-    def once(states, head):
-        found = head_in_one_pass(how, states, head, target, pair, used, pair)
-        return summed(found, found["logp"])
+    def fused(states, head):
+        loss, found = fused_head_loss(config, states, head, target, pair, used, pair)
+        return scale * loss, found
 
     def again(states, head):
         found = token_statistics(states[None], target[None], head, chunk=chunk, used=USED, logit_metrics=True)
-        return summed({name: getattr(found, name)[0] for name in once(states, head)[1]}, found.logp[0])
+        return scale * loss_of(found.logp[0], pair), {name: x[0] for name, x in found._asdict().items()}
 
-    (_, values), gradients = jax.jit(jax.value_and_grad(once, argnums=(0, 1), has_aux=True))(states, head)
-    (_, expected), by_hand = jax.jit(jax.value_and_grad(again, argnums=(0, 1), has_aux=True))(states, head)
+    (loss, values), gradients = jax.jit(jax.value_and_grad(fused, argnums=(0, 1), has_aux=True))(states, head)
+    (wanted, expected), by_hand = jax.jit(jax.value_and_grad(again, argnums=(0, 1), has_aux=True))(states, head)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-6)
     for name, found in values.items():
         np.testing.assert_allclose(found[:USED], expected[name][:USED], rtol=1e-6, atol=1e-6)
     tolerance = 1e-5 if dtype == jnp.float32 else 2e-2

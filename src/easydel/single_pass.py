@@ -18,33 +18,22 @@ from jaxtyping import Array, Float, Int
 from easydel.token_values import token_values
 
 
-class Pull(NamedTuple):
-    """The gradient of the loss by the log-probability of each slot, from the log-probabilities of all slots.
+class FusedHeadConfig(NamedTuple):
+    """How the head and the loss are computed: static.
 
     Attributes:
-        of: `(logp [slots], given) -> [slots]`. What it returns for the slots of a pair depends on that pair alone.
-        given: the arrays that it needs besides.
-    """
-
-    of: Callable[[Float[Array, "slots"], Any], Float[Array, "slots"]]
-    given: Any
-
-
-class How(NamedTuple):
-    """How the head is computed: static.
-
-    Attributes:
-        chunk: slots at a time.
-        alive: chunks that the slots of a pair, one after another, can lie in.
+        chunk: completion tokens at a time.
+        alive: chunks that the tokens of a pair, one after another, can lie in.
         logit_metrics: compute entropy, mean logit and accuracy too.
-        pull_of: see `Pull`.
+        precision: of the products with the head, as in `jax.lax.Precision`.
+        loss_of: `(logp [slots], given) -> scalar`, a sum of values that depend on the tokens of one pair each.
     """
 
     chunk: int
     alive: int
     logit_metrics: bool
     precision: str | None
-    pull_of: Callable[[Array, Any], Array]
+    loss_of: Callable[[Float[Array, "slots"], Any], Float[Array, ""]]
 
 
 def chunks_alive(longest: int, chunk: int) -> int:
@@ -57,74 +46,83 @@ def chunks_alive(longest: int, chunk: int) -> int:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def head_in_one_pass(
-    how: How,
+def fused_head_loss(
+    config: FusedHeadConfig,
     states: Float[Array, "slots embed"],
     head: Float[Array, "vocab embed"],
     target: Int[Array, "slots"],
     pair: Int[Array, "slots"],
     used: Int[Array, ""],
     given: Any,
-) -> dict[str, Float[Array, "slots"]]:
-    """Returns the statistics of `logprobs.TokenStatistics` by name, whose gradient is known to be `how.pull_of`.
+) -> tuple[Float[Array, ""], dict[str, Float[Array, "slots"]]]:
+    """Returns the loss, and the statistics of `logprobs.TokenStatistics` by name, which carry no gradient.
 
-    Only for what is differentiated with that very gradient: the backward pass does not look at the one it gets.
+    The gradient by `states` and `head` is made beside the loss and multiplied by the cotangent that comes back.
 
     Args:
-        pair: which pair a slot belongs to; the slots of a pair lie one after another, fillers at the end.
-        used: slots before the fillers.
-        given: what `how.pull_of` needs.
+        pair: which pair a slot belongs to; the slots of a pair lie one after another, padding at the end.
+        used: slots before the padding.
+        given: what `config.loss_of` needs besides; it gets no gradient.
     """
-    return _forward(how, states, head, target, pair, used, given)[0]
+    return _forward(config, states, head, target, pair, used, given)[0]
 
 
 def _forward(
-    how: How, states: Array, head: Array, target: Array, pair: Array, used: Array, given: Any
-) -> tuple[dict[str, Array], tuple[Array, Array]]:
-    slots, chunk = target.size, min(how.chunk, target.size)
+    config: FusedHeadConfig, states: Array, head: Array, target: Array, pair: Array, used: Array, given: Any
+) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, Array]]:
+    slots, chunk = target.size, min(config.chunk, target.size)
     of_states, of_target = _chunked(states, chunk), _chunked(target, chunk)
     weights = head.astype(states.dtype)
     mean_weights = jnp.mean(head.astype(jnp.float32), axis=0)
     ready = _ready_after(pair, used, chunk)
-    product = partial(jnp.einsum, precision=how.precision, preferred_element_type=jnp.float32)
-    names = ("logp", "entropy", "mean_logit", "correct") if how.logit_metrics else ("logp",)
+    product = partial(jnp.einsum, precision=config.precision, preferred_element_type=jnp.float32)
+    names = ("logp", "entropy", "mean_logit", "correct") if config.logit_metrics else ("logp",)
     vocab, embed = head.shape
+    by_logps = jax.grad(config.loss_of)
+
+    def joined(chunks: Array) -> Array:
+        return chunks.reshape(-1)[:slots]
 
     def forward(at: Array, done: dict[str, Array], kept: Array) -> tuple[dict[str, Array], Array]:
         logits = product("ce,ve->cv", of_states[at], weights)
-        values = token_values(logits, of_target[at], of_states[at], mean_weights, logit_metrics=how.logit_metrics)
+        values = token_values(logits, of_target[at], of_states[at], mean_weights, logit_metrics=config.logit_metrics)
         probabilities = jnp.exp(logits - values["log_partition"][:, None])
-        kept = jax.lax.dynamic_update_index_in_dim(kept, probabilities, at % how.alive, axis=0)
+        kept = jax.lax.dynamic_update_index_in_dim(kept, probabilities, at % config.alive, axis=0)
         return {name: done[name].at[at].set(values[name]) for name in names}, kept
 
-    def backward(at: Array, pull: Array, kept: Array, by: tuple[Array, Array]) -> tuple[Array, Array]:
+    def backward(at: Array, by_logp: Array, kept: Array, by: tuple[Array, Array]) -> tuple[Array, Array]:
         by_states, by_head = by
         onehot = jnp.arange(vocab) == of_target[at][:, None]
-        by_logit = (pull[at][:, None] * (onehot - kept[at % how.alive])).astype(states.dtype)
-        by_state = jnp.einsum("cv,ve->ce", by_logit, weights, precision=how.precision)
+        by_logit = (by_logp[at][:, None] * (onehot - kept[at % config.alive])).astype(states.dtype)
+        by_state = jnp.einsum("cv,ve->ce", by_logit, weights, precision=config.precision)
         return by_states.at[at].set(by_state), by_head + product("cv,ce->ev", by_logit, of_states[at])
 
     def step(at: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         done, kept, by, first = carry
         done, kept = forward(at, done, kept)
-        pull = _chunked(how.pull_of(done["logp"].reshape(-1)[:slots], given), chunk)
-        by = jax.lax.fori_loop(first, ready[at], lambda old, by: backward(old, pull, kept, by), by)
+        by_logp = _chunked(by_logps(joined(done["logp"]), given), chunk)
+        by = jax.lax.fori_loop(first, ready[at], lambda old, by: backward(old, by_logp, kept, by), by)
         return done, kept, by, ready[at]
 
     done = dict.fromkeys(names, jnp.zeros(of_target.shape, jnp.float32))
-    kept = jnp.zeros((how.alive, chunk, vocab), jnp.float32)
+    kept = jnp.zeros((config.alive, chunk, vocab), jnp.float32)
     by = jnp.zeros_like(of_states), jnp.zeros((embed, vocab), jnp.float32)
     count = (used + chunk - 1) // chunk
     done, _, (by_states, by_head), _ = jax.lax.fori_loop(0, count, step, (done, kept, by, jnp.asarray(0)))
-    flat = {name: x.reshape(-1)[:slots] for name, x in done.items()}
-    return flat, (by_states.reshape(-1, embed)[:slots], by_head.T.astype(head.dtype))
+    statistics = {name: joined(x) for name, x in done.items()}
+    loss = config.loss_of(statistics["logp"], given)
+    return (loss, statistics), (by_states.reshape(-1, embed)[:slots], by_head.T.astype(head.dtype))
 
 
-def _backward(how: How, kept: tuple[Array, Array], _: Any) -> tuple[Array | None, ...]:
-    return *kept, None, None, None, None
+def _backward(
+    config: FusedHeadConfig, gradient: tuple[Array, Array], cotangent: tuple[Array, dict[str, Array]]
+) -> tuple[Array | None, ...]:
+    of_loss, _ = cotangent  # the statistics carry none
+    by_states, by_head = (by * of_loss.astype(by.dtype) for by in gradient)
+    return by_states, by_head, None, None, None, None
 
 
-head_in_one_pass.defvjp(_forward, _backward)
+fused_head_loss.defvjp(_forward, _backward)
 
 
 def _ready_after(pair: Int[Array, "slots"], used: Array, chunk: int) -> Int[Array, "chunks"]:

@@ -11,7 +11,7 @@ from easydel.models import families
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.config import ModelConfig
 from easydel.trainers.objective import make_objective
-from easydel.trainers.step import loss_and_gradient, make_logprobs
+from easydel.trainers.step import Forward, loss_and_gradient
 from oracles.cases import BETA, CASES, FAMILIES, PAIRS, REFERENCE
 from oracles.folders import expected, write_model
 
@@ -26,9 +26,9 @@ def test_a_step_of_dpo_is_that_of_torch(name, tmp_path):
     batch = stack([pack(pairs, shape=Shape(rows=1, length=32, slots=24), pad_pairs_to=2)])
     objective = make_objective(ed.DPOConfig(beta=BETA), model.config.experts)
     routing = model.config.experts is not None
-    logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False, routing=routing)
+    forward = Forward(model.decoder, chunk=16, routing=routing)
     gradient, _, losses = jax.jit(
-        lambda params, batch, reference: loss_and_gradient(logprobs, objective, params, batch, reference)
+        lambda params, batch, reference: loss_and_gradient(forward, objective, params, batch, reference)
     )(model.params, batch, np.array([REFERENCE], np.float32))
     norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
     np.testing.assert_allclose([losses.mean(), norm], expected(name).step, rtol=1e-4)

@@ -18,7 +18,7 @@ from easydel.trainers.optimizer import make_optimizer
 from easydel.trainers.reference import Reference
 from easydel.trainers.setup import on_mesh, trained_copy
 from easydel.trainers.state import TrainState, initial_state
-from easydel.trainers.step import make_logprobs, make_train_step
+from easydel.trainers.step import Forward, make_train_step
 from oracles.runs import config, logged
 from oracles.tiny import ONE_DEVICE, tiny_config, tiny_model, tiny_pairs
 
@@ -44,8 +44,8 @@ def train(dims: tuple[int, ...], config: ModelConfig | None = None) -> Run:
     optimizer = make_optimizer("adamw", lambda step: 0.01, tensors=tensors(model.rows), epsilon=1e-3)
     state = initial_state(trained_copy(model.params, None), optimizer, 0, mesh)
     objective = make_objective(DPOConfig(loss_type="aot", beta=BETA), model.config.experts)
-    logprobs = make_logprobs(model.decoder, chunk=16, logit_metrics=False, routing=objective.balance is not None)
-    step = make_train_step(logprobs, objective, optimizer, state, dropout=False)
+    forward = Forward(model.decoder, chunk=16, routing=objective.balance is not None)
+    step = make_train_step(forward, objective, optimizer, state, dropout=False)
     reference = Reference(model.decoder, model.params, chunk=16)
     batch = on_mesh(eight_pairs(row_shards(mesh)), mesh)
     losses = []

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -21,10 +20,10 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import Objective, make_objective, pair_facts
 from easydel.trainers.state import TrainState, initial_state
 from easydel.trainers.step import (
+    Forward,
     flat,
     loss_and_gradient,
     make_evaluation_step,
-    make_logprobs,
     make_reference_step,
     make_train_step,
 )
@@ -39,8 +38,8 @@ def objective(loss_type) -> Objective:
     return make_objective(DPOConfig(loss_type=loss_type, beta=BETA))
 
 
-def logprobs_of(model: CausalLM):
-    return make_logprobs(model.decoder, chunk=CHUNK, logit_metrics=False)
+def forward_of(model: CausalLM) -> Forward:
+    return Forward(model.decoder, chunk=CHUNK)
 
 
 def made_up_reference(batch: Batch) -> jax.Array:
@@ -69,7 +68,7 @@ def gradient_of(model) -> Callable[[str, int, int], tuple[PyTree, np.ndarray]]:
     def compute(loss_type: str, micro: int, filler: int = 0) -> tuple[PyTree, np.ndarray]:
         batch = micro_batches(PAIRS, micro, filler=filler)
         gradient, _, losses = jax.jit(loss_and_gradient, static_argnums=(0, 1))(
-            logprobs_of(model), objective(loss_type), model.params, batch, made_up_reference(batch)
+            forward_of(model), objective(loss_type), model.params, batch, made_up_reference(batch)
         )
         return gradient, np.asarray(losses)[batch.index.reshape(-1) >= 0]
 
@@ -89,11 +88,11 @@ def test_accumulation_changes_neither_loss_nor_gradient(gradient_of, loss_type, 
 @pytest.mark.parametrize("loss_type", ["sigmoid", "simpo", "orpo", "apo_down"])
 def test_a_head_in_one_pass_changes_neither_loss_nor_gradient(model, loss_type, micro):
     batch = micro_batches(PAIRS, micro, filler=1)
-    logprobs = make_logprobs(model.decoder, chunk=4, logit_metrics=True)
 
     def found(longest: int | None) -> tuple[PyTree, CompletionLogprobs, jax.Array]:
-        return jax.jit(partial(loss_and_gradient, longest=longest), static_argnums=(0, 1))(
-            logprobs, objective(loss_type), model.params, batch, made_up_reference(batch)
+        forward = Forward(model.decoder, chunk=4, logit_metrics=True, longest=longest)
+        return jax.jit(loss_and_gradient, static_argnums=(0, 1))(
+            forward, objective(loss_type), model.params, batch, made_up_reference(batch)
         )
 
     gradient, out, losses = found(int(batch.lengths.sum(axis=-1).max()))
@@ -113,7 +112,7 @@ class Trained(NamedTuple):
 def trained(model) -> Trained:
     optimizer = optax.sgd(RATE, momentum=0.9)
     like = fresh_state(model, optimizer)
-    step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, like, dropout=False)
+    step = make_train_step(forward_of(model), objective("sigmoid"), optimizer, like, dropout=False)
     return Trained(step, optimizer)
 
 
@@ -152,7 +151,7 @@ def test_a_loss_that_is_not_finite_for_filler_pairs_trains_all_the_same(model, t
 
     batch = micro_batches(PAIRS, 2, filler=2)
     step = make_train_step(
-        logprobs_of(model),
+        forward_of(model),
         objective(per_token),
         trained.optimizer,
         fresh_state(model, trained.optimizer),
@@ -174,7 +173,7 @@ def test_the_first_step_from_equal_weights_has_the_loss_ln_2(dtype, checkpointin
     batch = micro_batches(PAIRS, 1, filler=1)
     reference = make_reference_step(model.decoder, chunk=CHUNK)(model.params, batch)
     state = fresh_state(model, optimizer)
-    step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, state, dropout=False)
+    step = make_train_step(forward_of(model), objective("sigmoid"), optimizer, state, dropout=False)
     _, sums = step(state, batch, reference)
     assert float(sums["loss"]) / 8 == pytest.approx(math.log(2), abs=1e-6)
     assert float(sums["rewards/accuracies"]) == 0  # equal is not greater
@@ -187,7 +186,7 @@ def two_losses(model: CausalLM, *, dropout: bool) -> Callable[[int], list[float]
     optimizer = optax.set_to_zero()
     batch = micro_batches(PAIRS, 1)
     like = fresh_state(model, optimizer)
-    step = make_train_step(logprobs_of(model), objective("sigmoid"), optimizer, like, dropout=dropout)
+    step = make_train_step(forward_of(model), objective("sigmoid"), optimizer, like, dropout=dropout)
 
     def losses(seed: int) -> list[float]:
         state = fresh_state(model, optimizer, seed=seed)
@@ -206,7 +205,7 @@ def test_dropout_differs_between_steps_and_repeats_for_the_same_key_only():
     assert len({*one, *other}) == 4
     # Without it, training sees what evaluation sees.
     batch = micro_batches(PAIRS, 1)
-    evaluate = make_evaluation_step(logprobs_of(model), beta=BETA)
+    evaluate = make_evaluation_step(forward_of(model), beta=BETA)
     sums, out = evaluate(model.params, batch, made_up_reference(batch))
     assert float(sums["pairs"]) == 8
     values = objective("sigmoid")(out, made_up_reference(batch)[0], pair_facts(flat(batch), 1.0))
@@ -221,12 +220,12 @@ def test_what_keeps_experts_balanced_is_exact_under_accumulation():
     config = tiny_config(model_type="mixtral", router_aux_loss_coef=2.0, **source)
     model = tiny_model(config=config)
     goal = make_objective(DPOConfig(beta=BETA), config.experts)
-    logprobs = make_logprobs(model.decoder, chunk=CHUNK, logit_metrics=False, routing=True)
+    forward = Forward(model.decoder, chunk=CHUNK, routing=True)
 
     def compute(micro: int):
         batch = micro_batches(PAIRS, micro, filler=1)
         gradient, out, losses = jax.jit(loss_and_gradient, static_argnums=(0, 1))(
-            logprobs, goal, model.params, batch, made_up_reference(batch)
+            forward, goal, model.params, batch, made_up_reference(batch)
         )
         return gradient, goal.auxiliary(flat(out)), np.asarray(losses)[batch.index.reshape(-1) >= 0]
 

@@ -64,7 +64,7 @@ from easydel.trainers.shown import Shown, write_data
 from easydel.trainers.split import policy_of, split_of, trained_share
 from easydel.trainers.start import optimizer_of, schedule_of, starting_point
 from easydel.trainers.state import TrainState
-from easydel.trainers.step import make_evaluation_step, make_logprobs, make_train_step
+from easydel.trainers.step import Forward, make_evaluation_step, make_train_step
 from easydel.trainers.summary import closing_values, facts_of, summary
 
 
@@ -258,15 +258,16 @@ class DPOTrainer:
     def _make_steps(self, reference_model: CausalLM | None) -> None:
         """Makes the step functions; XLA compiles each when it meets a new batch shape."""
         config = self.arguments
-        self._logprobs = make_logprobs(
+        self._forward = Forward(
             without_own_dropout(self.model.decoder) if config.disable_dropout else self.model.decoder,
             chunk=self._head.chunk,
             logit_metrics=config.log_logit_metrics,
             collision=config.use_weighting,
             ld_alpha=config.ld_alpha,
             routing=self._objective.balance is not None,
+            longest=self._head.longest,
         )
-        self._evaluation_step = make_evaluation_step(self._logprobs, beta=config.beta)
+        self._evaluation_step = make_evaluation_step(self._forward, beta=config.beta)
         self.reference = make_reference(
             config, self.model, reference_model, chunk=self._head.chunk, split=self._split, display=self._display
         )
@@ -278,13 +279,12 @@ class DPOTrainer:
         optimizer = optimizer_of(config, schedule, self.model, self._split)
         saved = self._saved(data, folder, checkpointer, optimizer)
         step = make_train_step(
-            self._logprobs,
+            self._forward,
             self._objective,
             optimizer,
             saved.state,
             dropout=not config.disable_dropout or self.model.decoder.adapter_dropout > 0,
             split=self._split,
-            longest=self._head.longest,
         )
         start = int(saved.state.step)
         opening = self._opening(data, folder, start)

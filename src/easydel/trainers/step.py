@@ -7,8 +7,9 @@ the log-probabilities back through each micro-batch (the chain rule, cut at the 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,8 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from easydel.data.pack import Batch
-from easydel.logprobs import CompletionLogprobs, Decoder, PairPull, completion_logprobs
-from easydel.losses import PerPair, PerSide, Scalar
+from easydel.logprobs import CompletionLogprobs, Decoder, LossOf, completion_logprobs, completion_loss
+from easydel.losses import PerSide, Scalar
 from easydel.models.decoder import COMPILER_OPTIONS
 from easydel.trainers.metrics import AUXILIARY, Sums, pair_sums
 from easydel.trainers.objective import Objective, PairFacts, mean_chosen_length, pair_facts
@@ -28,13 +29,57 @@ from easydel.trainers.state import TrainState, shardings, with_rewards
 ReferenceLogps = Float[Array, "micro pairs 2"]
 
 
-@runtime_checkable
-class LogprobsOf(Protocol):
-    """`(params, one micro-batch, dropout_key, pull) -> CompletionLogprobs`, see `logprobs.completion_logprobs`."""
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """A model, and how its log-probabilities are computed. Static, closed over when a step is compiled.
 
-    def __call__(
-        self, params: PyTree, batch: Batch, dropout_key: Array | None, pull: PairPull | None = None, /
-    ) -> CompletionLogprobs: ...
+    Attributes:
+        decoder: the model, called with its parameters.
+        longest: the completion tokens of a pair at most, where head and loss are fused in training, which the objective
+            must allow (`Objective.pair_by_pair`); None where they are not.
+        chunk, logit_metrics, collision, ld_alpha, routing: see `logprobs.completion_logprobs`.
+    """
+
+    decoder: Decoder
+    chunk: int
+    logit_metrics: bool = False
+    collision: bool = False
+    ld_alpha: float | None = None
+    routing: bool = False
+    longest: int | None = None
+
+    def logprobs(self, params: PyTree, batch: Batch, dropout_key: Array | None = None) -> CompletionLogprobs:
+        """Returns the log-probabilities of one micro-batch."""
+        return completion_logprobs(
+            self.decoder,
+            params,
+            batch,
+            chunk=self.chunk,
+            logit_metrics=self.logit_metrics,
+            collision=self.collision,
+            ld_alpha=self.ld_alpha,
+            routing=self.routing,
+            dropout_key=dropout_key,
+        )
+
+    def loss(
+        self, params: PyTree, batch: Batch, loss_of: LossOf, given: Any, dropout_key: Array | None = None
+    ) -> tuple[Float[Array, ""], CompletionLogprobs]:
+        """Returns `loss_of(log-probabilities, given)` of one micro-batch, with its gradient, and these."""
+        if self.longest is None:
+            out = self.logprobs(params, batch, dropout_key)
+            return loss_of(out, given), out
+        return completion_loss(
+            self.decoder,
+            params,
+            batch,
+            loss_of,
+            given,
+            longest=self.longest,
+            chunk=self.chunk,
+            logit_metrics=self.logit_metrics,
+            dropout_key=dropout_key,
+        )
 
 
 EvaluationStep = Callable[[PyTree, Batch, ReferenceLogps], tuple[Sums, CompletionLogprobs]]
@@ -42,67 +87,31 @@ TrainStep = jax.stages.Wrapped  # (TrainState, Batch, ReferenceLogps, frozen wei
 ReferenceStep = jax.stages.Wrapped  # (weights, Batch) -> ReferenceLogps
 
 
-def make_logprobs(
-    decoder: Decoder,
-    *,
-    chunk: int,
-    logit_metrics: bool,
-    collision: bool = False,
-    ld_alpha: float | None = None,
-    routing: bool = False,
-) -> LogprobsOf:
-    """Returns the function `(params, one micro-batch, dropout_key, pull) -> CompletionLogprobs` of one decoder."""
-
-    def logprobs(
-        params: PyTree, batch: Batch, dropout_key: Array | None, pull: PairPull | None = None, /
-    ) -> CompletionLogprobs:
-        return completion_logprobs(
-            decoder,
-            params,
-            batch,
-            chunk=chunk,
-            logit_metrics=logit_metrics,
-            collision=collision,
-            ld_alpha=ld_alpha,
-            routing=routing,
-            dropout_key=dropout_key,
-            pull=pull,
-        )
-
-    return logprobs
-
-
 def make_train_step(
-    logprobs: LogprobsOf,
+    forward: Forward,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     like: TrainState,
     *,
     dropout: bool,
     split: Split = ALL_TRAINED,
-    longest: int | None = None,
 ) -> TrainStep:
     """Returns the compiled `(state, batch, reference, frozen) -> (state, sums)`: one update on one global batch.
 
     The state given is consumed (its buffers are donated); the one returned lies on the devices as `like` does. `frozen`
     are the weights that `split` leaves out of the state: they get no gradient, and are as they were afterwards. Where
     loss or gradient is not finite, the weights and the optimizer stay as they were, the step still counts, and
-    `sums["skipped"]` is 1. With `longest`, the completion tokens of a pair at most, the head takes one pass, which the
-    objective must allow (`Objective.pair_by_pair`).
+    `sums["skipped"]` is 1.
     """
 
     def train_step(
         state: TrainState, batch: Batch, reference: ReferenceLogps, frozen: PyTree | None = None
     ) -> tuple[TrainState, Sums]:
-        def of_trained(
-            trained: PyTree, batch: Batch, dropout_key: Array | None, pull: PairPull | None = None, /
-        ) -> CompletionLogprobs:
-            return logprobs(split.join(trained, frozen or {}), batch, dropout_key, pull)
-
         keys = _dropout_keys(state, micro=batch.tokens.shape[0]) if dropout else None
         shift = state.rewards.mean if objective.running_shift else 0.0
+        whole = partial(split.join, frozen=frozen or {})
         gradient, out, losses = loss_and_gradient(
-            of_trained, objective, state.params, batch, reference, shift, keys, longest=longest
+            forward, objective, state.params, batch, reference, shift, keys, whole=whole
         )
         out, reference, lengths = flat((out, reference, batch.lengths))
         sums = pair_sums(out, reference, lengths, losses, beta=objective.beta)
@@ -128,14 +137,14 @@ def make_train_step(
     )
 
 
-def make_evaluation_step(logprobs: LogprobsOf, *, beta: float) -> EvaluationStep:
+def make_evaluation_step(forward: Forward, *, beta: float) -> EvaluationStep:
     """Returns the compiled `(params, batch, reference) -> (sums, log-probabilities)`: no update, no dropout.
 
     The loss is not among the sums: it may depend on all pairs of the set, see `evaluation.evaluate`.
     """
 
     def evaluation_step(params: PyTree, batch: Batch, reference: ReferenceLogps) -> tuple[Sums, CompletionLogprobs]:
-        out, flat_reference, lengths = flat((_each(logprobs, params, batch, None), reference, batch.lengths))
+        out, flat_reference, lengths = flat((_each(forward, params, batch), reference, batch.lengths))
         return pair_sums(out, flat_reference, lengths, jnp.zeros(len(lengths)), beta=beta), out
 
     return jax.jit(evaluation_step, compiler_options=COMPILER_OPTIONS)
@@ -149,16 +158,16 @@ def make_reference_step(
     It is the policy's own code with the policy's chunking: equal weights give equal numbers, so that the loss of the
     first step is exactly its known value.
     """
-    logprobs = make_logprobs(decoder, chunk=chunk, logit_metrics=False, ld_alpha=ld_alpha)
+    forward = Forward(decoder, chunk=chunk, ld_alpha=ld_alpha)
 
     def reference_step(params: PyTree, batch: Batch) -> ReferenceLogps:
-        return _each(logprobs, params, batch, None).logps
+        return _each(forward, params, batch).logps
 
     return jax.jit(reference_step, out_shardings=place, compiler_options=COMPILER_OPTIONS)
 
 
 def loss_and_gradient(
-    logprobs: LogprobsOf,
+    forward: Forward,
     objective: Objective,
     params: PyTree,
     batch: Batch,
@@ -166,57 +175,50 @@ def loss_and_gradient(
     reward_shift: Scalar = 0.0,
     dropout_keys: Key[Array, "micro"] | None = None,
     *,
-    longest: int | None = None,
+    whole: Callable[[PyTree], PyTree] = lambda params: params,
 ) -> tuple[PyTree, CompletionLogprobs, Float[Array, "all_pairs"]]:
     """Returns the gradient of the mean loss over all real pairs, the log-probabilities [micro pairs 2], the losses.
 
     The result does not depend on how the batch is split into micro-batches; only one of them is alive at a time.
+
+    Args:
+        whole: makes the parameters of the model of those that the gradient is taken by.
     """
     micro = batch.tokens.shape[0]
     total = jnp.maximum(jnp.sum(batch.lengths[:, :, 0] > 0), 1)
     per_chosen = mean_chosen_length(batch)
-    mean_loss = partial(_mean_loss, objective)
+
+    loss_of = partial(_mean_loss, objective)
 
     if objective.across_pairs and micro > 1:
-        out = _each(logprobs, params, batch, dropout_keys)
-        whole = pair_facts(flat(batch), per_chosen, reward_shift)
-        pull, losses = jax.grad(mean_loss, has_aux=True)(flat(out), flat(reference), whole, total)
-        pull = jax.tree.map(lambda x, like: x.reshape(like.shape), pull, out)
+        out = _each(forward, whole(params), batch, dropout_keys)
+        given = flat(reference), pair_facts(flat(batch), per_chosen, reward_shift), total
+        by_out = jax.grad(loss_of)(flat(out), given)
+        by_out = jax.tree.map(lambda x, like: x.reshape(like.shape), by_out, out)
 
-        def surrogate(params, batch, key, pull):
-            products = jax.tree.map(jnp.vdot, pull, logprobs(params, batch, key))
+        def surrogate(params, batch, key, by_out):
+            products = jax.tree.map(jnp.vdot, by_out, forward.logprobs(whole(params), batch, key))
             return sum(jax.tree.leaves(products)), None
 
-        gradient, _ = _accumulate(surrogate, params, batch, dropout_keys, pull)
-        return gradient, out, losses
+        gradient, _ = _accumulate(surrogate, params, batch, dropout_keys, by_out)
+        return gradient, out, objective(flat(out), *given[:2])
 
     def micro_loss(params, batch, key, reference):
         given = reference, pair_facts(batch, per_chosen, reward_shift), total
-        pull = None if longest is None else PairPull(partial(_by_logps, objective), given, longest)
-        out = logprobs(params, batch, key, pull)
-        loss, losses = mean_loss(out, *given)
-        return loss, (out, losses)
+        loss, out = forward.loss(whole(params), batch, loss_of, given, key)
+        return loss, (out, objective(out, *given[:2]))
 
     gradient, (out, losses) = _accumulate(micro_loss, params, batch, dropout_keys, reference)
     return gradient, out, losses.reshape(-1)
 
 
 def _mean_loss(
-    objective: Objective, out: CompletionLogprobs, reference: PerSide, facts: PairFacts, total: Int[Array, ""]
-) -> tuple[Array, PerPair]:
-    """Returns the sum over the real pairs given, over `total`, and the loss of each."""
+    objective: Objective, out: CompletionLogprobs, given: tuple[PerSide, PairFacts, Int[Array, ""]]
+) -> Float[Array, ""]:
+    """Returns the sum of the losses of the real pairs of a micro-batch, over the number of pairs of the update."""
+    reference, facts, total = given
     losses = objective(out, reference, facts)
-    return jnp.sum(jnp.where(facts.lengths[:, 0] > 0, losses, 0.0)) / total, losses
-
-
-def _by_logps(objective: Objective, logps: PerSide, given: tuple[PerSide, PairFacts, Int[Array, ""]]) -> PerSide:
-    """Returns the gradient of the mean loss by the log-probabilities, for an objective that looks at nothing else."""
-    nothing = jnp.zeros_like(logps)
-
-    def mean_loss(logps: PerSide) -> tuple[Array, PerPair]:
-        return _mean_loss(objective, CompletionLogprobs(logps, logps, *(nothing,) * 4), *given)
-
-    return jax.grad(mean_loss, has_aux=True)(logps)[0]
+    return jnp.sum(jnp.where(facts.lengths[:, 0] > 0, losses, 0.0)) / total
 
 
 def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None, extra: PyTree):
@@ -236,12 +238,14 @@ def _accumulate(function: Callable, params: PyTree, batch: Batch, keys: Key[Arra
     return jax.lax.scan(add_one, zeros, (batch, keys, extra))
 
 
-def _each(logprobs: LogprobsOf, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None) -> CompletionLogprobs:
+def _each(
+    forward: Forward, params: PyTree, batch: Batch, keys: Key[Array, "micro"] | None = None
+) -> CompletionLogprobs:
     """Returns the log-probabilities of every micro-batch, one after another, stacked on a leading axis."""
     if batch.tokens.shape[0] == 1:
-        out = logprobs(params, *jax.tree.map(lambda x: x[0], (batch, keys)))
+        out = forward.logprobs(params, *jax.tree.map(lambda x: x[0], (batch, keys)))
         return jax.tree.map(lambda x: x[None], out)
-    return jax.lax.map(lambda inputs: logprobs(params, *inputs), (batch, keys))
+    return jax.lax.map(lambda inputs: forward.logprobs(params, *inputs), (batch, keys))
 
 
 def flat(tree: Any) -> Any:
