@@ -13,8 +13,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "easydel"
 KINDS = ("ConfigError", "DataError", "WeightsError", "FlagError")
 # Errors that are not on the page: the module, how they begin ("" for all of it), and why.
 LEFT_OUT = (
-    ("attention.py", "attn_mechanism .* has no", "a mechanism is chosen that can do what the model needs"),
-    ("attention.py", "only attn_mechanism 'vanilla' has", "as above"),
+    ("ops/attention.py", "attn_mechanism .* has no", "a mechanism is chosen that can do what the model needs"),
+    ("ops/attention.py", "only attn_mechanism 'vanilla' has", "as above"),
     ("data/pack.py", "", "shapes are chosen from the pairs"),
     ("data/shapes.py", "", "shapes are chosen from the pairs"),
     ("weights/safetensors.py", "Writing ", "what is written is counted beforehand"),

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.attention import MECHANISMS, RUNS_ON
 from easydel.data.pack import Batch, pack, pad
 from easydel.data.pair import Pair
-from easydel.logprobs import completion_logprobs, token_statistics
+from easydel.logprobs import completion_logprobs
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import COMPILER_OPTIONS
+from easydel.ops.attention import MECHANISMS
+from easydel.ops.head import token_statistics
 from easydel.sharding import make_mesh, sharding_for
 from oracles.pairs import trained_places
 from oracles.products import precisions
@@ -191,7 +192,7 @@ def test_what_is_for_the_log_has_no_gradient_and_costs_nothing_when_off(head_inp
     assert not any(map(jnp.any, off[1:]))
 
 
-@pytest.mark.parametrize("mechanism", [name for name in MECHANISMS if name not in RUNS_ON])
+@pytest.mark.parametrize("mechanism", [name for name, each in MECHANISMS.items() if each.platform is None])
 @pytest.mark.parametrize("checkpointing", ["", "nothing_saveable"])
 def test_the_precision_asked_for_is_that_of_every_product_forward_and_backward(pairs, mechanism, checkpointing):
     model, batch = tiny_model(gradient_checkpointing=checkpointing), pack(pairs)

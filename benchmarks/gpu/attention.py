@@ -13,10 +13,11 @@ from jaxtyping import Array, Float
 from numpy.random import Generator
 
 from benchmarks.gpu.timing import seconds
-from easydel.attention import needs_on, packed_attention, resolve_mechanism
 from easydel.data.loader import Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.pair import Pair
+from easydel.ops.attention import packed_attention, resolve_mechanism
+from easydel.ops.mechanism import needs_on
 from easydel.sharding import make_mesh
 
 

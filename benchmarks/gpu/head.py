@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.gpu.timing import seconds
-from easydel.logprobs import token_statistics
+from easydel.ops.head import token_statistics
 
 HEADER = ["hidden x vocabulary", "tokens", "chunk", "forward ms", "TFLOP/s", "with gradient ms", "TFLOP/s"]
 

@@ -12,7 +12,6 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
-from easydel.attention import Dropout, LayerAttention, needs_on, packed_attention, resolve_mechanism
 from easydel.errors import ConfigError, nearest
 from easydel.models.config import ModelConfig
 from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
@@ -23,8 +22,10 @@ from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import Angles, rotary, rotate
 from easydel.models.stack import run_stack
+from easydel.ops.attention import packed_attention, resolve_mechanism
+from easydel.ops.mechanism import Dropout, LayerAttention, needs_on
+from easydel.ops.softcap import soft_cap
 from easydel.sharding import looked_up, split_tokens
-from easydel.softcap import soft_cap
 
 # A nested dict of arrays. What it holds for one configuration is said in `models/rows.py`.
 Params = Mapping[str, Any]
@@ -69,7 +70,7 @@ class Decoder:
         dtype: what the computation runs in; weights are cast to it where they are used.
         precision: of all matrix products, as in `jax.lax.Precision`: 'default', 'high' or 'highest'; None leaves it
             to `jax_default_matmul_precision`.
-        attn_mechanism: a name of `easydel.attention.MECHANISMS`, or 'auto'.
+        attn_mechanism: a name of `easydel.ops.attention.MECHANISMS`, or 'auto'.
         gradient_checkpointing: '' keeps every intermediate result of a layer for the backward pass; else the
             name of a policy in `jax.checkpoint_policies`.
         scan_layers: run the layers in a loop, which compiles once for all of them; False writes them out one by one.
@@ -119,10 +120,10 @@ class Decoder:
     ) -> Float[Array, "rows length embed"]:
         """Returns the hidden states that meet the head, in `dtype`: after the final norm, over `logits_scaling`.
 
-        Who sees whom is told by `segment`, `branch` and `position`, see `easydel.attention.visible`. The number of rows
+        Who sees whom is told by `segment`, `branch` and `position`, see `easydel.ops.visible`. The number of rows
         must be a multiple of `row_shards(mesh)`, their length of `length_shards(mesh)`. Dropout, of attention and of
         adapters, happens only with a `dropout_key`. `sequences` bounds how many answers there are, see
-        `easydel.attention.packed_attention`.
+        `easydel.ops.attention.packed_attention`.
         """
         return self.with_routing(params, tokens, segment, branch, position, dropout_key, sequences)[0]
 
@@ -175,7 +176,7 @@ class Decoder:
         position: Int[Array, "rows length"],
         sequences: int | None = None,
     ) -> dict[int | None, LayerAttention]:
-        """Returns, by window, the attention of the layers that have it, see `easydel.attention.packed_attention`."""
+        """Returns, by window, the attention of the layers that have it: `easydel.ops.attention.packed_attention`."""
         return {
             window: packed_attention(
                 self.attn_mechanism,

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from easydel.models.grouped import grouped_product, make_groups
 from easydel.models.kinds import Experts
 from easydel.models.layers import activated, linear
 from easydel.models.quantize import dense
+from easydel.ops.grouped import grouped_product, make_groups
 from easydel.sharding import spec_for, token_spec
 
 

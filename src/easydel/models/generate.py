@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from easydel.attention import attend
 from easydel.errors import ConfigError
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, KeepingAttention, Params
+from easydel.ops.attention import attend
 from easydel.processes import on_host
 from easydel.sharding import length_shards, row_shards
 

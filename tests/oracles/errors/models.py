@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from easydel.attention import Needs, resolve_mechanism
 from easydel.models import auto
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
+from easydel.ops.attention import resolve_mechanism
+from easydel.ops.mechanism import Needs
 from easydel.weights.model_files import read_folder
 from easydel.weights.safetensors import read_file
 from oracles.cases import CASES as MODELS

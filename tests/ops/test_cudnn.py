@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel import unshared
-from easydel.attention import attend, visible
 from easydel.data.pack import pack, pad
 from easydel.data.pair import Pair
-from easydel.unshared import buckets, take_apart, unshared_attention
+from easydel.ops import cudnn
+from easydel.ops.attention import attend
+from easydel.ops.cudnn import buckets, take_apart, unshared_attention
+from easydel.ops.visible import visible
 from oracles.pairs import pairs_of, random_pairs
 
 PAIRS = [*pairs_of((3, 5, 9), (4, 1, 2), (1, 7, 3)), Pair([], [3, 1, 4, 1], [9, 2, 6], 3, 1, index=3)]
@@ -30,7 +31,7 @@ def inputs(segment, heads=4, kv_heads=2, head_dim=8):
 
 
 def test_examples_hold():
-    assert doctest.testmod(unshared).failed == 0
+    assert doctest.testmod(cudnn).failed == 0
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -90,5 +91,5 @@ def test_what_a_kernel_leaves_in_slots_without_a_token_reaches_nobody():
     taken = np.zeros(apart.source.size, bool)
     taken[apart.first[apart.first >= 0]] = taken[apart.second[apart.second >= 0]] = True
     slots = jnp.where(taken, 1.0, jnp.nan)[:, None]
-    assert np.isfinite(unshared._together(slots, apart)).all()
-    assert np.isfinite(unshared._apart_backward(apart, slots)[0]).all()
+    assert np.isfinite(cudnn._together(slots, apart)).all()
+    assert np.isfinite(cudnn._apart_backward(apart, slots)[0]).all()

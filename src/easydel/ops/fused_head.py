@@ -1,6 +1,6 @@
 """The head in one pass: the gradient of a chunk follows as soon as the pairs in it are whole, from the same logits.
 
-`easydel.logprobs` computes the logits of a chunk again for its gradient, as that waits for a loss which may look at
+`easydel.ops.head` computes the logits of a chunk again for its gradient, as that waits for a loss which may look at
 all pairs. The gradient of a loss that does not is known once both answers of a pair are: chunk by chunk
 log-probabilities are computed and the probabilities kept, and each chunk whose pairs have all ended gives its gradient
 and makes room. So 6 and not 8 FLOP go into each weight of the head for a token, and as many chunks are alive as a pair
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from easydel.token_values import token_values
+from easydel.ops.head import token_values
 
 
 class FusedHeadConfig(NamedTuple):
@@ -55,7 +55,7 @@ def fused_head_loss(
     used: Int[Array, ""],
     given: Any,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, "slots"]]]:
-    """Returns the loss, and the statistics of `logprobs.TokenStatistics` by name, which carry no gradient.
+    """Returns the loss, and the statistics of `head.TokenStatistics` by name, which carry no gradient.
 
     The gradient by `states` and `head` is made beside the loss and multiplied by the cotangent that comes back.
 

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from easydel.softcap import soft_cap, times_slope
+from easydel.ops.mechanism import MASKED, LayerAttention, Mechanism, RowLayout, Scores, on_each_device
+from easydel.ops.softcap import soft_cap, times_slope
+from easydel.sharding import RULES, length_shards
 
 BLOCK = 64  # tokens; of 32 to 256 the fastest on CPU, for head_dim 8 and 32
-# Masked scores are this instead of -inf, so that a query that sees nothing gets finite numbers and gradients.
-MASKED = -0.7 * float(np.finfo(np.float32).max)
 
 
 class Blocks(NamedTuple):
@@ -41,23 +41,6 @@ class Blocks(NamedTuple):
     prompt_end: Int[Array, "tokens"]
     query: Int[Array, "tokens"]  # rising
     used: Int[Array, ""]
-
-
-class Scores(NamedTuple):
-    """How scores are made; static.
-
-    Attributes:
-        scale: of query key^T.
-        window: a query sees keys less than this many positions before it; None is no bound.
-        cap: c of c * tanh(score / c); None is no cap.
-        precision: of the matrix products, as in `jax.lax.Precision`: an argument, because the backward pass is traced
-            outside of any context of the forward pass.
-    """
-
-    scale: float
-    window: int | None = None
-    cap: float | None = None
-    precision: str | None = None
 
 
 def query_blocks(
@@ -261,3 +244,20 @@ def _keys_at(x: Float[Array, "kv_heads tokens head_dim"], start: jax.Array) -> F
 
 def _add(x: Float[Array, "kv_heads tokens head_dim"], block: jax.Array, start: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(x, _keys_at(x, start) + block, start, axis=1)
+
+
+def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) -> LayerAttention:
+    """Where rows are split along their length, a device has a part of the queries and gets the keys of whole rows."""
+    parts = length_shards(mesh)
+
+    def blocks(segment: jax.Array, branch: jax.Array, _: jax.Array) -> Blocks:
+        part = jax.lax.axis_index(RULES["length"]) if parts > 1 else 0
+        return query_blocks(segment, branch, part=part, parts=parts)
+
+    def mix(query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks) -> jax.Array:
+        return blockwise_attention(query, key, value, blocks, scores)
+
+    return on_each_device(layout, mesh, blocks, mix)
+
+
+BLOCKWISE = Mechanism(_make, score_cap=True)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.logprobs import token_statistics
-from easydel.single_pass import FusedHeadConfig, _ready_after, chunks_alive, fused_head_loss
+from easydel.ops.fused_head import FusedHeadConfig, _ready_after, chunks_alive, fused_head_loss
+from easydel.ops.head import token_statistics
 
 pytestmark = pytest.mark.exact
 

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.attention import attend, packed_attention, visible
-from easydel.blockwise import BLOCK, Scores, _over_keys, blockwise_attention, query_blocks
+from easydel.ops.attention import attend, packed_attention
+from easydel.ops.blockwise import BLOCK, _over_keys, blockwise_attention, query_blocks
+from easydel.ops.mechanism import Scores
+from easydel.ops.visible import visible
 from easydel.sharding import make_mesh
 from oracles.tiny import ONE_DEVICE
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.models.grouped import BLOCK, grouped_product, make_groups
+from easydel.ops.grouped import BLOCK, grouped_product, make_groups
 from oracles.products import precisions
 
 ROWS = 3 * BLOCK + 10

@@ -4,8 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu.splash_attention import BlockSizes, make_splash_mha
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
+
+from easydel.ops.mechanism import LayerAttention, Mechanism, RowLayout, Scores, on_each_device
+from easydel.ops.visible import visible
 
 MULTIPLE = 128  # tokens: the lanes of a TPU, of which a block is a multiple
 _LARGEST = 512  # tokens of a block, if the row divides into such
@@ -26,6 +29,9 @@ def splash_attention(
     The length must be a multiple of `MULTIPLE`, and each query must see a key. The backward pass begins with query, key
     and value. `interpret` runs the kernel where there is no TPU, slowly.
     """
+    # Pallas is a second of imports, and nobody else needs it.
+    from jax.experimental.pallas.ops.tpu.splash_attention import BlockSizes, make_splash_mha
+
     length = query.shape[1]
     block = next(size for size in (_LARGEST, 256, MULTIPLE) if length % size == 0)
     sizes = BlockSizes(
@@ -55,3 +61,22 @@ def splash_attention(
         return jnp.swapaxes(out, 0, 1)
 
     return jax.lax.map(jax.checkpoint(one_row), (query, key, value, mask))
+
+
+def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) -> LayerAttention:
+    filler = (0, 0), (0, -layout[0].shape[1] % MULTIPLE)
+    interpret = mesh.devices.flat[0].platform != "tpu"  # in tests: elsewhere `resolve_mechanism` refuses it
+
+    def mask(*layout: jax.Array) -> jax.Array:
+        segment, branch, position = (jnp.pad(x, filler) for x in layout)
+        return visible(segment, branch, position, scores.window)
+
+    def mix(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+        padded = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
+        out = splash_attention(*padded, mask, scale=scores.scale, score_cap=scores.cap, interpret=interpret)
+        return out[:, : query.shape[1]]
+
+    return on_each_device(layout, mesh, mask, mix)
+
+
+SPLASH = Mechanism(_make, platform="tpu", dtypes=("bfloat16",), score_cap=True, whole_rows=True)

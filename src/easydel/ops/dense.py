@@ -9,14 +9,17 @@ in so far as it makes the scores of a block anew and adds up what the blocks giv
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from easydel.blockwise import MASKED, Scores
-from easydel.softcap import soft_cap
+from easydel.ops.mechanism import MASKED, LayerAttention, Mechanism, RowLayout, Scores, on_each_device
+from easydel.ops.softcap import soft_cap
+from easydel.ops.visible import Tokens, sees, tokens_of
+from easydel.sharding import RULES, length_shards, parts_of
 
 # Bytes of scores in float32 that are alive at once on each device: small on CPU, where they should stay near the cache
 # (`docs/performance.md`), and enough to keep an accelerator busy there.
@@ -25,15 +28,6 @@ ROOM_ELSEWHERE = 1024**3
 # Arrays as large as these scores while a gradient is computed: the scores, their softmax, and the gradients of both.
 COPIES = 4
 _LEAST = 8  # queries at a time, however long their row
-
-
-class Tokens(NamedTuple):
-    """What a mask is made of, for queries or for keys: [rows tokens] each. `place` counts along the row."""
-
-    segment: Int[Array, "rows tokens"]
-    branch: Int[Array, "rows tokens"]
-    position: Int[Array, "rows tokens"]
-    place: Int[Array, "rows tokens"]
 
 
 class Layout(NamedTuple):
@@ -97,14 +91,6 @@ def step_of(rows: int, queries: int, keys: int, heads: int, room: int) -> Step:
 def room_on(platform: str) -> int:
     """Returns the bytes of scores that are alive at once on a device of this platform."""
     return ROOM.get(platform, ROOM_ELSEWHERE)
-
-
-def sees(query: Tokens, key: Tokens, window: int | None) -> Bool[Array, "rows queries keys"]:
-    """Returns which query sees which key, see `easydel.attention.visible`."""
-    same_segment = query.segment[:, :, None] == key.segment[:, None, :]
-    same_branch = (key.branch[:, None, :] == 0) | (query.branch[:, :, None] == key.branch[:, None, :])
-    seen = same_segment & same_branch & (query.place[:, :, None] >= key.place[:, None, :])
-    return seen if window is None else seen & (query.position[:, :, None] - key.position[:, None, :] < window)
 
 
 def masked_softmax(
@@ -274,3 +260,30 @@ def _cut(
     queries = jax.tree.map(lambda x: jax.lax.dynamic_slice(x, at, step), layout.queries)
     keys = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, row, step.rows), layout.keys)
     return query, key, value, Layout(queries, keys, layout.row + row, layout.head)
+
+
+def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None, *, fused: bool) -> LayerAttention:
+    """Where rows are split along their length, a device has a part of the queries and gets the keys of whole rows."""
+    parts, room = length_shards(mesh), room_on(mesh.devices.flat[0].platform)
+
+    def first(axis: str, mine: int) -> jax.Array:
+        """Returns the number of the first of `mine` parts of an axis that are here."""
+        return jnp.asarray(jax.lax.axis_index(RULES[axis]) * mine if parts_of(axis, mesh) > 1 else 0)
+
+    def prepare(*layout: jax.Array) -> tuple[Tokens, Tokens, jax.Array]:
+        keys = tokens_of(*layout)
+        rows, length = layout[0].shape
+        part = length // parts
+        here = partial(jax.lax.dynamic_slice_in_dim, start_index=first("length", part), slice_size=part, axis=1)
+        return jax.tree.map(here, keys), keys, first("rows", rows)
+
+    def mix(query: jax.Array, key: jax.Array, value: jax.Array, ready: Any, dropout: tuple | None = None) -> jax.Array:
+        here = Layout(*ready, head=first("heads", query.shape[2]))
+        how = How(scores, fused, room, 0.0 if dropout is None else dropout[1])
+        return dense_attention(query, key, value, here, None if dropout is None else dropout[0], how)
+
+    return on_each_device(layout, mesh, prepare, mix, drops=not fused)
+
+
+VANILLA = Mechanism(partial(_make, fused=False), dropout=True, score_cap=True, dense_mask=True)
+SDPA = Mechanism(partial(_make, fused=True), dense_mask=True, jax_kernel=True)

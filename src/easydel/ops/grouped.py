@@ -2,7 +2,7 @@
 
 `jax.lax.ragged_dot` is that product where the hardware has it; on CPU XLA makes it as many dense products as there are
 groups. There it is done here in blocks of rows, each with the matrix of its group; how many blocks there are is known
-once the groups are, so the loops end there, and the gradient is written by hand, as in `easydel.blockwise`.
+once the groups are, so the loops end there, and the gradient is written by hand, as in `easydel.ops.blockwise`.
 """
 
 from functools import partial

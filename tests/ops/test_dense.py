@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel import attention, dense
-from easydel.attention import DENSE, packed_attention
-from easydel.dense import Step, step_of
+from easydel.ops import dense
+from easydel.ops.attention import MECHANISMS, packed_attention
+from easydel.ops.dense import Step, step_of
 from easydel.sharding import make_mesh
 from oracles.tiny import ONE_DEVICE
 
@@ -31,7 +31,7 @@ def some_inputs():
 
 
 def out_and_gradients(monkeypatch, room, mechanism, dims=ONE_DEVICE, dropout=None, **settings):
-    monkeypatch.setattr(attention, "room_on", lambda platform: room)
+    monkeypatch.setattr(dense, "room_on", lambda platform: room)
     layout = some_layout()
     real = (layout[0] > 0)[..., None, None]
 
@@ -62,7 +62,7 @@ def test_what_is_dropped_depends_neither_on_the_queries_at_a_time_nor_on_the_dev
         np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("mechanism", DENSE)
+@pytest.mark.parametrize("mechanism", [name for name, each in MECHANISMS.items() if each.dense_mask])
 def test_what_attention_has_alive_does_not_grow_with_the_rows(mechanism):
     """Beside query, key and value, what comes out, and their gradients, which are as many as there are tokens."""
 

@@ -5,23 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.attention import (
+from easydel.errors import ConfigError
+from easydel.ops.attention import (
     MECHANISMS,
-    RUNS_ON,
-    WITH_SCORE_CAP,
-    Needs,
     attend,
     packed_attention,
     resolve_mechanism,
-    visible,
 )
-from easydel.errors import ConfigError
+from easydel.ops.mechanism import Needs
+from easydel.ops.visible import visible
 from easydel.sharding import make_mesh
 from oracles.tiny import ONE_DEVICE
 
 SEGMENT = np.array([[1, 1, 1, 1, 1, 2, 2, 2, 0, 0]])
 BRANCH = np.array([[0, 0, 1, 2, 2, 0, 1, 2, 0, 0]])
-# cuDNN cannot run here: `test_unshared.py` tests all of it but the kernel.
+# cuDNN cannot run here: `test_cudnn.py` tests all of it but the kernel.
 HERE = [name for name in MECHANISMS if name != "cudnn"]
 H100 = Needs("gpu", 128, "bfloat16", capability=(9, 0))
 CPU, TPU = Needs("cpu", 64, "float32"), Needs("tpu", 128, "bfloat16")
@@ -85,7 +83,7 @@ def test_every_mechanism_is_a_masked_softmax_over_grouped_heads(mechanism, windo
     np.testing.assert_allclose(np.asarray(given)[real], expected[real], atol=1e-5)
 
 
-@pytest.mark.parametrize("mechanism", WITH_SCORE_CAP)
+@pytest.mark.parametrize("mechanism", [name for name, each in MECHANISMS.items() if each.score_cap])
 def test_a_cap_bounds_the_scores_before_the_softmax(mechanism):
     query, key, value = inputs(rows=1)
     layout = tuple(jnp.asarray(x) for x in (SEGMENT, BRANCH, POSITION))
@@ -96,7 +94,7 @@ def test_a_cap_bounds_the_scores_before_the_softmax(mechanism):
     np.testing.assert_allclose(attention(query, key, value, None)[:, :8], expected[:, :8], atol=1e-5)
 
 
-@pytest.mark.parametrize("mechanism", [name for name in MECHANISMS if name not in RUNS_ON])
+@pytest.mark.parametrize("mechanism", [name for name, each in MECHANISMS.items() if each.platform is None])
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
 def test_a_query_without_keys_gives_finite_numbers_and_gradients(mechanism, dtype):
     arguments = inputs(dtype=dtype)
@@ -174,7 +172,7 @@ def test_auto_picks_by_platform_and_by_what_the_model_needs(needs, resolved):
         ),
         ("cudnn", H100._replace(capability=(7, 5)), r"needs an NVIDIA GPU of compute capability 8\.0"),
         ("cudnn", H100._replace(head_dim=20), "a multiple of 8 up to 256, and it is 20"),
-        ("cudnn", H100._replace(dtype="float32"), "computes in bfloat16, and dtype is float32"),
+        ("cudnn", H100._replace(dtype="float32"), "computes in bfloat16 and float16, and dtype is float32"),
         ("blockwise", CPU._replace(dropout_rate=0.1), r"no dropout and attention_dropout is 0\.1"),
         (
             "flash_attn2",

@@ -11,7 +11,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
+
+from easydel.ops.mechanism import LayerAttention, Mechanism, Needs, RowLayout, Scores, on_each_device
+from easydel.sharding import row_shards
 
 MULTIPLE = 64  # tokens; kernels refuse odd lengths
 
@@ -166,3 +170,29 @@ def _kept(function, x: jax.Array, sequences: Sequences) -> tuple[jax.Array, Sequ
 
 _apart.defvjp(partial(_kept, _apart), _apart_backward)
 _together.defvjp(partial(_kept, _together), _together_backward)
+
+
+def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) -> LayerAttention:
+    rows, length = layout[0].shape
+    mine = rows // row_shards(mesh)
+    room = buckets(mine, length, mine * length if sequences is None else min(sequences, mine * length))
+
+    def mix(query: jax.Array, key: jax.Array, value: jax.Array, apart: Sequences) -> jax.Array:
+        options = {"scale": scores.scale, "window": scores.window}
+        return unshared_attention(query, key, value, apart, room, **options, implementation="cudnn")
+
+    return on_each_device(layout, mesh, lambda segment, branch, _: take_apart(segment, branch, room), mix)
+
+
+def _refuses(needs: Needs) -> str | None:
+    if needs.capability is None or needs.capability < (8, 0):
+        return "needs an NVIDIA GPU of compute capability 8.0 (A100) or newer"
+    widest = 256 if needs.capability >= (9, 0) else 128
+    if needs.head_dim % 8 or needs.head_dim > widest:
+        return f"takes a head_dim that is a multiple of 8 up to {widest}, and it is {needs.head_dim}"
+    return None
+
+
+CUDNN = Mechanism(
+    _make, platform="gpu", dtypes=("bfloat16", "float16"), whole_rows=True, jax_kernel=True, refuses=_refuses
+)

@@ -1,0 +1,170 @@
+"""The head of a language model with the log-probabilities of given tokens, one chunk of logits at a time.
+
+A chunk is computed again for its gradient, so that no more than one of them exists, forward and backward. Where the
+loss looks at one pair at a time, `easydel.ops.fused_head` computes it once.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from easydel.ops.softcap import soft_cap, times_slope
+
+
+class TokenStatistics(NamedTuple):
+    """One value per completion slot; everything but `logp` carries no gradient, and is 0 where it was not asked for."""
+
+    logp: Float[Array, "shards slots"]
+    entropy: Float[Array, "shards slots"]  # nats
+    mean_logit: Float[Array, "shards slots"]  # over the vocabulary
+    correct: Float[Array, "shards slots"]  # 1 where the target is the most likely token
+    collision: Float[Array, "shards slots"]  # log sum_v p_v^2
+
+
+def token_values(
+    logits: Float[Array, "*slots vocab"],
+    target: Int[Array, "*slots"],
+    states: Float[Array, "*slots embed"],
+    mean_weights: Float[Array, "embed"],
+    *,
+    logit_metrics: bool,
+    capped: bool = False,
+) -> dict[str, Float[Array, "*slots"]]:
+    """Returns values of `TokenStatistics` by name, and `log_partition`, the logarithm of the softmax's sum.
+
+    Args:
+        states: what met the head to give the logits.
+        mean_weights: of the head, over the vocabulary: the mean logit is their product with a state, unless `capped`.
+    """
+    highest = jnp.max(logits, axis=-1)
+    log_partition = jnp.log(jnp.sum(jnp.exp(logits - highest[..., None]), axis=-1)) + highest
+    target_logit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+    values = {"logp": target_logit - log_partition, "log_partition": log_partition}
+    if logit_metrics:
+        log_probabilities = logits - log_partition[..., None]
+        values["entropy"] = -jnp.sum(jnp.exp(log_probabilities) * log_probabilities, axis=-1)
+        by_mean = jnp.einsum("...e,e->...", states.astype(jnp.float32), mean_weights)
+        values["mean_logit"] = jnp.mean(logits, axis=-1) if capped else by_mean
+        # An argmax takes ten times as long on CPU.
+        values["correct"] = (target_logit == highest).astype(jnp.float32)
+    return values
+
+
+class _Head(NamedTuple):
+    """How the head is computed: static, part of what is compiled."""
+
+    chunk: int
+    logit_metrics: bool
+    collision: bool
+    precision: str | None
+    cap: float | None
+
+
+def token_statistics(
+    states: Float[Array, "shards slots embed"],
+    target: Int[Array, "shards slots"],
+    head: Float[Array, "vocab embed"],
+    *,
+    chunk: int,
+    used: Int[Array, ""] | int | None = None,
+    logit_metrics: bool = False,
+    collision: bool = False,
+    precision: str | None = None,
+    cap: float | None = None,
+) -> TokenStatistics:
+    """Returns the log-probability of each target token, computed `chunk` slots at a time.
+
+    The matmuls take operands in the dtype of `states` and accumulate in float32; softmax and sums are float32.
+    The backward pass recomputes each chunk's logits instead of keeping them. Only the first `used` slots of each shard
+    are looked at (None: all); beyond the last chunk that has any, the values are 0. With `cap` the logits are
+    c * tanh(states head^T / c).
+    """
+    slots = states.shape[1]
+    how = _Head(min(chunk, slots), logit_metrics, collision, precision, cap)
+    return _head_statistics(how, states, head, target, jnp.asarray(slots if used is None else used))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _head_statistics(how: _Head, states: Array, head: Array, target: Array, used: Array) -> TokenStatistics:
+    return _head_forward(how, states, head, target, used)[0]
+
+
+def _head_forward(
+    how: _Head, states: Array, head: Array, target: Array, used: Array
+) -> tuple[TokenStatistics, tuple[Array, ...]]:
+    weights = head.astype(states.dtype)
+    mean_weights = jnp.mean(head.astype(jnp.float32), axis=0)
+    of_states, of_target = _chunked(how, states), _chunked(how, target)
+
+    def one_chunk(at: Array, done: dict[str, Array]) -> dict[str, Array]:
+        states, target = of_states[at], of_target[at]
+        logits = _logits(how, states, weights)
+        values = token_values(
+            logits, target, states, mean_weights, logit_metrics=how.logit_metrics, capped=how.cap is not None
+        )
+        if how.collision:
+            values["collision"] = jnp.log(
+                jnp.sum(jnp.exp(2.0 * (logits - values["log_partition"][..., None])), axis=-1)
+            )
+        return {name: each.at[at].set(values[name]) if name in values else each for name, each in done.items()}
+
+    nothing = jnp.zeros(of_target.shape, jnp.float32)
+    done = dict.fromkeys((*TokenStatistics._fields, "log_partition"), nothing)
+    done = jax.lax.fori_loop(0, _chunks(how, used), one_chunk, done)
+    log_partition = done.pop("log_partition")
+    statistics = TokenStatistics(**{name: _joined(x, target.shape[1]) for name, x in done.items()})
+    return statistics, (states, head, target, used, log_partition)
+
+
+def _head_backward(how: _Head, kept: tuple[Array, ...], cotangent: TokenStatistics) -> tuple[Array, Array, None, None]:
+    """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`, times a cap's slope.
+
+    Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk.
+    """
+    states, head, target, used, log_partition = kept
+    weights = head.astype(states.dtype)
+    of_states, of_target, pull = (_chunked(how, x) for x in (states, target, cotangent.logp))
+
+    def one_chunk(at: Array, done: tuple[Array, Array]) -> tuple[Array, Array]:
+        by_head, by_states = done
+        logits = _logits(how, of_states[at], weights)
+        onehot = jnp.arange(weights.shape[0]) == of_target[at][..., None]
+        by_logit = pull[at][..., None] * (onehot - jnp.exp(logits - log_partition[at][..., None]))
+        by_logit = times_slope(by_logit, logits, how.cap).astype(states.dtype)
+        by_state = jnp.einsum("scv,ve->sce", by_logit, weights, precision=how.precision)
+        by_head += jnp.einsum(
+            "scv,sce->sev", by_logit, of_states[at], precision=how.precision, preferred_element_type=jnp.float32
+        )
+        return by_head, by_states.at[at].set(by_state)
+
+    # [embed vocab], as products that have to turn their larger factor are slow on CPU.
+    zeros = jnp.zeros((states.shape[0], *head.shape[::-1]), jnp.float32), jnp.zeros_like(of_states)
+    by_head, by_states = jax.lax.fori_loop(0, _chunks(how, used), one_chunk, zeros)
+    return _joined(by_states, states.shape[1]), jnp.sum(by_head, axis=0).T.astype(head.dtype), None, None
+
+
+_head_statistics.defvjp(_head_forward, _head_backward)
+
+
+def _chunks(how: _Head, used: Array) -> Array:
+    return (used + how.chunk - 1) // how.chunk
+
+
+def _logits(how: _Head, states: Array, weights: Array) -> Float[Array, "shards chunk vocab"]:
+    products = jnp.einsum("sce,ve->scv", states, weights, precision=how.precision, preferred_element_type=jnp.float32)
+    return soft_cap(products, how.cap)
+
+
+def _chunked(how: _Head, x: Float[Array, "shards slots ..."]) -> Float[Array, "chunks shards chunk ..."]:
+    """Returns the slots in chunks, zeros at the end."""
+    filler = -x.shape[1] % how.chunk
+    padded = jnp.pad(x, ((0, 0), (0, filler), *((0, 0) for _ in x.shape[2:])))
+    return padded.reshape(x.shape[0], -1, how.chunk, *x.shape[2:]).swapaxes(0, 1)
+
+
+def _joined(x: Float[Array, "chunks shards chunk ..."], slots: int) -> Float[Array, "shards slots ..."]:
+    joined = x.swapaxes(0, 1)
+    return joined.reshape(joined.shape[0], -1, *joined.shape[3:])[:, :slots]
