@@ -140,6 +140,13 @@ def test_a_template_that_marks_what_the_model_writes_is_believed():
     assert written(preference(unmarked, [USER], two)) == ["blue</s>\n", "black</s>\n"]
 
 
+def test_an_answer_that_is_not_to_be_trained_bears_no_loss_with_marks_and_without():
+    unmarked = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    for template in (MARKED, unmarked):
+        found = preference(template, [USER], [says("green", loss=False), NIGHT, says("black")])
+        assert "".join(written(found)).strip() == "black</s>"
+
+
 def test_a_system_text_that_only_a_last_question_has_stays_in_the_prompt():
     """Behind Nemo's answer there is no system text: the question would be part of the completion."""
     found = preference(chat_formats.MISTRAL_NEMO, [SYSTEM, USER], [says("blue")])

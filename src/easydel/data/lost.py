@@ -51,7 +51,8 @@ class Text:
 def lost_in_prompt(messages: Sequence[Message], tools: Sequence[Any] | None, text: str) -> Iterator[str]:
     """Yields what of a prompt is not in its text, a cause each."""
     held = Text(text)
-    if tools and not all(held.holds(name) for name in map(_tool_name, tools) if name):
+    functions = [str(message["functions"]) for message in messages if message.get("functions")]  # of OLMo 3
+    if not all(held.holds(name) for name in [*map(_tool_name, tools or ()), *functions] if name):
         yield "the tools"
     for message in messages:
         for part in _lost(message, held):
@@ -80,7 +81,8 @@ def _lost(message: Message, text: Text) -> Iterator[str]:
         yield "the reasoning"
     if not text.holds(content):
         yield "the content"
-    if not all(_holds_call(call, text) for call in message.get("tool_calls") or ()):
+    calls = all(_holds_call(call, text) for call in message.get("tool_calls") or ())
+    if not calls or not text.holds(str(message.get("function_calls") or "")):
         yield "a tool call"
 
 

@@ -227,7 +227,7 @@ def _start(write: Write, text: str, whole: _Whole) -> tuple[int, bool]:
 
 def _spoken(write: Write, text: str, whole: _Whole, start: int) -> Iterator[Span]:
     prompt, completion = whole.messages()
-    if whole.marks is not None:
+    if whole.marks is not None and all(message.get("loss", True) for message in completion):
         marked, spans = whole.marks.marked([*prompt, *completion], whole.said.tools, whole.said.options)
         behind = [(max(first, start), last) for first, last in spans if last > start]
         if marked == text and behind:

@@ -119,7 +119,7 @@ def continued_at(write: Write, whole: str, messages: Sequence[Message], begun: s
 def spoken(
     write: Write, whole: str, prompt: Sequence[Message], completion: Sequence[Message], start: int
 ) -> Iterator[Span]:
-    """Yields the parts of `whole` that the model writes: the turns of the assistant in `completion`.
+    """Yields the parts of `whole` that the model writes and is trained on: the turns of the assistant in `completion`.
 
     Args:
         start: where the completion begins.
@@ -137,7 +137,8 @@ def spoken(
         elif at:
             begin = start_of(write, whole, before, after).at
         after = len(whole) if at == len(completion) - 1 else end_of(write, whole, [*before, message], begin)
-        yield begin, after
+        if message.get("loss", True):
+            yield begin, after
 
 
 def _upon(write: Write, whole: str, messages: Sequence[Message], begin: int, end: int) -> int:
