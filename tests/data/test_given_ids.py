@@ -28,6 +28,13 @@ READ = Joined([1, 5], [6, 7, 2], [8, 2])
         HF | {"chosen_input_ids": [6, 7, 2, 0], "chosen_attention_mask": [1, 1, 1, 0]},
         IDS | {"chosen_mask": [1, 1, 1], "rejected_mask": [True, True], "prompt": "sky"},
         IDS | {"prompt_input_ids": None, "chosen_labels": None},
+        WHOLE | {"chosen_mask": [0, 0, 1, 1, 1], "rejected_mask": [0, 0, 1, 1]},
+        {
+            "chosen_ids": [1, 5, 6, 7, 2],
+            "rejected_ids": [1, 5, 8, 2],
+            "chosen_mask": [0, 0, 1, 1, 1],
+            "rejected_mask": [0, 0, 1, 1],
+        },
     ],
 )
 def test_rows_of_ids_say_the_same_in_every_form(row):
@@ -37,6 +44,16 @@ def test_rows_of_ids_say_the_same_in_every_form(row):
 @pytest.mark.parametrize("name", ["chosen_mask", "chosen_completion_mask", "chosen_loss_mask"])
 def test_tokens_that_a_mask_leaves_out_bear_no_loss(name):
     assert read_ids(IDS | {name: [1, 0, 1]}, 0) == READ._replace(chosen_trained=[True, False, True])
+
+
+def test_a_prompt_of_one_token_is_held_once_where_a_mask_says_that_it_is_the_prompt():
+    row = {"prompt_ids": [1], "chosen_ids": [1, 6], "rejected_ids": [1, 8]}
+    assert read_ids(row, 0) == Joined([1], [1, 6], [1, 8])
+    assert read_ids(row | {"chosen_mask": [0, 1], "rejected_mask": [0, 1]}, 0) == Joined([1], [6], [8])
+
+
+def test_a_side_that_is_the_prompt_alone_is_an_empty_answer():
+    assert read_ids(WHOLE | {"rejected_input_ids": [1, 5]}, 0).dropped == "an answer is empty"
 
 
 def test_labels_say_what_bears_loss_behind_the_prompt():

@@ -24,8 +24,7 @@ _UNREAD = ("completion_mask", "loss_mask", "labels", "attention_mask")  # of whi
 
 class _Side(NamedTuple):
     ids: list[int]
-    trained: list[bool] | None
-    labeled: bool  # whether labels said what bears loss
+    trained: list[bool] | None  # as labels or a mask say
 
 
 def id_columns(row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> tuple[str, ...] | None:
@@ -38,8 +37,8 @@ def read_ids(row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = N
     """Returns the token ids that a row holds, None for a row of text.
 
     Tokens whose attention mask is 0 are padding, and left out. A loss mask of 0, or a label of -100, leaves a token of
-    a completion without loss. A side whose labels mask the prompt that it begins with holds it once more; without
-    labels, sides that both begin with it do.
+    a completion without loss. A side that begins with the prompt, without loss, holds it once more; without labels and
+    masks, sides that both begin with it do.
 
     Raises:
         DataError: naming the row and the column.
@@ -58,8 +57,11 @@ def read_ids(row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = N
     if not all(side.ids for side in sides):
         return Joined([], [], [], dropped=EMPTY)
     prompt = _prompt(given, names, sides, number)
-    if any(side.labeled for side in sides) or (len(prompt) > 1 and all(_holds(side, prompt) for side in sides)):
+    masked = any(_holds(side, prompt) and side.trained is not None for side in sides)
+    if masked or (len(prompt) > 1 and all(_holds(side, prompt) for side in sides)):
         sides = [_after(side, prompt) if _holds(side, prompt) else side for side in sides]
+        if not all(side.ids for side in sides):
+            return Joined([], [], [], dropped=EMPTY)
     if any(side.trained is not None and not any(side.trained) for side in sides):
         return Joined([], [], [], dropped=NO_LOSS)
     masks = [None if side.trained is None or all(side.trained) else side.trained for side in sides]
@@ -76,14 +78,14 @@ def _prompt(given: Mapping[str, Any], names: Sequence[str], sides: Sequence[_Sid
         if not ids:
             raise DataError(f"row {number}: {names[0]!r} is empty; it needs at least one token.")
         return ids
-    if not all(side.labeled for side in sides):
+    if any(side.trained is None for side in sides):
         raise DataError(f"row {number} has token ids but no {names[0]!r}. All of {', '.join(names)} are needed.")
     lengths = [(side.trained or []).index(True) if any(side.trained or []) else len(side.ids) for side in sides]
     prompt = sides[0].ids[: min(lengths)]
     if not prompt or sides[1].ids[: len(prompt)] != prompt:
         raise DataError(
-            f"row {number} has no {names[0]!r}, and the completions do not begin with the same tokens of label "
-            f"{_NO_LOSS}."
+            f"row {number} has no {names[0]!r}, and the completions do not begin with the same tokens without loss "
+            f"(a label of {_NO_LOSS}, or a mask of 0)."
         )
     return prompt
 
@@ -98,7 +100,7 @@ def _side(given: Mapping[str, Any], name: str, side: str, number: int) -> _Side:
             f"row {number} has {', '.join(map(repr, [*masks, labels] if labels else masks))}: give one of them."
         )
     ids, trained = _without_padding(given, name, side, labels or (masks[0] if masks else None), number)
-    return _Side(ids, trained, labels is not None)
+    return _Side(ids, trained)
 
 
 def _without_padding(
@@ -131,14 +133,14 @@ def _without_padding(
 
 
 def _holds(side: _Side, prompt: Sequence[int]) -> bool:
-    """Whether a side begins with the prompt, and its labels, if it has any, say that it is one."""
-    masked = not side.labeled or not any((side.trained or [])[: len(prompt)])
-    return len(side.ids) > len(prompt) and side.ids[: len(prompt)] == list(prompt) and masked
+    """Whether a side begins with the prompt, and its labels or mask, if it has any, say that it is one."""
+    masked = side.trained is None or not any(side.trained[: len(prompt)])
+    return side.ids[: len(prompt)] == list(prompt) and masked
 
 
 def _after(side: _Side, prompt: Sequence[int]) -> _Side:
     trained = None if side.trained is None else side.trained[len(prompt) :]
-    return _Side(side.ids[len(prompt) :], trained, side.labeled)
+    return _Side(side.ids[len(prompt) :], trained)
 
 
 def _integers(value: Any, name: str, number: int, of: tuple[str, int] | None = None) -> list[int]:
