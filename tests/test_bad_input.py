@@ -94,8 +94,8 @@ def trainer(folder: Path, rows: Any, **settings: Any) -> DPOTrainer:
         (GOOD | {"weight": -1}, r"row 1: 'weight' is -1 \(int\); it must be a finite number of at least 0, or None"),
         (IDS | {"margin": "big"}, r"row 1: 'margin' is 'big'; it must be a finite number, or None for 0\.0"),
         (
-            {"conversations": [{"from": "bing", "value": "sky"}], "chosen": "blue", "rejected": "red"},
-            "row 1: 'conversations' message 0: the role 'bing' is not one of 'user', 'human', 'prompter', 'assistant'",
+            {"conversations": [{"from": "bingo", "value": "sky"}], "chosen": "blue", "rejected": "red"},
+            "row 1: 'conversations' message 0: the role 'bingo' is not one of 'user', 'human', 'prompter', 'assistant'",
         ),
     ],
 )

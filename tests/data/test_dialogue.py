@@ -41,6 +41,10 @@ def said(**row):
         {"messages": [U], "prompt": "sky?", "chosen": [U, B], "rejected": [U, R]},
         {"question": "sky?", "chosen": "blue", "rejected": "red"},
         {"question": "sky?", "chosen": "sky? blue", "rejected": "sky? red"},
+        {"question": "sky?", "chosen": "sky?\nblue", "rejected": " sky?  red"},
+        {"prompt": [U], "chosen": "sky? blue", "rejected": "sky? red"},
+        {"prompt": {"role": None, "content": None}, "chosen": [U, B], "rejected": [U, R]},
+        {"prompt": [U, {"role": None, "content": None}, None], "chosen": [B], "rejected": [R]},
         {"prompt": None, "messages": [], "conversations": [U], "chosen": B, "rejected": R},
     ],
 )
@@ -75,6 +79,23 @@ def test_the_system_message_is_that_of_whichever_has_one(row):
     assert said(**row) == ([S, U], [B], [R])
 
 
+CALLING = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}
+
+
+def test_messages_are_the_same_whatever_their_ids_dates_and_order_of_keys():
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1, "b": null}'}}
+    dated = [{**U, "date": 1, "id": 7}, {**CALLING, "tool_calls": [call]}, {**TOOL, "tool_call_id": "c1"}]
+    bare = [{"content": "sky?", "role": "user", "date": 2}, {**CALLING, "name": None}, TOOL]
+    plain = said(prompt=bare, chosen=[B], rejected=[R])
+    for row in (
+        {"prompt": dated, "chosen": [*bare, B], "rejected": [*bare, R]},
+        {"chosen": [*dated, B], "rejected": [*bare, R]},
+    ):
+        found = said(**row)
+        assert [message["content"] for message in found[0]] == [message["content"] for message in plain[0]]
+        assert found[1:] == ([B], [R])
+
+
 def test_answers_that_begin_alike_do_not_swallow_the_prompt():
     for prompt in ("sky?", [U]):
         for begin in ([], [U]):
@@ -102,6 +123,10 @@ def test_texts_that_both_begin_with_the_whole_prompt_hold_it_once():
     assert read_row({"prompt": "sky?", "chosen": "sky? blue", "rejected": "sky? red"}, 0) == Plain(
         "sky?", " blue", " red"
     )
+    spaced = {"prompt": "sky?\n", "chosen": "sky? blue", "rejected": " sky?\nred"}
+    assert read_row(spaced, 0) == Plain("sky?", " blue", "\nred")
+    word = {"prompt": "Is it a sky? ", "chosen": "Is it a sky?scraper", "rejected": "Is it a sky? red"}
+    assert read_row(word, 0) == Plain(*word.values())
     one = {"prompt": "sky?", "chosen": "sky? blue", "rejected": " red"}
     assert read_row(one, 0) == Plain("sky?", "sky? blue", " red")
     same = {"prompt": "ha", "chosen": "ha", "rejected": "haha"}
@@ -121,7 +146,7 @@ def test_a_greeting_given_back_is_no_copy_of_the_question():
         ),
         (
             {"prompt": [U], "chosen": [{"role": "user", "content": "x"}], "rejected": [R]},
-            "'chosen' begins with a message",
+            "the answer in 'chosen' is no message of the assistant, but of 'user'. Give",
         ),
         (
             {"prompt": [U, B], "chosen": [U, R], "rejected": [U, LOOK]},
@@ -138,6 +163,11 @@ def test_a_greeting_given_back_is_no_copy_of_the_question():
             "the answer in 'chosen' is no message of the assistant",
         ),
         ({"prompt": [S], "chosen": [U, B], "rejected": [SEA, R]}, "share no first message"),
+        (
+            {"chosen": [U, B, SEA, B], "rejected": [U, B, {**SEA, "content": "air?"}, R]},
+            "the conversations part in message 2, of the user, which is no answer; 'chosen': 'sea[?]' and 'rejected'",
+        ),
+        ({"prompt": [U], "chosen": [S], "rejected": [R]}, "the answer in 'chosen' is no message of the .* of 'system'"),
         ({"chosen": [B], "rejected": [R]}, "share no first message"),
     ],
 )

@@ -104,7 +104,7 @@ def forms(said: Dialogue) -> list[dict[str, Any]]:
         changed = {name: [change(message) for message in value] for name, value in rows[0].items() if name != "tools"}
         rows.append({**changed, **bare})
     rows.append({name: json.dumps(value) for name, value in rows[0].items()})
-    rows.append({name: repr(value) for name, value in rows[0].items() if name != "tools"} | bare)
+    rows.append({name: repr(value) for name, value in rows[0].items()})
     if said.prompt[0]["role"] == "system":
         rows.append({"messages": said.prompt[1:], **rows[0], "prompt": None, "system": said.prompt[0]["content"]})
     return rows

@@ -81,11 +81,13 @@ def test_sharegpt_rows_say_the_same_in_every_column():
         assert to_preference(row, 0, render) == EXPECTED
 
 
-def test_the_system_text_of_a_sharegpt_row_comes_first_unless_the_conversation_has_one():
+def test_the_system_text_of_a_sharegpt_row_comes_first_once():
     row = {"conversations": [HUMAN], **ANSWERS, "system": "be kind"}
     assert to_preference(row, 0, render).prompt == "<system>be kind<user>sky?<assistant>"
-    own = row | {"conversations": [{"from": "system", "value": "be brief"}, HUMAN]}
-    assert to_preference(own, 0, render).prompt == "<system>be brief<user>sky?<assistant>"
+    own = row | {"conversations": [{"from": "system", "value": "be kind"}, HUMAN]}
+    assert to_preference(own, 0, render).prompt == "<system>be kind<user>sky?<assistant>"
+    with pytest.raises(DataError, match="row 0: 'system' is 'be rude', and the conversation begins with the system"):
+        to_preference(own | {"system": "be rude"}, 0, render)
 
 
 def test_a_conversation_that_two_whole_ones_repeat_gives_way_to_them():
@@ -138,7 +140,8 @@ ANSWERS = {"chosen": BLUE, "rejected": GREEN}
         ({}, "Its columns: none"),
         (TEXT | {"prompt": ""}, "row 5: 'prompt' is empty"),
         (TEXT | {"chosen": 3}, r"row 5: 'chosen' is 3 \(int\); it must be text or a list"),
-        (TEXT | {"chosen": ["c"]}, "row 5: 'chosen' message 0 is text; a message is a dict"),
+        (TEXT | {"chosen": ["c", "d"]}, "row 5: 'chosen' is a list of 2 texts; it must be one, or a list of messages"),
+        (TEXT | {"chosen": [BLUE, "d"]}, "row 5: 'chosen' message 1 is text; a message is a dict"),
         (TEXT | {"chosen": [{"who": "gpt", "value": "c"}]}, "a dict with the keys 'who', 'value'; a message is"),
         (TEXT | {"chosen": [{"role": "user"}]}, "message 0: 'content' is None"),
         (TEXT | {"chosen": [BLUE]}, "row 5: 'chosen' is a list of dict and 'rejected' is text"),

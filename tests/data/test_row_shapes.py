@@ -12,6 +12,7 @@ U, B = {"role": "user", "content": "sky?"}, {"role": "assistant", "content": "bl
 R, S = {"role": "assistant", "content": "red"}, {"role": "system", "content": "Be kind."}
 ANSWERS = {"chosen": "blue", "rejected": "red"}
 RANKED = [{"answer": "green", "rank": 2.0}, {"answer": "red", "rank": 3.0}, {"answer": "blue", "rank": 1.0}]
+WEBGPT, WON_A = {"answer_0": "red", "answer_1": "blue"}, {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
 SCORED = [
     {"response": "red", "overall_score": 2.0, "custom_system_prompt": "x", "annotations": {"honesty": 1}},
     {"response": "blue", "overall_score": "8.5", "custom_system_prompt": "y", "annotations": {"honesty": 5}},
@@ -43,6 +44,26 @@ SCORED = [
         ({"conversations": [{"from": "human", "value": "sky?"}], "system": "Be kind.", **ANSWERS}, [S, U]),
         ({"prompt": "sky?", "system_prompt": "Be kind.", **ANSWERS}, [S, U]),
         ({"prompt": "sky?", "question": "sky?", "chosen": [U, B], "rejected": [U, R]}, [U]),
+        ({"question": {"dataset": "eli5", "full_text": "sky?"}, **WEBGPT, "score_0": -1.0, "score_1": 1.0}, [U]),
+        (
+            {"instruction": "sky?", "input": " ", "output_1": "blue", "output_2": "red", "preference": 1},
+            [U],
+        ),  # alpaca_farm
+        ({"input": "sky?", "output_1": "red", "output_2": "blue", "label": 2.0}, [U]),  # LLMBar
+        ({"question": "sky?", "response_A": "blue", "response_B": "red", "label": "A>B"}, [U]),  # JudgeBench
+        ({"conv_A": [U, R], "conv_B": [U, B], "conv_A_rating": 1.0, "conv_B_rating": "2"}, [U]),  # Unified-Feedback
+        ({"prompt": '["sky?"]', "response_a": '["blue"]', "response_b": '["red"]', **WON_A}, [U]),  # arena 55k
+        ({"messages": [S, U, B], "rejected_response": "red"}, [S, U]),  # ms-swift
+        ({"messages": [S, U, B], "rejected_messages": [S, U, R]}, [S, U]),
+        ({"query": "sky?", "response": "blue", "rejected_response": "red", "history": None}, [U]),
+        ({"real": [U, B], "generated": [U, R]}, [U]),  # SPIN
+        ({"instruction": "sky?", "accepted": "blue", "rejected": "red"}, [U]),
+        ({"trajectory": [{"from": "user", "value": "sky?"}], **ANSWERS, "task": "Coding"}, [U]),  # UltraInteract
+        ({"conversation": [{"input": "sky?", "output": "red"}], "chosen": [U, B], "rejected": [U, R]}, [U]),
+        ({"prompt": [U], "chosen": [B], "rejected": [R], "ranks": [1, 0], "candidates_completions": ["x", "y"]}, [U]),
+        ({"prompt": [U], "chosen": ["blue"], "rejected": ["red"]}, [U]),  # RewardBench 2
+        ({"question": "sky?", "answers": str(RANKED[1:])}, [U]),  # csv
+        ({"system": [S], "question": "sky?", **ANSWERS}, [S, U]),
     ],
 )
 def test_what_a_user_says_in_any_shape_is_a_conversation(row, prompt):
@@ -59,10 +80,34 @@ def test_what_a_user_says_in_any_shape_is_a_conversation(row, prompt):
         {"prompt": "sky?", "response_1": "red", "response_2": "blue", "preference_strength": 1},
         {"prompt": "sky?", "response_a": "blue", "response_b": "red", "winner": "A"},
         {"prompt": "sky?", "responses": ["red", "blue"], "ranks": [2, 1]},
+        {"prompt": "sky?", "responses": "['red' 'blue']", "ranks": "[2 1]"},  # numpy's, in a csv file
+        {"prompt": "sky?", **ANSWERS, "tools": "[]", "history": "[]", "chat_template_kwargs": "{}"},
+        {"prompt": "sky?", **ANSWERS, "tools": "null", "system": {"role": None, "content": None}},
     ],
 )
 def test_a_prompt_in_text_stays_text(row):
     assert read_row(row, 0) == Plain("sky?", "blue", "red")
+
+
+def test_what_another_column_asks_may_stand_within_the_prompt():
+    row = {"prompt": "Q: hm? A: hm. Q: sky? A:", "question": "sky?", "chosen": " blue", "rejected": " red"}  # few shots
+    assert read_row(row, 0) == Plain(row["prompt"], " blue", " red")
+    row = {"prompt": "Translate:\nsky", "instruction": "Translate:", "input": "sky", **ANSWERS}
+    assert read_row(row, 0) == Plain("Translate:\nsky", "blue", "red")
+
+
+def test_of_a_conversation_of_two_turns_the_first_is_judged_where_the_row_says_so():
+    """MT-Bench's judgements of turn 1 hold both turns."""
+    row = {"conversation_a": [U, B, U, R], "conversation_b": [U, R, U, B], "winner": "model_a"}
+    assert read_row(row | {"turn": 1}, 0) == Dialogue([U], [B], [R])
+    assert read_row(row | {"turn": 2}, 0)[1:3] == ([B, U, R], [R, U, B])
+
+
+def test_arena_rows_of_several_turns_are_conversations():
+    texts = {"prompt": '["sky?", "why?"]', "response_a": '["blue", "air"]', "response_b": ["blue", "magic"], **WON_A}
+    why, air = {"role": "user", "content": "why?"}, {"role": "assistant", "content": "air"}
+    assert read_row(texts, 0) == Dialogue([U, B, why], [air], [{"role": "assistant", "content": "magic"}])
+    assert read_row(texts | {"response_b": '["blue", null]'}, 0) == Dropped("an answer is empty")
 
 
 def test_an_instruction_is_followed_by_its_input_and_preceded_by_its_history():
@@ -95,6 +140,18 @@ def test_an_instruction_is_followed_by_its_input_and_preceded_by_its_history():
         ({"prompt": [U], "chosen": [{"role": "assistant", "content": None}], "rejected": "red"}, "an answer is empty"),
         ({"chosen": [U, {"role": "assistant", "content": ""}], "rejected": [U, R]}, "an answer is empty"),
         ({"question": "sky?", "chosen": {"from": "gpt", "value": ""}, "rejected": "red"}, "an answer is empty"),
+        ({"question": "sky?", "chosen": "\n", "rejected": "red"}, "an answer is empty"),
+        ({"prompt": "sky?", "chosen": "sky? ", "rejected": "sky? red"}, "an answer is empty"),
+        ({"prompt": "sky?", "chosen": "sky?", "rejected": "sky? red"}, "an answer is empty"),
+        ({"prompt": [U], "chosen": [None], "rejected": [R]}, "an answer is empty"),
+        ({"prompt": [U], "chosen": {"role": None, "content": None}, "rejected": R}, "an answer is empty"),
+        ({"prompt": [U], "chosen": {**B, "content": "", "model": "x"}, "rejected": R}, "an answer is empty"),
+        ({"prompt": [U], "chosen": [U], "rejected": [U, R]}, "an answer is empty"),
+        ({"chosen": [U, B], "rejected": [U]}, "an answer is empty"),
+        ({"prompt": "sky?", "answers": []}, "fewer than two answers"),
+        ({"context": [U], "response1": "a", "response2": "b", "overall_preference": None}, "no answer is preferred"),
+        ({"question": "sky?", "answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": 0.5}, "no answer is"),
+        ({"question": "sky?", "output_1": "a", "output_2": "b", "preference": 1.5}, "no answer is preferred"),
     ],
 )
 def test_a_row_without_a_pair_is_dropped_and_counted_by_its_cause(row, cause):
@@ -121,6 +178,20 @@ def test_an_empty_answer_in_ids_is_dropped_with_the_same_cause():
         ({"question": "sky?", "input": "sea", **ANSWERS}, "'input' is not what 'question' says"),
         ({"prompt": "sky?", "question": "sea?", **ANSWERS}, "'question' is not what 'prompt' says"),
         ({"prompt": "sky?", "images": [b"x"], **ANSWERS}, "'images' holds a list of bytes; only text"),
+        ({"prompt": "sky?", "schema": "CREATE TABLE", **ANSWERS}, "'schema' could change .* --columns ignore=schema"),
+        ({"prompt": "1+1=?", "initial_reason_steps": "Step 1: ", **ANSWERS}, "'initial_reason_steps' could change"),
+        ({"system": "x", "chosen": "The sky is blue", "rejected": "The sky is red"}, "no column holds a prompt, and"),
+        ({"system": "Be rude.", "prompt": [S, U], **ANSWERS}, "'system' is 'Be rude.', and the .* 'Be kind.'"),
+        ({"Aufgabe": "1+1=?", "chosen": "It is 2", "rejected": "It is 3"}, "'Aufgabe' could be it"),
+        ({"问题": "什么颜色?", "chosen": "The sky is blue", "rejected": "The sky is red"}, "'问题' could be it"),
+        ({"original_prompt": "Colour", "chosen": "It is 2", "rejected": "It is 3"}, "'original_prompt' could be it"),
+        ({"problem": "Colour", "chosen": [B], "rejected": [R]}, "'problem' could be it: --columns prompt=problem"),
+        (
+            {"prompt": "sky?", "chosen": "blue", "rejected": ["a", "b"]},
+            "'rejected' is a list of 2 texts; it must be one",
+        ),
+        ({"prompt": "a", "output_1": "x", "output_2": "y", "label": 0}, "'label' is 0; it must be 1 for the first"),
+        ({"prompt": "a", "response": "x"}, "row 3 has no 'chosen'"),
         ({"Frage": "Which colour?", "chosen": "The sky is blue", "rejected": "The sky is red"}, "'Frage' could be it"),
         (
             {"prompt": "sky?", "completion": "blue", "label": True},

@@ -19,9 +19,15 @@ SIDES = (
     ("response_j", "response_k"),
     ("preferred_output", "non_preferred_output"),
 )
+SIDES_TOGETHER = (("accepted", "rejected"), ("response", "rejected_response"), ("real", "generated"))
+"""As `SIDES`, where both columns are there: one of them alone says something else."""
+REJECTED_BESIDE = ("rejected_messages", "rejected_response")
+"""Columns of the rejected answer alone, beside a conversation that ends in the chosen one."""
 NUMBERS = ("weight", "margin")
 IGNORE = "ignore"
-ANSWERS = frozenset(name for pair in (*SIDES, *(verdict.responses for verdict in VERDICTS)) for name in pair)
+ANSWERS = frozenset(
+    name for pair in (*SIDES, *SIDES_TOGETHER, *(verdict.responses for verdict in VERDICTS)) for name in pair
+)
 """The columns of two answers."""
 IDS = ("prompt_ids", "chosen_ids", "rejected_ids", "prompt_input_ids", "chosen_input_ids", "rejected_input_ids")
 MASKS = ("mask", "completion_mask", "loss_mask", "labels", "attention_mask")
@@ -32,7 +38,12 @@ READ = frozenset(
     (
         *("prompt", "context", "history", *CONVERSATIONS, *QUESTIONS, *SYSTEMS, *TOOLS, "chat_template_kwargs"),
         *(*NUMBERS, *ANSWERS, *CANDIDATES, *WORTH, *OF_IDS),
-        *(name for verdict in VERDICTS for name in verdict.columns),
+        *(
+            name
+            for verdict in VERDICTS
+            for name in (*verdict.columns, *(each for pair in verdict.worth for each in pair))
+        ),
+        "turn",
     )
 )
 """The columns that some row is read from."""

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from easydel.data.column_names import NUMBERS, renamed
+from easydel.data.contents import kind
 from easydel.data.format import NO_COLUMNS, Dropped
 from easydel.data.given import Row
 from easydel.data.given_ids import read_ids
-from easydel.data.messages import kind
 from easydel.data.render import Preference, renderer, to_preference
 from easydel.data.tokenize import Joined, tokenize
 from easydel.data.tokenizer import Tokenizer

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from easydel.data.messages import Message
+from easydel.data.messages import THOUGHTS, Message
+from easydel.data.values import without_nulls
 from easydel.errors import DataError
 
 _NO_PROMPT = (
@@ -39,6 +40,7 @@ def parts_of(
     A side is a whole conversation where it begins as the prompt does, system messages aside, or asks what the prompt
     asks; otherwise it follows the prompt. Whole sides part from the prompt where it ends, or after the last turn of a
     user that both share; without a prompt, where the two first differ. The system message is that of whichever has one.
+    A completion without a message is an empty answer: a whole conversation that ends where it should be.
 
     Args:
         prompt: empty where the row has none.
@@ -56,7 +58,8 @@ def parts_of(
     border = _border(wholes, sides, len(system), len(asked))
     first = 0 if sides[0].repeated is not None or sides[1].repeated is None else 1
     parts = Parts(wholes[first][:border], wholes[0][border:], wholes[1][border:])
-    _check(parts, asked, names, f"{where}: {lacking}")
+    if all(parts[1:]):  # otherwise an answer is empty
+        _check(parts, asked, names, f"{where}: {lacking}")
     return parts
 
 
@@ -80,11 +83,13 @@ def _without_answer(asked: list[Message], *sides: list[Message]) -> list[Message
 
 def _side(asked: list[Message], side: list[Message], name: str, prompt_name: str, where: str) -> _Side:
     system, rest = _system_first(side)
+    if not rest:
+        system, rest = rest, system
     if not asked:
         return _Side(system, rest, 0)
-    if len(rest) > len(asked) and _same(rest[: len(asked)], asked):
+    if len(rest) >= len(asked) and _same(rest[: len(asked)], asked):
         return _Side(system, rest, len(asked))
-    if not rest or rest[0]["role"] != "user":
+    if not rest or rest[0]["role"] != "user" or not any(message["role"] == "assistant" for message in rest):
         return _Side(system, rest, None)
     for start in range(1, len(rest) - len(asked)):
         if _same(rest[start : start + len(asked)], asked):
@@ -130,9 +135,9 @@ def _one_system(system: list[Message], sides: Sequence[_Side], names: Sequence[s
 def _border(wholes: Sequence[list[Message]], sides: Sequence[_Side], system: int, asked: int) -> int:
     """How many messages are the prompt."""
     shorter = min(map(len, wholes))
-    common = next(
-        (at for at in range(shorter) if not _same(wholes[0][at : at + 1], wholes[1][at : at + 1])), shorter - 1
-    )
+    common = next((at for at in range(shorter) if not _alike(wholes[0][at], wholes[1][at])), shorter)
+    if common == shorter and common and min(wholes, key=len)[-1]["role"] == "assistant":
+        common -= 1  # one is the beginning of the other, or both are the same: something is left of both
     repeated = [side.repeated for side in sides]
     if repeated == [None, None]:
         known = system + asked
@@ -150,14 +155,28 @@ def _border(wholes: Sequence[list[Message]], sides: Sequence[_Side], system: int
 
 def _check(parts: Parts, asked: list[Message], names: Sequence[str], where: str) -> None:
     for name, completion in zip(names[1:], parts[1:], strict=True):
-        if not parts.prompt or (not asked and completion and completion[0]["role"] == "user"):
+        if not parts.prompt:
             raise DataError(f"{where}{_NO_PROMPT.format(sides=' and '.join(map(repr, names[1:])))}")
+        if not asked and completion[0]["role"] == "user":
+            raise DataError(f"{where}{_parting(parts, names)}")
         if not any(message["role"] == "assistant" for message in completion):
             roles = ", ".join(repr(message["role"]) for message in completion) or "the prompt"
             raise DataError(
                 f"{where}the answer in {name!r} is no message of the assistant, but of {roles}. Give the model's "
                 "answer the role 'assistant'."
             )
+
+
+def _parting(parts: Parts, names: Sequence[str]) -> str:
+    """What is wrong with whole conversations that part in a message of the user."""
+    if not any(message["role"] == "user" for message in parts.prompt):
+        return _NO_PROMPT.format(sides=" and ".join(map(repr, names[1:])))
+    said = " and ".join(f"{name!r}: {_short(side[0])}" for name, side in zip(names[1:], parts[1:], strict=True))
+    return (
+        f"the conversations part in message {len(parts.prompt)}, of the user, which is no answer; {said}. Put the "
+        "messages that are the prompt into a column 'prompt', or end both conversations with the first answers that "
+        "differ."
+    )
 
 
 def _same(some: Sequence[Message], others: Sequence[Message]) -> bool:
@@ -168,9 +187,16 @@ def _alike(one: Message, other: Message) -> bool:
     return one == other or (one["role"] == other["role"] and _bare(one) == _bare(other))
 
 
+_MEANING = ("role", "name", "tool_calls", "function_calls", "functions", *THOUGHTS)
+
+
 def _bare(message: Message) -> dict[str, object]:
-    """A message without the white space around and between its words."""
-    return {**message, "content": " ".join(message["content"].split())}
+    """What a message means: without the white space around and between its words, ids, dates and the like."""
+    bare = {key: message[key] for key in _MEANING if key in message}
+    bare["content"] = " ".join(message["content"].split())
+    if "tool_calls" in bare:
+        bare["tool_calls"] = [call["function"] for call in message["tool_calls"]]
+    return without_nulls(bare)
 
 
 def _contains(message: Message, question: Message) -> bool:

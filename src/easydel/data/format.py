@@ -4,14 +4,21 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from easydel.data.answers import EMPTY, FORMS
+from easydel.data.around import Around, read_around, turns_of
 from easydel.data.column_names import CONVERSATIONS, IDS, NUMBERS, OF_IDS, QUESTIONS, READ, renamed
+from easydel.data.contents import kind
 from easydel.data.dialogue import parts_of
-from easydel.data.messages import Message, kind, read_messages, read_tools, text_of
-from easydel.data.row_shapes import EMPTY, FORMS, MEDIA, TELLING, Fields, fields_of
-from easydel.data.values import from_json, is_empty, of_text, without_nulls, written_out
+from easydel.data.literals import parsed
+from easydel.data.messages import MEANT, Message, listed, read_messages
+from easydel.data.repeats import is_asking, once
+from easydel.data.row_shapes import Fields, fields_of
+from easydel.data.unread import MEDIA, TELLING
+from easydel.data.values import is_empty, of_text, written_out
 from easydel.errors import DataError
 
 __all__ = ("FORMS", "Dialogue", "Dropped", "Plain", "columns_of", "content_of", "read_row", "shared_beginning")
+_ASK = "Add a 'prompt' or 'question' column with what a user says."
 NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -68,15 +75,16 @@ def read_row(
         _value(value, f"{where}: {name!r}")
         for value, name in zip((fields.chosen, fields.rejected), fields.sides, strict=True)
     )
-    prompt = None if fields.prompt is None else _value(fields.prompt, f"{where}: {fields.column!r}")
+    turns = turns_of(parsed(fields.prompt)) if fields.source in CONVERSATIONS else fields.prompt
+    prompt = None if turns is None else _value(turns, f"{where}: {fields.column!r}")
     if isinstance(prompt, str) and fields.source in CONVERSATIONS:
         raise DataError(f"{where}: {fields.column!r} is text; it must be a list of messages, or be called 'prompt'.")
-    around = [fields.system, fields.history, fields.tools, fields.options]
-    talks = isinstance(prompt, list) or fields.is_question or any(map(_holds, around))
-    if isinstance(chosen, str) and isinstance(rejected, str) and not isinstance(prompt, list) and not talks:
+    around = read_around(fields.system, fields.history, fields.tools, fields.options, where)
+    talks = isinstance(prompt, list) or fields.is_question or any(around)
+    if isinstance(chosen, str) and isinstance(rejected, str) and not talks and not isinstance(prompt, list):
         said = _from_text(prompt, chosen, rejected, where, fields.lacking)
     elif talks or (isinstance(chosen, list) and isinstance(rejected, list)):
-        said = _from_messages(fields, prompt, chosen, rejected, where)
+        said = _from_messages(fields, around, prompt, chosen, rejected, where)
     else:
         raise DataError(
             f"{where}: {fields.sides[0]!r} is {kind(chosen)} and {fields.sides[1]!r} is {kind(rejected)}. Give both "
@@ -135,17 +143,18 @@ def _value(value: Any, where: str) -> str | list[Message]:
         written = written_out(value, where)
         if written is None:
             return value
-        value, keep_nulls = written, True
+        value, keep_nulls = written
     if isinstance(value, list | Mapping):
-        return read_messages(value if isinstance(value, list) else [value], where, keep_nulls=keep_nulls)
+        messages = turns_of(listed(value))
+        if messages and all(isinstance(each, str) and written_out(each, where) is None for each in messages):
+            if len(messages) > 1:
+                raise DataError(f"{where} is a list of {len(messages)} texts; it must be one, or a list of messages.")
+            return messages[0]
+        return read_messages(messages, where, keep_nulls=keep_nulls)
     raise DataError(f"{where} is {kind(value)}; it must be text or a list of messages.{of_text(value)}")
 
 
-def _holds(value: Any) -> bool:
-    return not is_empty(without_nulls(value))
-
-
-def _from_text(prompt: str | None, chosen: str, rejected: str, where: str, lacking: str) -> Plain:
+def _from_text(prompt: str | None, chosen: str, rejected: str, where: str, lacking: str) -> Plain | Dropped:
     if prompt is None:
         length = shared_beginning(chosen, rejected)
         if not length:
@@ -154,79 +163,70 @@ def _from_text(prompt: str | None, chosen: str, rejected: str, where: str, lacki
                 "that could be one. Add a 'prompt' column."
             )
         return Plain(chosen[:length], chosen[length:], rejected[length:])
-    return Plain(prompt, *_once(prompt, chosen, rejected))
+    said = Plain(*once(prompt, chosen, rejected))
+    is_held = said[1:] != (chosen, rejected) and not (said.chosen.strip() and said.rejected.strip())
+    return Dropped(EMPTY) if is_held or _is_prompt_alone(*said) else said
 
 
-def _once(prompt: str, chosen: str, rejected: str) -> tuple[str, str]:
-    """Two completions without the prompt that both may begin with."""
-    if all(text.startswith(prompt) and len(text) > len(prompt) for text in (chosen, rejected)):
-        return chosen[len(prompt) :], rejected[len(prompt) :]
-    return chosen, rejected
+def _is_prompt_alone(prompt: str, chosen: str, rejected: str) -> bool:
+    """Whether both answers begin with the prompt, and one of them ends with it."""
+    both = all(text.strip().startswith(prompt.strip()) for text in (chosen, rejected))
+    return both and is_asking(prompt) and prompt.strip() in (chosen.strip(), rejected.strip())
 
 
 def _from_messages(
     fields: Fields,
+    around: Around,
     prompt: str | list[Message] | None,
     chosen: str | list[Message],
     rejected: str | list[Message],
     where: str,
 ) -> Dialogue | Dropped:
-    if isinstance(prompt, str) and isinstance(chosen, str) and isinstance(rejected, str) and _is_asking(prompt):
-        chosen, rejected = (text.lstrip() for text in _once(prompt, chosen, rejected))
-    asked = [*_history(fields.history, where), *_as_messages("user", prompt or [])]
+    asked = [*around.history, *_as_messages("user", prompt or [])]
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if not asked:
+            lacking = fields.lacking or "no column holds a prompt, and "
+            raise DataError(f"{where}: {lacking}text that two answers begin with is none for a conversation. {_ASK}")
+        question = asked[-1]["content"] if asked[-1]["role"] == "user" else ""
+        if is_asking(question):
+            _, *found = once(question, chosen, rejected)
+            if _is_prompt_alone(question, *found):
+                return Dropped(EMPTY)
+            if found != [chosen, rejected]:
+                chosen, rejected = (text.lstrip() for text in found)
     sides = [_as_messages("assistant", side) for side in (chosen, rejected)]
     if any(map(_says_nothing, sides)):
         return Dropped(EMPTY)
-    if _holds(fields.system):
-        text = text_of(fields.system, f"{where}: 'system'")
-        if not any(messages and messages[0]["role"] == "system" for messages in (asked, *sides)):
-            asked = [{"role": "system", "content": text}, *asked]
+    if around.system:
+        asked = _with_system(around.system, asked, sides, where)
     names = (fields.column or "prompt", *fields.sides)
     parts = parts_of(asked, sides[0], sides[1], names, where, fields.lacking)
     if any(_says_nothing(side) for side in parts[1:]):
         return Dropped(EMPTY)
-    tools = read_tools(fields.tools, f"{where}: 'tools'") if _holds(fields.tools) else None
-    return Dialogue(parts.prompt, parts.chosen, parts.rejected, tools, _options(fields.options, where))
+    prompt = [{key: message[key] for key in message if key != "loss"} for message in parts.prompt]
+    return Dialogue(prompt, parts.chosen, parts.rejected, around.tools, around.options)
+
+
+def _with_system(system: str, asked: list[Message], sides: list[list[Message]], where: str) -> list[Message]:
+    """The prompt behind a system text, unless that is in the conversation."""
+    first = next((each[0] for each in (asked, *sides) if each and each[0]["role"] == "system"), None)
+    if first is None:
+        return [{"role": "system", "content": system}, *asked]
+    if system.split() != first["content"].split():
+        raise DataError(
+            f"{where}: 'system' is {system!r:.40}, and the conversation begins with the system message "
+            f"{first['content']!r:.40}. A prompt has one: make them the same, or leave out the column, --columns "
+            "ignore=system."
+        )
+    return asked
 
 
 def _as_messages(role: str, value: str | list[Message]) -> list[Message]:
     return [{"role": role, "content": value}] if isinstance(value, str) else value
 
 
-def _is_asking(text: str) -> bool:
-    """Whether an answer that begins with this text repeats it: a greeting is given back, a question is not."""
-    return text.rstrip().endswith(("?", ":")) or len(text.split()) >= 5
-
-
 def _says_nothing(messages: list[Message]) -> bool:
-    return not any(message["content"] or len(message) > 2 for message in messages)
-
-
-def _history(history: Any, where: str) -> list[Message]:
-    """The turns before the question: pairs of what a user and the model said, or messages."""
-    if is_empty(history):
-        return []
-    wanted = "It must be a list of [question, answer] pairs, or of messages."
-    if isinstance(history, str):
-        history = from_json(history, f"{where}: 'history'", wanted)
-    if isinstance(history, list) and all(isinstance(turn, Mapping) for turn in history):
-        return read_messages(history, f"{where}: 'history'")
-    turns: list[Message] = []
-    for at, turn in enumerate(history if isinstance(history, list) else [history]):
-        if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(text, str) for text in turn):
-            raise DataError(f"{where}: 'history' {at} is {kind(turn)}. {wanted}")
-        turns += [{"role": role, "content": text} for role, text in zip(("user", "assistant"), turn, strict=True)]
-    return turns
-
-
-def _options(options: Any, where: str) -> Mapping[str, Any]:
-    wanted = "it must be a dict."
-    if isinstance(options, str) and options:
-        options = from_json(options, f"{where}: 'chat_template_kwargs'", wanted)
-    if options is not None and not isinstance(options, Mapping):
-        raise DataError(f"{where}: 'chat_template_kwargs' is {kind(options)}; {wanted}")
-    # Columnar files give every row every key: None there means that this row did not set it.
-    return {key: value for key, value in (options or {}).items() if value is not None}
+    return not any(message["content"].strip() or message.keys() & {"tool_calls", *MEANT} for message in messages)
 
 
 def _compare(said: Plain | Dialogue | Dropped, fields: Fields, where: str) -> None:
@@ -234,15 +234,21 @@ def _compare(said: Plain | Dialogue | Dropped, fields: Fields, where: str) -> No
     if isinstance(said, Dropped):
         return
     texts = [said.prompt] if isinstance(said, Plain) else [message["content"] for message in said.prompt]
-    known = {" ".join(text.split()) for text in texts}
+    known = [" ".join(text.split()) for text in texts]
     for name, value in fields.beside:
-        given = _value(value, f"{where}: {name!r}")
-        asked = (
-            [given] if isinstance(given, str) else [each["content"] for each in given if each["role"] != "assistant"]
-        )
-        for text in asked:
-            if " ".join(text.split()) not in known:
+        for text in _asked_in(value, f"{where}: {name!r}"):
+            if not any(" ".join(text.split()) in each for each in known):
                 raise DataError(
                     f"{where}: {name!r} is not what {fields.column!r} says, and each could be the prompt. Leave one "
                     f"out: --columns ignore={name}, or ignore={fields.column}."
                 )
+
+
+def _asked_in(value: Any, where: str) -> list[str]:
+    """What is asked in a column beside the prompt."""
+    try:
+        given = _value(value, where)
+    except DataError as error:
+        name = where.rpartition(": ")[2].strip("'")
+        raise DataError(f"{error} It stands beside the prompt: --columns ignore={name} leaves it out.") from error
+    return [given] if isinstance(given, str) else [each["content"] for each in given if each["role"] != "assistant"]

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from easydel.data.answers import EMPTY
 from easydel.data.column_names import renamed
 from easydel.data.format import NO_COLUMNS
-from easydel.data.row_shapes import EMPTY
 from easydel.data.tokenize import Joined
 from easydel.errors import DataError
 

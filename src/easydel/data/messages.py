@@ -1,25 +1,38 @@
 """Messages of a conversation in one form, `{role, content, ...}`, whatever form they were written in."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from easydel.data.values import check_json, from_json, is_empty, of_text, without_nulls
+from easydel.data.contents import kind, result_of, text_of, without_thoughts
+from easydel.data.values import (
+    as_dicts,
+    check_json,
+    conversation_in,
+    from_json,
+    is_empty,
+    is_void,
+    without_nulls,
+    written_out,
+)
 from easydel.errors import DataError, nearest
 
 Message = Mapping[str, Any]
 """`role` is system, user, assistant or tool; `content` is text, "" where there is none; `tool_calls` are
-`{"type": "function", "function": {"name": ..., "arguments": the parsed value}}`; other keys are as given, where not
-empty."""
+`{"type": "function", "function": {"name": ..., "arguments": the parsed value}}`; `loss` is False where an answer is not
+to be trained; other keys are as given, where not empty."""
 
 _CALLS = ("function_call", "tool_call")  # roles whose content is a call in JSON
 ROLES = {
     "user": ("user", "human", "prompter"),
-    "assistant": ("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "ai", *_CALLS),
+    "assistant": ("assistant", "gpt", "chatgpt", "bing", "bard", "claude", "bot", "chatbot", "model", "ai", *_CALLS),
     "system": ("system", "developer"),
-    "tool": ("tool", "observation", "function", "ipython", "tool_response", "function_response", "tool_result"),
+    "tool": (
+        *("tool", "observation", "function", "ipython", "environment"),
+        *(f"{of}_{what}" for of in ("tool", "function") for what in ("response", "result", "output")),
+    ),
 }
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
-_TEXT_PARTS = (None, "text", "input_text", "output_text")
 _MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 _CALL_WAY_OUT = "It must be a JSON object with 'name' and 'arguments', or a list of such objects."
 
@@ -36,22 +49,30 @@ def read_messages(value: Sequence[Any], where: str, *, keep_nulls: bool = False)
     Raises:
         DataError: beginning with `where`, the message and its key.
     """
-    return [_message(message, f"{where} message {at}", keep_nulls) for at, message in enumerate(value)]
+    given = enumerate(value)
+    return [_message(each, f"{where} message {at}", keep_nulls) for at, each in given if not is_void(each)]
 
 
-def kind(value: Any) -> str:
-    """Returns what an error message calls a value.
+def listed(value: Any) -> list[Any]:
+    """Returns the messages of a value that holds some: a list, one message, or a dict of lists.
 
-    >>> kind({"from": "human"}), kind([1]), kind(3)
-    ("a dict with the keys 'from'", 'a list of int', '3 (int)')
+    >>> listed({"role": "user", "content": "Hi"}), listed({"from": ["human"], "value": ["Hi"]})
+    ([{'role': 'user', 'content': 'Hi'}], [{'from': 'human', 'value': 'Hi'}])
     """
-    if isinstance(value, str):
-        return "text"
-    if isinstance(value, Mapping):
-        return "a dict with the keys " + (", ".join(map(repr, value)) or "(none)")
-    if isinstance(value, list):
-        return f"a list of {type(value[0]).__name__}" if value else "an empty list"
-    return "None" if value is None else f"{value!r:.40} ({type(value).__name__})"
+    value = conversation_in(value)
+    if isinstance(value, Mapping) and any(isinstance(value.get(name), list) for name in ("role", "from")):
+        value = as_dicts(value)
+    return value if isinstance(value, list) else [value]
+
+
+def role_of(message: Mapping[str, Any]) -> str | None:
+    """Returns the role of a message that is not read yet, None for one that has none."""
+    name = message.get("role") or message.get("from")
+    return _ROLE_OF.get(_canonical(name)) if isinstance(name, str) else None
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[- ]", "_", name.strip().lower())
 
 
 def read_tools(value: Any, where: str) -> list[Any] | None:
@@ -64,69 +85,81 @@ def read_tools(value: Any, where: str) -> list[Any] | None:
         DataError: beginning with `where`.
     """
     wanted = "Give a list, or JSON text of one."
-    parsed = from_json(value, where, wanted) if isinstance(value, str) else without_nulls(value)
+    if isinstance(value, str) and not value.strip():
+        return None
+    parsed = from_json(value, where, wanted) if isinstance(value, str) else as_dicts(without_nulls(value))
+    if is_void(parsed):
+        return None
     if isinstance(parsed, Mapping):
         parsed = [parsed]
     if not isinstance(parsed, list):
         raise DataError(f"{where} is {kind(parsed)}; it must be a list, or JSON text of one.")
-    return [_tool(tool, f"{where} {at}") for at, tool in enumerate(parsed)] or None
-
-
-def text_of(content: Any, where: str) -> str:
-    """Returns the text of a content: text, a part of text, or a list of parts.
-
-    >>> text_of([{"type": "text", "text": "a"}, "b"], "row 0")
-    'ab'
-
-    Raises:
-        DataError: beginning with `where`, a part that is no text.
-    """
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Mapping):
-        content = [content]
-    if not isinstance(content, list):
-        raise DataError(f"{where} is {kind(content)}; it must be text.{of_text(content)}")
-    texts = []
-    for at, part in enumerate(content):
-        given = without_nulls(part)
-        if isinstance(given, Mapping) and given.get("type") in _TEXT_PARTS and isinstance(given.get("text"), str):
-            given = given["text"]
-        if not isinstance(given, str):
-            name = given.get("type") if isinstance(given, Mapping) else None
-            shown = f"of type {name!r}" if name is not None else kind(given)
-            raise DataError(f"{where} part {at} is {shown}; only parts of text can be trained on: {{'type': 'text'}}.")
-        texts.append(given)
-    return "".join(texts)
+    return [_tool(tool, f"{where} {at}") for at, tool in enumerate(parsed) if not is_void(tool)] or None
 
 
 def _message(message: Any, where: str, keep_nulls: bool) -> Message:
-    if not isinstance(message, Mapping) or (is_empty(message.get("role")) and is_empty(message.get("from"))):
+    if isinstance(message, str) and (written := written_out(message, where)):
+        message, keep_nulls = written
+    if not isinstance(message, Mapping) or (is_void(message.get("role")) and is_void(message.get("from"))):
         raise DataError(
             f"{where} is {kind(message)}; a message is a dict with the keys 'role' and 'content' (ShareGPT: 'from' and "
             "'value')."
         )
-    given = {key: value for key, value in message.items() if not is_empty(value)}
+    given = {key: value for key, value in message.items() if not is_void(value)}
     role, called = _role(given, where)
+    if "text" in given and not given.keys() & {"content", "value"}:  # Open Assistant
+        given["content"] = given.pop("text")
     if media := [name for name in _MEDIA if name in given]:
         raise DataError(f"{where} holds {media[0]!r}; only text can be trained on.")
-    rest = {key: value for key, value in given.items() if key not in _READ}
     calls = _calls_of(given, called, where, keep_nulls)
-    says = "" if called in _CALLS else _content(message, given, role, bool(calls or rest.keys() & _THOUGHTS), where)
+    rest = {key: value for key, value in given.items() if key not in (*_READ, *_SWITCHES)}
+    if role == "assistant":
+        given, rest = _with_thoughts(given, rest, where)
+    elif role == "tool" and "content" in given:
+        given["content"] = result_of(given["content"], f"{where}: 'content'")
+    says = "" if called in _CALLS else _content(message, given, role, bool(calls or rest.keys() & MEANT), where)
     read: dict[str, Any] = {"role": role, "content": says}
     if calls:
         read["tool_calls"] = calls
+    if role == "assistant" and not _is_trained(given, where):
+        read["loss"] = False
     return read | (rest if keep_nulls else without_nulls(rest))
 
 
 _READ = ("role", "from", "content", "value", "tool_calls", "function_call")
-_THOUGHTS = {"thinking", "reasoning", "reasoning_content"}
+_SWITCHES = ("weight", "train", "training", "loss")  # of OpenAI, axolotl, ms-swift: whether an answer bears loss
+THOUGHTS = ("thinking", "reasoning", "reasoning_content")
+MEANT = frozenset((*THOUGHTS, "function_calls", "refusal"))
+"""Keys that say something beside an empty content."""
+
+
+def _with_thoughts(given: dict[str, Any], rest: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A message of the assistant without parts of its content that are thoughts or a refusal beside it."""
+    parts, thought = without_thoughts(given.get("content"), f"{where}: 'content'")
+    if thought and any(rest.get(name, thought) != thought for name in THOUGHTS):
+        raise DataError(f"{where}: 'content' holds other thoughts than stand beside it. Keep one of the two.")
+    if thought:
+        rest = {**rest, "reasoning_content": thought}
+    if parts is not given.get("content"):
+        given = {**given, "content": parts}
+    if isinstance(refusal := rest.get("refusal"), str) and "content" not in given:  # as OpenAI writes it
+        given, rest = {**given, "content": refusal}, {key: value for key, value in rest.items() if key != "refusal"}
+    return given, rest
+
+
+def _is_trained(given: Mapping[str, Any], where: str) -> bool:
+    for name in _SWITCHES:
+        if name in given and given[name] not in (0, 1):
+            raise DataError(
+                f"{where}: {name!r} is {kind(given[name])}; it must be 1 or true, or 0 or false for no loss."
+            )
+    return all(given.get(name, 1) == 1 for name in _SWITCHES)
 
 
 def _role(given: Mapping[str, Any], where: str) -> tuple[str, str]:
     """The role that templates know, and the name that was written."""
     names = [given[key] for key in ("role", "from") if key in given]
-    written = [name.strip().lower() if isinstance(name, str) else name for name in names]
+    written = [_canonical(name) if isinstance(name, str) else name for name in names]
     for name, lower in zip(names, written, strict=True):
         if not isinstance(lower, str) or lower not in _ROLE_OF:
             raise DataError(
@@ -167,7 +200,7 @@ def _calls_of(given: Mapping[str, Any], called: str, where: str, keep_nulls: boo
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    return listed_dicts if isinstance(listed_dicts := as_dicts(value), list) else [value]
 
 
 def _call(call: Any, where: str, keep_nulls: bool) -> dict[str, Any]:
@@ -189,6 +222,8 @@ def _arguments(value: Any, where: str, keep_nulls: bool) -> Any:
     """The arguments as the value that they are; text is the JSON of one, also where it was encoded twice."""
     if is_empty(value):
         return {}
+    if isinstance(value, list) and all(isinstance(each, list) and len(each) == 2 for each in value):
+        value = {str(key): each for key, each in value}  # as Arrow writes a map
     if not isinstance(value, str):
         return check_json(value if keep_nulls else without_nulls(value), f"{where}: 'arguments'")
     parsed = from_json(value, f"{where}: 'arguments' {value[:40]!r}", "Give a dict, or JSON text of one.")
@@ -205,4 +240,5 @@ def _tool(tool: Any, where: str) -> Any:
     check_json(tool, where)
     if "function" in tool or not isinstance(tool.get("name"), str):
         return tool
-    return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
+    names = {"input_schema": "parameters"}  # as Anthropic calls them
+    return {"type": "function", "function": {names.get(key, key): tool[key] for key in tool if key != "type"}}

@@ -1,10 +1,11 @@
 """Answers beside a verdict, two with a label or several with ranks or scores, as a chosen and a rejected one."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from easydel.data.messages import kind
-from easydel.data.values import is_empty
+from easydel.data.contents import kind
+from easydel.data.values import as_dicts, is_empty
 from easydel.errors import DataError
 
 TIE = "no answer is preferred to another"
@@ -31,11 +32,15 @@ class Candidates(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Two columns of answers and those that may say which is better; `better` gives 0, 1 or None for neither."""
+    """Two columns of answers and those that may say which is better; `better` gives 0, 1 or None for neither.
+
+    Without such a column `worth` may say what each of the two is worth, of which more is better.
+    """
 
     responses: tuple[str, str]
     columns: tuple[str, ...]
     better: Callable[[Any, str], int | None]
+    worth: tuple[tuple[str, str], ...] = ()
 
 
 def _by_index(value: Any, where: str) -> int | None:
@@ -49,31 +54,70 @@ def _first_is_1(value: Any, where: str) -> int | None:
 
 def _by_sign(value: Any, where: str) -> int | None:
     """Below 0 the first is better, above 0 the second."""
-    number = _number(value, where)
+    number = 0 if is_empty(value) else _number(value, where)
     return None if not number else int(number > 0)
 
 
-def _by_name(value: Any, where: str) -> int | None:
-    name = value.strip().lower().removeprefix("model_").removeprefix("response_") if isinstance(value, str) else value
-    if isinstance(name, str) and (name.startswith(("tie", "both", "neither")) or not name):
+def _by_number(value: Any, where: str) -> int | None:
+    """The number of the better of two, from 1; between them neither is."""
+    name = _bare(value)
+    if name is None or name in _NEITHER or name.startswith(("tie", "both")):
         return None
-    return _one_of({"a": 0, "b": 1, None: None}, name, where, "'a', 'b' or 'tie'")
+    number = _number({"a": 1, "b": 2}.get(name, name), where)
+    if not 1 <= number <= 2:
+        raise DataError(f"{where} is {value!r:.40}; it must be 1 for the first answer, 2 for the second, or 'tie'.")
+    return None if number == 1.5 else int(number > 1.5)
 
 
-_NAMED = ("winner", "preference", "preferred", "label")
+def _by_name(value: Any, where: str) -> int | None:
+    name = _bare(value) if isinstance(value, str) else value
+    if isinstance(name, str) and (name.startswith(("tie", "both")) or name in _NEITHER or not name):
+        return None
+    return _one_of({**dict.fromkeys(_FIRST, 0), **dict.fromkeys(_SECOND, 1), None: None}, name, where,
+                   "'a', 'b' or 'tie'")  # fmt: skip
+
+
+def _bare(value: Any) -> str | None:
+    """The name of an answer without what all begin with, as in `model_a` or `Response 1`."""
+    if is_empty(value):
+        return None
+    name = re.sub(r"[\s_]+", " ", str(value).strip().lower())
+    return re.sub(r"^(model|response|answer|output|assistant|completion|conversation) ?", "", name)
+
+
+_NEITHER = ("neither", "none", "draw", "equal", "same", "a=b")
+_FIRST, _SECOND = ("a", "a>b", "a>>b", "b<a"), ("b", "b>a", "b>>a", "a<b")
+_NAMED = ("winner", "preference", "preferred", "label", "choice", "better")
+_NOUNS = ("response", "answer", "output", "completion", "conversation")
+_ANSWERS_0 = ("better_response_id", "safer_response_id", *("label", "labels", "preference", "preferred", "choice"))
 VERDICTS = (
-    Verdict(
-        ("response_0", "response_1"),
-        ("better_response_id", "safer_response_id", "label", "labels", "preference", "preferred"),
-        _by_index,
+    *(
+        Verdict((f"{noun}_0", f"{noun}_1"), _ANSWERS_0, _by_index, (("score_0", "score_1"), ("rating_0", "rating_1")))
+        for noun in _NOUNS
     ),
     Verdict(("response1", "response2"), ("overall_preference", "preference_strength"), _by_sign),
     Verdict(("response_1", "response_2"), ("preference_strength", "overall_preference"), _by_sign),
-    Verdict(("response_a", "response_b"), _NAMED, _by_name),
-    Verdict(("answer_a", "answer_b"), _NAMED, _by_name),
-    Verdict(("conversation_a", "conversation_b"), _NAMED, _by_name),
+    *(
+        Verdict((f"{noun}{line}1", f"{noun}{line}2"), _NAMED, _by_number, (("score_1", "score_2"),))
+        for noun in _NOUNS
+        for line in ("_", "")
+    ),
+    *(
+        Verdict((f"{noun}_{one}", f"{noun}_{two}"), _NAMED, _by_name, (("winner_model_a", "winner_model_b"),))
+        for noun in _NOUNS
+        for one, two in ("ab", "AB")
+    ),
+    Verdict(("conv_A", "conv_B"), _NAMED, _by_name, (("conv_A_rating", "conv_B_rating"),)),
     Verdict(("human_ref_A", "human_ref_B"), ("labels", "label"), _first_is_1),
 )
+
+
+def by_worth(first: Any, second: Any, where: str) -> int | None:
+    """Returns which of two answers is worth more, None for neither."""
+    if is_empty(first) or is_empty(second):
+        return None
+    one, other = _number(first, where), _number(second, where)
+    return None if one == other else int(other > one)
 
 
 def preferred(first: Any, second: Any, better: int | None) -> Candidates:
@@ -114,12 +158,10 @@ def ranked(answers: Any, worth: Any, where: str, *, by_rank: bool = False) -> Ca
 
 def _as_list(answers: Any, where: str) -> list[Any]:
     """A list of dicts; older versions of datasets give a dict of lists for it."""
-    if isinstance(answers, list):
-        return answers
-    lengths = {len(value) for value in answers.values() if isinstance(value, list)}
-    if len(lengths) != 1 or not all(isinstance(value, list) for value in answers.values()):
+    found = as_dicts(answers)
+    if not isinstance(found, list):
         raise DataError(f"{where} is {kind(answers)}; it must be a list of answers.")
-    return [dict(zip(answers, values, strict=True)) for values in zip(*answers.values(), strict=True)]
+    return found
 
 
 def _scored(answer: Any, worth: Any, where: str) -> tuple[Any, float | None]:

@@ -26,7 +26,7 @@ from easydel.data.given_ids import id_columns
 from easydel.data.tokenize import Joined
 from easydel.data.tokenizer import Tokenizer
 
-VERSION = "2"  # of the way from a row to its token ids: another one makes every cached file again
+VERSION = "3"  # of the way from a row to its token ids: another one makes every cached file again
 # Less is tokenised in the time that it takes to write a large tokenizer down for its key, half a second.
 LEAST_ROWS, LEAST_BYTES = 2000, 1_000_000
 # What a tokenizer notes down of how it was loaded, and not of how it works.

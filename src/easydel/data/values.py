@@ -1,16 +1,18 @@
 """Values of a row as plain Python: what arrays, data frames and Arrow make of them is taken back."""
 
-import ast
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from typing import Any
 
+from easydel.data.literals import Spelled, spelled_out
 from easydel.errors import DataError
 
-_LIKE_MESSAGES = re.compile(r"\s*(\[\s*)?\{\s*['\"](role|content|from|value)['\"]\s*:")
+_BEGINS = re.compile(r"\s*(array\(\s*)?[\[{\"]")
+_ROLE = re.compile(r"['\"](role|from)\\?['\"]\s*:")
+_SAYS = re.compile(r"['\"](content|value|text|tool_calls|function_call)\\?['\"]")
+_LIKE_MESSAGES = re.compile(r"\s*(array\(\s*)?(\[\s*)?\{\s*['\"](role|content|from|value)['\"]\s*:")
 _MISSING = ("NAType", "NaTType")  # of pandas, which need not be there
 
 
@@ -88,41 +90,85 @@ def of_text(value: Any) -> str:
 
 
 def from_json(text: str, where: str, wanted: str) -> Any:
-    """Returns what JSON text says.
+    """Returns what JSON text says; or text of Python, where a file of Arrow was saved to csv.
 
     Raises:
-        DataError: beginning with `where`, that it is no JSON, and what was `wanted`.
+        DataError: beginning with `where`, that it is neither, and what was `wanted`.
     """
     try:
-        return plain(json.loads(text), where)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON ({error}). {wanted}") from error
+        value, nulls_meant = spelled_out(text)
+    except ValueError as error:
+        raise DataError(f"{where} is not JSON ({error.__cause__ or error}). {wanted}") from error
+    return plain(value if nulls_meant else without_nulls(value), where)
 
 
-def written_out(text: str, where: str) -> Any:
+def written_out(text: str, where: str) -> Spelled | None:
     """Returns the list or dict of messages that text spells out in JSON or in Python; None for any other text.
 
-    >>> written_out('[{"role": "user", "content": "Hi"}]', "row 0"), written_out("[1]", "row 0")
-    ([{'role': 'user', 'content': 'Hi'}], None)
+    A message has a role and something that it says; JSON of other keys is text like any other.
+
+    >>> written_out('[{"id": 1, "role": "user", "content": "Hi"}]', "row 0").value, written_out('{"role": "cook"}', "r")
+    ([{'id': 1, 'role': 'user', 'content': 'Hi'}], None)
 
     Raises:
         DataError: text that begins like messages and cannot be read.
     """
-    if not _LIKE_MESSAGES.match(text):
+    if not (_BEGINS.match(text) and _ROLE.search(text) and _SAYS.search(text)):
         return None
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        try:
-            value = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-            raise DataError(
-                f"{where} begins like a list of messages, {text[:40]!r}, and is neither JSON nor a Python list. "
-                "Columns of lists that were saved to csv become text of this kind: save them to jsonl or parquet."
-            ) from error
-    messages = value if isinstance(value, list) else [value]
-    alike = all(isinstance(each, Mapping) and each.keys() & {"role", "from"} for each in messages)
-    return plain(value, where) if alike else None
+        value, nulls_meant = spelled_out(text)
+    except ValueError as error:
+        if not _LIKE_MESSAGES.match(text):
+            return None
+        raise DataError(
+            f"{where} begins like a list of messages, {text[:40]!r}, and is neither JSON nor a Python list. "
+            "Columns of lists that were saved to csv become text of this kind: save them to jsonl or parquet."
+        ) from error
+    if isinstance(value, str):  # JSON text of JSON text
+        return written_out(value, where) if value != text else None
+    within = conversation_in(value)
+    messages = within if isinstance(within, list) else [within]
+    alike = messages and all(isinstance(each, Mapping) and _is_message(each) for each in messages)
+    return Spelled(plain(within, where), nulls_meant) if alike else None
+
+
+def conversation_in(value: Any) -> Any:
+    """Returns the messages of a dict that holds nothing else but them; any other value as it is."""
+    if isinstance(value, Mapping) and not value.keys() & {"role", "from"}:
+        found = [name for name in ("messages", "conversations", "conversation") if name in value]
+        if found and all(is_empty(value[name]) for name in value if name != found[0]):
+            return value[found[0]]
+    return value
+
+
+def is_void(value: Any) -> bool:
+    """Returns whether a value says nothing at any depth: None, no text, or lists and dicts of None alone.
+
+    Arrow writes a dict that is not there as one of the keys of all rows, each None.
+
+    >>> [is_void(value) for value in (None, "", [None], {"a": None, "b": {"c": None}}, {"a": ""}, [""], 0)]
+    [True, True, True, True, False, False, False]
+    """
+    if isinstance(value, Mapping):
+        return all(not isinstance(each, str) and is_void(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return all(not isinstance(each, str) and is_void(each) for each in value)
+    return value is None or value == ""
+
+
+def as_dicts(value: Any) -> Any:
+    """Returns a dict of lists, which `datasets` made of lists of dicts, as a list of dicts; any other value as it is.
+
+    >>> as_dicts({"role": ["user", "assistant"], "content": ["Hi", "Ho"], "name": None})
+    [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Ho'}]
+    """
+    if not isinstance(value, Mapping):
+        return value
+    columns = {key: as_dicts(each) for key, each in value.items() if each is not None}
+    lengths = {len(each) if isinstance(each, list) else -1 for each in columns.values()}
+    if len(lengths) != 1 or -1 in lengths:
+        return value
+    return [dict(zip(columns, each, strict=True)) for each in zip(*columns.values(), strict=True)]
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -135,6 +181,11 @@ def strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for each in value:
             yield from strings(each)
+
+
+def _is_message(value: Mapping[str, Any]) -> bool:
+    says = ("content", "value", "text", "tool_calls", "function_call")
+    return bool(value.keys() & {"role", "from"}) and any(name in value for name in says)
 
 
 def _is_nothing(value: Any) -> bool:
