@@ -132,7 +132,8 @@ def completion_loss(
         given: what it needs besides; it gets no gradient.
         longest: completion tokens that a pair has at most, both sides together.
     """
-    hidden = decoder(params, *map(jnp.asarray, batch[:4]), dropout_key, batch.lengths.size)
+    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
+    hidden = decoder(params, tokens, segment, branch, position, dropout_key, batch.lengths.size)
     sequence, pairs = jnp.asarray(batch.sequence[0]), batch.lengths.shape[0]
 
     def loss_of_slots(logp: Float[Array, "slots"], given: tuple[Array, Any]) -> Float[Array, ""]:
@@ -140,7 +141,7 @@ def completion_loss(
         logps = _sums(logp, sequence, pairs)
         return loss_of(CompletionLogprobs(logps, logps, *(jnp.zeros_like(logps),) * 4), others)
 
-    loss, found = fused_head_loss(
+    fused: Any = fused_head_loss(
         FusedHeadConfig(chunk, chunks_alive(longest, chunk), logit_metrics, decoder.precision, loss_of_slots),
         _predecessors(batch, hidden)[0],
         decoder.head(params),
@@ -149,9 +150,9 @@ def completion_loss(
         _used(batch),
         (sequence, given),
     )
+    loss, found = fused
     nothing = jnp.zeros_like(batch.target[0], jnp.float32)
-    found = [found.get(name, nothing)[None] for name in TokenStatistics._fields]
-    full, *others = (sum_per_side(x, batch) for x in found)
+    full, *others = (sum_per_side(found.get(name, nothing)[None], batch) for name in TokenStatistics._fields)
     return loss, CompletionLogprobs(full, full, *others)
 
 

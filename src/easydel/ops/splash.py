@@ -72,8 +72,10 @@ def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) 
         return visible(segment, branch, position, scores.window)
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
-        padded = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
-        out = splash_attention(*padded, mask, scale=scores.scale, score_cap=scores.cap, interpret=interpret)
+        query_, key_, value_ = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
+        out = splash_attention(
+            query_, key_, value_, mask, scale=scores.scale, score_cap=scores.cap, interpret=interpret
+        )
         return out[:, : query.shape[1]]
 
     return on_each_device(layout, mesh, mask, mix)
