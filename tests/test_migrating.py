@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,58 @@ def test_a_recipe_of_another_program_is_answered_line_by_line(tmp_path):
         "'evals_per_epoch'. Here it is evaluation_steps: a share of the run, 1 / (times per epoch x num_train_epochs), "
         "or 'epoch'.",
     ]
+
+
+def test_all_lines_of_a_recipe_that_are_not_known_are_answered_at_once(tmp_path):
+    (tmp_path / "run.yaml").write_text(RECIPE + "do_train: true\nref_model: null\nzzzz: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        dpo.parse(["--config", str(tmp_path / "run.yaml")])
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{tmp_path}/run.yaml: there is no option of any of these names:"
+    assert lines == [
+        "  model_name_or_path: Here it is repo_id.",
+        "  pref_beta: Here it is beta.",
+        "  cutoff_len: Here it is max_length.",
+        "  evals_per_epoch: Here it is evaluation_steps: a share of the run, 1 / (times per epoch x num_train_epochs), "
+        "or 'epoch'.",
+        "  ref_model: It is null: leave it out.",
+        "  zzzz: `easydel-dpo --help` lists all.",
+        "  trust_remote_code, stage, do_train: Nothing takes its place here; docs/migrating.md says why.",
+    ]
+
+
+def test_all_flags_that_are_not_known_are_answered_at_once():
+    flags = "--model_name_or_path a --beta 0.2 --do-train --max_lenght=5 --output_dir=b --zzzz 1 2"
+    with pytest.raises(ConfigError) as caught:
+        dpo.parse(shlex.split(flags))
+    assert str(caught.value).splitlines() == [
+        "unknown flags:",
+        "  --model_name_or_path: Here it is --repo_id.",
+        "  --max_lenght: Did you mean --max_length?",
+        "  --output_dir: Here it is --save_directory: model_name is the folder in it.",
+        "  --zzzz: `easydel-dpo --help` lists all.",
+        "  --do-train: Nothing takes its place here; docs/migrating.md says why.",
+    ]
+
+
+def test_all_options_that_are_not_known_in_python_are_answered_at_once():
+    with pytest.raises(ConfigError) as caught:
+        DPOConfig(output_dir="runs", bta=0.1, bf16=True)  # pyright: ignore[reportCallIssue]
+    assert str(caught.value).splitlines() == [
+        "DPOConfig has no option of any of these names:",
+        "  output_dir: Here it is save_directory: model_name is the folder in it.",
+        "  bta: Did you mean 'beta'?",
+        "  bf16: Here it is dtype, an argument of from_pretrained: bfloat16 where that is true.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"), [("true", "nothing_saveable"), ("false", ""), ("dots_saveable", "dots_saveable")]
+)
+def test_recomputation_is_turned_on_and_off_as_in_other_programs(tmp_path, given, policy):
+    (tmp_path / "run.yaml").write_text(f"gradient_checkpointing: {given}\n")
+    for words in (["--config", str(tmp_path / "run.yaml")], ["--gradient_checkpointing", given]):
+        assert dpo.parse(words)[0].gradient_checkpointing == policy
 
 
 @pytest.mark.parametrize("heading", TABLES)

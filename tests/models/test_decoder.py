@@ -189,6 +189,11 @@ def test_config_kwargs_win_over_keywords(folder):
     assert (model.decoder.gradient_checkpointing, model.decoder.dtype) == ("dots_saveable", jnp.bfloat16)
 
 
+def test_recomputation_may_be_turned_on_and_off_as_in_other_programs(folder):
+    kept = [load(folder, gradient_checkpointing=given).decoder.gradient_checkpointing for given in (True, False)]
+    assert kept == ["nothing_saveable", ""]
+
+
 @pytest.mark.parametrize(
     ("ids", "mask", "message"),
     [

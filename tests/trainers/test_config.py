@@ -65,7 +65,10 @@ def test_every_configuration_of_the_tutorial_is_accepted():
         ({"bta": 0.2}, "DPOConfig has no option 'bta'. Did you mean 'beta'?"),
         ({"zzzz": 1}, "DPOConfig has no option 'zzzz'. easydel-dpo --help explains those that it has: model_name, "),
         ({"max_steps": 9}, "DPOConfig has no option 'max_steps'. Here it is max_training_steps."),
-        ({"bf16": True}, "DPOConfig has no option 'bf16'. Here it is dtype, an argument of from_pretrained: bfloat16."),
+        (
+            {"bf16": True},
+            "option 'bf16'. Here it is dtype, an argument of from_pretrained: bfloat16 where that is true.",
+        ),
         ({"dtype": "bfloat16"}, "has no option 'dtype'. Here it is dtype, an argument of from_pretrained."),
         ({"tools": []}, "has no option 'tools'. Nothing takes its place here; docs/migrating.md says why."),
         ({"beta": 0}, "beta = 0.0 must be above 0."),

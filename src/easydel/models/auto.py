@@ -50,7 +50,7 @@ class _Options:
     precision: str | jax.lax.Precision | None = None
     sharding_axis_dims: Sequence[int] = (1, -1, 1, 1, 1)
     attn_mechanism: str = "auto"
-    gradient_checkpointing: str = ""
+    gradient_checkpointing: str | bool = ""
     scan_layers: bool = True
     quantization: str | None = None
 
@@ -67,7 +67,7 @@ class AutoEasyDeLModelForCausalLM:
         precision: str | jax.lax.Precision | None = None,
         sharding_axis_dims: Sequence[int] = (1, -1, 1, 1, 1),
         attn_mechanism: str = "auto",
-        gradient_checkpointing: str = "",
+        gradient_checkpointing: str | bool = "",
         scan_layers: bool = True,
         quantization: str | None = None,
         revision: str | None = None,
@@ -87,7 +87,8 @@ class AutoEasyDeLModelForCausalLM:
             precision: of matrix products: None, 'default', 'high' or 'highest'.
             sharding_axis_dims: sizes of the mesh axes (dp, fsdp, ep, tp, sp); -1 takes the devices that are
                 left.
-            attn_mechanism, gradient_checkpointing, scan_layers: see `Decoder`.
+            attn_mechanism, gradient_checkpointing, scan_layers: see `Decoder`. gradient_checkpointing may also be true,
+                as other programs have it: that is 'nothing_saveable'.
             quantization: 'nf4' or 'int8' packs matrices and embeddings as they are read, for a base that is not
                 trained itself (see `CausalLM.apply_lora`); None packs nothing.
             revision, token: for the Hub only.
@@ -135,7 +136,7 @@ def _load(folder: Path, name: str, options: _Options, display: Display) -> Causa
         dtype=_dtype("dtype", options.dtype),
         precision=_precision(options.precision),
         attn_mechanism=options.attn_mechanism,
-        gradient_checkpointing=options.gradient_checkpointing,
+        gradient_checkpointing=_policy(options.gradient_checkpointing),
         scan_layers=options.scan_layers,
     )
     param_dtype = _dtype("param_dtype", options.param_dtype)
@@ -217,3 +218,8 @@ def _precision(value: str | jax.lax.Precision | None) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"precision {value!r} is not supported. Supported: None, {', '.join(PRECISIONS)}.")
     return value and value.lower()
+
+
+def _policy(given: str | bool | None) -> str:
+    """Returns the name of a policy of recomputation, `""` for none; other programs turn it on or off."""
+    return given if isinstance(given, str) else "nothing_saveable" if given else ""

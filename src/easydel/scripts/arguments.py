@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from easydel.errors import ConfigError, nearest
+from easydel.errors import ConfigError
 from easydel.scripts.completion import SHELLS, completion_script
 from easydel.trainers.fields import choices_of, element_type, field_types, read_yaml
-from easydel.trainers.renamed import elsewhere
+from easydel.trainers.renamed import unknown_options
 
 _GENERAL = ("config", "print_completion")  # flags that are no option of a run
 _METAVARS = {int: "N", float: "X", str: "TEXT", dict: "NAME=VALUE"}
@@ -58,13 +58,10 @@ def parse_arguments(
         print(completion_script(parser, choices, flags["print_completion"], list(commands or {})))
         raise SystemExit(0)
     path = flags.pop("config", None)
-    values: dict[str, Any] = {}
-    for name, value in (read_yaml(path) if path else {}).items():
-        name = aliases.get(name, name)
-        if name not in fields:
-            hint = elsewhere(name, fields) or nearest(name, fields) or f" `{program} --help` lists all."
-            raise ConfigError(f"{path}: there is no option {name!r}.{hint}")
-        values[name] = value
+    values = {aliases.get(name, name): value for name, value in (read_yaml(path) if path else {}).items()}
+    if unknown := {name: value for name, value in values.items() if name not in fields}:
+        otherwise = f" `{program} --help` lists all."
+        raise ConfigError(f"{path}: there is no option{unknown_options(unknown, fields, otherwise)}")
     return values | flags
 
 
@@ -137,7 +134,7 @@ def _normalised(
 
     A joined value may start with a dash, which argparse would otherwise take for a flag.
     """
-    rest = list(argv)
+    rest, unknown = list(argv), {}
     while rest:
         argument = rest.pop(0)
         if argument in ("-h", "--help", "--version"):
@@ -152,9 +149,10 @@ def _normalised(
             yield f"--{name[3:]}=false"
             continue
         if name not in fields and name not in _GENERAL:
-            near = nearest(f"--{name}", [f"--{known}" for known in (*fields, *aliases, *_GENERAL)]).replace("'", "")
-            hint = elsewhere(name, fields, flag="--") or near or f" `{program} --help` lists all."
-            raise FlagError(f"unknown flag --{flag}.{hint}")
+            unknown[flag] = value
+            while rest and not rest[0].startswith("--"):
+                rest.pop(0)
+            continue
         is_bool = bool in fields.get(name, ())
         if not joined and rest and not rest[0].startswith("--"):
             joined, value = "=", rest.pop(0)
@@ -164,3 +162,6 @@ def _normalised(
         if not joined and not is_bool:
             raise FlagError(f"--{flag} needs a value.")
         yield f"--{name}{joined}{value}"
+    if unknown:
+        known, otherwise = (*fields, *aliases, *_GENERAL), f" `{program} --help` lists all."
+        raise FlagError(f"unknown flag{unknown_options(unknown, known, otherwise, several='s', flag='--')}")

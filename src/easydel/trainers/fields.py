@@ -11,13 +11,13 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from easydel.errors import ConfigError, nearest
-from easydel.trainers.renamed import elsewhere
+from easydel.trainers.renamed import unknown_options
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NOUN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
@@ -42,9 +42,9 @@ def option(
     """Returns a dataclass field with its help string and its allowed range.
 
     `group` on a field starts a group of that title in `--help`. `choices` is for fields whose type cannot
-    list them; a `Literal` type lists its own. Of other programs, `same` holds the names of a choice, and `refused` the
-    choices that are none here, with the reason. `share` is for numbers of steps that may be a share of the run: whole,
-    or below 1. `example` is of a dict's pairs.
+    list them; a `Literal` type lists its own. Of other programs, `same` holds the names of a choice, or of text, in
+    small letters, and `refused` the choices that are none here, with the reason. `share` is for numbers of steps that
+    may be a share of the run: whole, or below 1. `example` is of a dict's pairs.
     """
     limits = {"above": above, "at least": at_least, "below": below, "at most": at_most}
     limits = {words: limit for words, limit in limits.items() if limit is not None}
@@ -82,14 +82,12 @@ def choices_of(field: dataclasses.Field[Any], alternatives: tuple[Any, ...]) -> 
     return field.metadata["choices"] or tuple(value for value in alternatives if isinstance(value, str))
 
 
-def reject_unknown(names: Iterable[str], cls: type) -> None:
-    """Raises ConfigError for the first name that is no field of dataclass `cls`, with the field that was meant."""
+def reject_unknown(given: Mapping[str, Any], cls: type) -> None:
+    """Raises ConfigError for the options that are no field of dataclass `cls`, with the fields that were meant."""
     known = [field.name for field in dataclasses.fields(cls)]
-    for name in names:
-        if name not in known:
-            hint = elsewhere(name, known) or nearest(name, known)
-            hint = hint or f" easydel-dpo --help explains those that it has: {', '.join(known)}."
-            raise ConfigError(f"{cls.__name__} has no option {name!r}.{hint}")
+    if unknown := {name: value for name, value in given.items() if name not in known}:
+        otherwise = f" easydel-dpo --help explains those that it has: {', '.join(known)}."
+        raise ConfigError(f"{cls.__name__} has no option{unknown_options(unknown, known, otherwise)}")
 
 
 def check_fields(instance: Any) -> None:
@@ -139,6 +137,9 @@ def _converted(field: dataclasses.Field[Any], value: Any, alternatives: tuple[An
         return converted
     if dict in alternatives:
         return _read_pairs(field.name, value, field.metadata["example"])
+    same = field.metadata["same"]
+    if not field.metadata["choices"] and str(value).lower() in same:
+        return same[str(value).lower()]
     choices, kinds = choices_of(field, alternatives), [kind for kind in alternatives if kind in _NOUN]
     is_number = float in kinds
     if choices and (value in choices or not is_number):

@@ -3,9 +3,10 @@
 docs/migrating.md has the same tables with the reasons; a test holds one to the other.
 """
 
-from collections.abc import Container, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Container, Mapping
+from typing import Any, NamedTuple
 
+from easydel.errors import nearest
 from easydel.trainers.recipes import IN_RECIPES, NOT_IN_RECIPES
 
 
@@ -25,7 +26,7 @@ RENAMED: Mapping[str, Place] = {
     "per_device_eval_batch_size": Place("eval_batch_size", "over all devices"),
     "optim": Place("optimizer"),
     "max_grad_norm": Place("clip_grad"),
-    "bf16": Place("dtype", "bfloat16"),
+    "bf16": Place("dtype", "bfloat16 where that is true"),
     "fp16": Place("dtype", "float16, or better bfloat16"),
     "tf32": Place("precision"),
     "activation_checkpointing": Place("gradient_checkpointing", "a policy such as nothing_saveable"),
@@ -54,10 +55,10 @@ RENAMED: Mapping[str, Place] = {
     "model_revision": Place("revision"),
     "torch_dtype": Place("dtype"),
     "attn_implementation": Place("attn_mechanism"),
-    "use_peft": Place("lora_rank"),
+    "use_peft": Place("lora_rank", "a rank makes adapters, none trains all weights"),
     "lora_r": Place("lora_rank"),
-    "load_in_4bit": Place("quantization", "nf4"),
-    "load_in_8bit": Place("quantization", "int8"),
+    "load_in_4bit": Place("quantization", "nf4 where that is true"),
+    "load_in_8bit": Place("quantization", "int8 where that is true"),
     "dataset_train_split": Place("dataset_split"),
     "dataset_test_split": Place("eval_dataset_split"),
     "dataset_streaming": Place("streaming"),
@@ -156,6 +157,47 @@ IN_PYTHON: Mapping[str, str] = {
 """Where in Python those options are that load and place, and are no fields of `DPOConfig`."""
 
 
+_NOTHING = " Nothing takes its place here; docs/migrating.md says why."
+
+
+def unknown_options(
+    given: Mapping[str, Any],
+    known: Collection[str],
+    otherwise: str,
+    *,
+    several: str = " of any of these names",
+    flag: str = "",
+) -> str:
+    """Returns how an error goes on that says there is no such option, for all at once: a recipe has twenty.
+
+    Args:
+        given: the options that are not known, with their values; a null says nothing, whatever its option does.
+        known: the options that may be given there.
+        otherwise: the way out for a name that nothing is known of.
+        several: what is written before a list of several.
+        flag: what is written before an option there.
+
+    >>> print("no option" + unknown_options({"bta": 1, "stage": "dpo", "rl": None}, ["beta"], ""))
+    no option of any of these names:
+      bta: Did you mean 'beta'?
+      rl: It is null: leave it out.
+      stage: Nothing takes its place here; docs/migrating.md says why.
+    """
+    said = {}
+    for name, value in given.items():
+        spelt = name.replace("-", "_") if flag else name
+        near = nearest(f"{flag}{spelt}", [f"{flag}{each}" for each in known])
+        hint = elsewhere(spelt, known, flag=flag) or (near.replace("'", "") if flag else near) or otherwise
+        said[name] = hint if value is not None or hint == _NOTHING else " It is null: leave it out."
+    if len(said) == 1:
+        name, hint = next(iter(said.items()))
+        return f" {flag}{name}.{hint}" if flag else f" {name!r}.{hint}"
+    nothing = [f"{flag}{name}" for name, hint in said.items() if hint == _NOTHING]
+    lines = [f"\n  {flag}{name}:{hint}" for name, hint in said.items() if hint != _NOTHING]
+    lines += [f"\n  {', '.join(nothing)}:{_NOTHING}"] if nothing else []
+    return f"{several}:{''.join(lines)}"
+
+
 def elsewhere(name: str, known: Container[str], *, flag: str = "") -> str:
     """Returns what to say of an option that another program has, or another place, and `""` for any other name.
 
@@ -166,15 +208,15 @@ def elsewhere(name: str, known: Container[str], *, flag: str = "") -> str:
 
     >>> elsewhere("max_grad_norm", ["clip_grad"])
     ' Here it is clip_grad.'
-    >>> elsewhere("bf16", ["dtype"], flag="--")
-    ' Here it is --dtype: bfloat16.'
+    >>> elsewhere("load_in_4bit", ["quantization"], flag="--")
+    ' Here it is --quantization: nf4 where that is true.'
     >>> elsewhere("bta", ["beta"])
     ''
     """
     if name not in RENAMED and name.startswith("no_") and (name[3:] in RENAMED or name[3:] in NOT_HERE):
         name = name[3:]  # how a flag is turned off
     if name in NOT_HERE:
-        return " Nothing takes its place here; docs/migrating.md says why."
+        return _NOTHING
     option, remark = RENAMED.get(name, Place(name))
     if option in known:
         where = f"{flag}{option}"

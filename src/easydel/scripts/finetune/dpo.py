@@ -117,7 +117,10 @@ class RunConfig:
         "fastest that does what the model needs",
     )
     gradient_checkpointing: str = option(
-        "", "what the backward pass keeps: a policy of jax.checkpoint_policies, such as nothing_saveable"
+        "",
+        "what the backward pass keeps: a policy of jax.checkpoint_policies; true is nothing_saveable, which takes the "
+        "least memory",
+        same={"true": "nothing_saveable", "false": ""},  # TRL, axolotl and LLaMA-Factory turn it on or off
     )
     coordinator_address: str | None = option(
         None, "host:port of the first of several processes; none is what the cluster says, or a single process"
