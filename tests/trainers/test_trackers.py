@@ -108,6 +108,22 @@ def test_a_tracker_that_hangs_holds_up_neither_the_start_nor_the_steps_nor_the_e
     answers.set()
 
 
+def test_a_tracker_that_starts_late_still_says_where_to_look(monkeypatch, capsys):
+    monkeypatch.setattr(trackers, "SECONDS_TO_START", 0.01)
+    monkeypatch.setattr(trackers, "MODULES", {"wandb": "json"})
+    answers = threading.Event()
+    monkeypatch.setattr(trackers, "START", {"wandb": lambda about: answers.wait() and Recorded(about)})
+    running = Trackers(["wandb"], ABOUT, display=make_display("tqdm"))
+    said = [capsys.readouterr().out]
+    answers.set()
+    running._lines[0].started.result(timeout=10)
+    for step in (1, 2):
+        running.log(step, {"loss": 0.5})
+        said.append(capsys.readouterr().out)
+    running.finish(failed=False)
+    assert said == ["", "recorded: here\n", ""]
+
+
 HANGING = """
 import threading
 from easydel.trainers import trackers

@@ -44,14 +44,21 @@ class Trackers:
             wait([line.started for line in self._lines], timeout=SECONDS_TO_START)
         for line in self._lines:
             line.check()
-            if line.where:
-                display.say(line.where)
+        self._say_where()
+
+    def _say_where(self) -> None:
+        """Says once of each tracker where to look, as soon as it is known."""
+        for line in self._lines:
+            if line.where and not line.told:
+                line.told = True
+                self._display.say(line.where)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hands on the metrics of a step, those that are finite."""
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         for line in self._lines:
             line.do(lambda tracker: tracker.log(step, finite))
+        self._say_where()  # of one that took longer to start than the run waits for
 
     def samples(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
         """Hands on the answers to the sample prompts."""
@@ -78,13 +85,15 @@ class _Line:
         self._waiting: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._given: deque[Future[Any]] = deque()
         self._failed = False
+        self.told = False
         Thread(target=self._work, name=f"tracker-{name}", daemon=True).start()
         self.started: Future[Tracker] = self._give(lambda: START[name](about))
 
     @property
     def where(self) -> str:
         """Where to look; "" while that is not known."""
-        return self.started.result().where if self.started.done() and not self._failed else ""
+        started = self.started.done() and self.started.exception() is None
+        return self.started.result().where if started and not self._failed else ""
 
     def do(self, job: Callable[[Tracker], None]) -> Future[None] | None:
         """Gives the thread a job, unless one has failed before."""
