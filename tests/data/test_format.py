@@ -138,6 +138,10 @@ ANSWERS = {"chosen": BLUE, "rejected": GREEN}
         ({"prompt": "p", "rejected": "r"}, r"row 5 has no 'chosen'. Its columns: 'prompt', 'rejected'\."),
         ({"prompt": "p", "choosen": "c", "rejected": "r"}, "Should 'choosen' be called 'chosen'?"),
         ({}, "Its columns: none"),
+        (
+            {"q": "p", "good": "c"},
+            "A column of another name is told by --columns chosen=..., in Python columns={'chosen': ...}",
+        ),
         (TEXT | {"prompt": ""}, "row 5: 'prompt' is empty"),
         (TEXT | {"chosen": 3}, r"row 5: 'chosen' is 3 \(int\); it must be text or a list"),
         (TEXT | {"chosen": ["c", "d"]}, "row 5: 'chosen' is a list of 2 texts; it must be one, or a list of messages"),

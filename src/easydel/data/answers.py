@@ -163,6 +163,7 @@ def _missing(have: RowColumns, name: str) -> str:
     columns = ", ".join(map(repr, have.row)) or "none"
     similar = closest(name, [str(each) for each in have.row])
     hint = f" Should {similar!r} be called {name!r}?" if similar else ""
+    hint += f" A column of another name is told by --columns {name}=..., in Python columns={{{name!r}: ...}}."
     return f"row {have.number} has no {name!r}. Its columns: {columns}.{hint} Expected: {FORMS}."
 
 
