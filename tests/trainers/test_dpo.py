@@ -1,5 +1,6 @@
 """Whole runs: what the trainer follows, writes, continues and refuses."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -117,6 +118,23 @@ def test_a_run_folder_holds_what_is_promised(tmp_path: Path) -> None:
     assert result.checkpoint_path == (run / "checkpoints" / "3").absolute()
     reloaded = ed.AutoEasyDeLModelForCausalLM.from_pretrained(run / "model", sharding_axis_dims=ONE_DEVICE)
     assert same_bits(reloaded.params, result.model.params)
+
+
+def test_a_model_in_the_folder_of_an_earlier_run_of_that_name_is_not_moved_away(tmp_path: Path) -> None:
+    run, folder = trainer(tmp_path), tmp_path / "dpo" / "model"
+    folder.mkdir(parents=True)
+    run.model = dataclasses.replace(run.model, origin=dataclasses.replace(run.model.origin, name=str(folder)))
+    with pytest.raises(ed.ConfigError, match=r"model '.*model' lies in the folder of this run"):
+        run.train()
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("given", [{"model": "me/model"}, {"model": None}, {"reference_model": "me/model"}])
+def test_a_model_that_is_given_by_name_is_refused_with_the_way_to_load_it(tmp_path: Path, given) -> None:
+    ((name, value),) = given.items()
+    models = {"model": tiny_model(), **given}
+    with pytest.raises(ed.ConfigError, match=rf"^{name} is {value!r} .*AutoEasyDeLModelForCausalLM\.from_pretrained"):
+        ed.DPOTrainer(arguments=config(tmp_path), train_dataset=id_rows(4), **models)
 
 
 def test_the_metrics_are_those_of_the_contract(tmp_path: Path) -> None:

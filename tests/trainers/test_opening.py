@@ -103,7 +103,7 @@ def test_only_what_is_trained_counts_as_trained(tmp_path: Path):
 
 def test_what_is_not_as_it_may_have_been_meant_is_said_at_the_end(tmp_path: Path):
     notes = opening(tmp_path, moved=tmp_path / "dpo.1", resume="auto", max_training_steps=9).text().splitlines()[-3:]
-    assert notes[0] == f"An earlier run in {tmp_path / 'dpo'} was moved to {tmp_path / 'dpo.1'}."
+    assert notes[0] == f"What was in {tmp_path / 'dpo'} was moved to {tmp_path / 'dpo.1'}."
     assert notes[1].startswith("There is no checkpoint to continue from")
     assert notes[2].startswith("max_training_steps = 9 is not reached: 1 epoch")
     continued = opening(tmp_path, resume="auto", done=2).text()

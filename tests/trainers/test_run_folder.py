@@ -5,7 +5,7 @@ import pytest
 from easydel.errors import ConfigError
 from easydel.losses import hinge
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.run_folder import append_samples, open_run_folder, read_samples
+from easydel.trainers.run_folder import append_samples, check_apart, open_run_folder, read_samples
 
 
 @pytest.fixture
@@ -28,6 +28,21 @@ def test_an_earlier_run_is_moved_aside_again_and_again(config):
     assert folder.moved == path.with_name("mine.3")
     assert [path.with_name(f"mine.{number}").joinpath("note").read_text() for number in (1, 2, 3)] == ["0", "1", "2"]
     assert not (folder.path / "note").exists()
+
+
+def test_what_a_run_reads_may_not_lie_in_its_own_folder(config, tmp_path, monkeypatch):
+    """It would be moved aside, and adapters on the model of the earlier run would name themselves as their base."""
+    monkeypatch.chdir(tmp_path)
+    folder = open_run_folder(config()).path
+    (folder / "model").mkdir()
+    (tmp_path / "link").symlink_to(folder / "model")
+    for place in (str(folder / "model"), "runs/mine/model", "link", str(folder), "runs/../runs/mine"):
+        with pytest.raises(
+            ConfigError, match=f"repo_id '{place}' lies in the folder of this run, .*another model_name"
+        ):
+            check_apart(config(), [("repo_id", place)])
+    (folder.parent / "mine.1").mkdir()
+    check_apart(config(), [("repo_id", str(folder.parent / "mine.1")), ("revision", ""), ("dataset_name", "me/mine")])
 
 
 def test_an_empty_folder_is_not_an_earlier_run(config):

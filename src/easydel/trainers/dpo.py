@@ -52,10 +52,11 @@ from easydel.trainers.placement import placement
 from easydel.trainers.profile import Profile
 from easydel.trainers.rate import warn_of_rate
 from easydel.trainers.reference import make_reference
-from easydel.trainers.run_folder import RunFolder, open_together
+from easydel.trainers.run_folder import RunFolder, check_apart, open_together
 from easydel.trainers.samples import answer_prompts, prompts_of
 from easydel.trainers.setup import (
     check_evaluation,
+    check_loaded,
     check_models,
     check_run,
     check_tokenizer,
@@ -115,6 +116,7 @@ class DPOTrainer:
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
+        check_loaded(model, reference_model)
         self._display = make_display(arguments.progress_bar_type) if is_first() else SILENT
         check_evaluation(arguments, has_rows=eval_dataset is not None, has_tokenizer=processing_class is not None)
         self.arguments = arguments = with_day(arguments, processing_class)
@@ -173,6 +175,8 @@ class DPOTrainer:
         """
         data = self._trained_on()
         config, repository = self.arguments, repository_of(self.arguments)
+        tokenizer = getattr(self.processing_class, "name_or_path", "")
+        check_apart(config, [("model", self.model.origin.name), ("processing_class", tokenizer)])
         folder = open_together(config)
         self._run = folder.path
         write_data(folder.path, self._shown())

@@ -127,7 +127,7 @@ class Opening:
         """What is not as it may have been meant."""
         config, notes = self.config, []
         if self.folder.moved is not None:
-            notes.append(f"An earlier run in {self.folder.path} was moved to {self.folder.moved}.")
+            notes.append(f"What was in {self.folder.path} was moved to {self.folder.moved}.")
         if config.resume == "auto" and not self.done:
             notes.append(
                 "There is no checkpoint to continue from, so the run starts at its beginning; save_steps makes some."

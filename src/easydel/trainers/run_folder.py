@@ -112,6 +112,23 @@ def check_writable(config: DPOConfig) -> None:
         raise _unusable(path, f"{existing} may not be written to")
 
 
+def check_apart(config: DPOConfig, sources: Iterable[tuple[str, str]]) -> None:
+    """Raises ConfigError where what a run reads lies in its own folder, which it moves aside or writes over.
+
+    The model of an earlier run would be gone from its place, and adapters on it would name themselves as their base.
+
+    Args:
+        sources: names of folders and files, or of the hub, each after the option that says it.
+    """
+    ours = config.run_folder.resolve()
+    for option, name in sources:
+        if name and Path(name).exists() and Path(name).resolve().is_relative_to(ours):
+            raise ConfigError(
+                f"{option} {name!r} lies in the folder of this run, {config.run_folder}, whose earlier content is "
+                "moved aside or written over. Choose another model_name or save_directory."
+            )
+
+
 def _unusable(path: Path, reason: object) -> ConfigError:
     return ConfigError(
         f"the run folder {path} cannot be used: {reason}. Set save_directory to a folder that you may write to."

@@ -31,6 +31,16 @@ PER_PAIR = ("lengths", "index", "weight", "margin")
 PER_TOKEN = ("tokens", "segment", "branch", "position")
 
 
+def check_loaded(model: object, reference_model: object) -> None:
+    """Raises ConfigError for a model that is none of ours: a name, as TRL takes it, or a model of torch."""
+    for given, value in (("model", model), ("reference_model", reference_model)):
+        if not isinstance(value, CausalLM) and not (value is None and given == "reference_model"):
+            raise ConfigError(
+                f"{given} is {value!r:.80} ({type(value).__name__}): give what "
+                "AutoEasyDeLModelForCausalLM.from_pretrained returns for a folder or a name on the hub."
+            )
+
+
 def check_models(config: DPOConfig, model: CausalLM, reference: CausalLM | None) -> None:
     """Raises ConfigError where policy, reference and settings contradict each other."""
     if reference is None:

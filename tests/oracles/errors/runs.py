@@ -16,7 +16,7 @@ from easydel.trainers.dpo import DPOTrainer
 from easydel.trainers.hub import open_repository, upload
 from easydel.trainers.log import read_metrics
 from easydel.trainers.report.run import read_run
-from easydel.trainers.run_folder import check_writable
+from easydel.trainers.run_folder import check_apart, check_writable
 from oracles.disk import full_disk
 from oracles.errors import Case, Cases, Place
 from oracles.runs import TINY, id_rows, tiny_model
@@ -94,6 +94,15 @@ def full(place: Place) -> object:
         return tiny_model().save_pretrained(place.folder / "out")
 
 
+def named(place: Place) -> object:
+    return DPOTrainer(DPOConfig(), "me/model", train_dataset=id_rows(4))  # pyright: ignore[reportArgumentType]
+
+
+def within(place: Place) -> object:
+    (place.folder / "dpo_runs" / "dpo" / "model").mkdir(parents=True)
+    return check_apart(DPOConfig(), [("repo_id", "dpo_runs/dpo/model")])
+
+
 def taken(place: Place) -> object:
     return check_writable(DPOConfig(save_directory=str(place.file("taken") / "runs")))
 
@@ -125,6 +134,7 @@ CASES: Cases = {
         made(processing_class=tiny_tokenizer(), model=other(vocab_size=24), train_dataset=id_rows(1)),
         lambda place: trainer(place).evaluate(),
         lambda place: trainer(place, train_dataset=None, eval_dataset=id_rows(2)).train(),
+        named,
     ],
     "Reference models": [
         made(reference_model=tiny_model(), reference_free=True),
@@ -140,7 +150,7 @@ CASES: Cases = {
         lambda place: trainer(place, tiny_model().quantized("nf4")),
     ],
     "Too little memory to train": [little_memory],
-    "Folders and disks": [taken, full],
+    "Folders and disks": [taken, full, within],
     "Continuing a run": [
         continued({"beta": 0.2}),
         continued({"train_dataset": id_rows(4, seed=3)}),

@@ -47,6 +47,17 @@ def test_the_command_of_the_tutorial_is_read_as_written():
     )
 
 
+@pytest.mark.parametrize("option", ["repo_id", "reference_model_repo_id", "dataset_name", "eval_dataset_name"])
+def test_what_lies_in_the_folder_of_an_earlier_run_of_that_name_is_not_read(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dpo_runs" / "dpo" / "model").mkdir(parents=True)
+    named = {"repo_id": "model", "dataset_name": "pairs.jsonl", option: "dpo_runs/dpo/model"}
+    assert dpo.main([word for name, value in named.items() for word in (f"--{name}", value)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {option} 'dpo_runs/dpo/model' lies in the folder of this run, dpo_runs/dpo, ")
+    assert [path.name for path in (tmp_path / "dpo_runs").iterdir()] == ["dpo"]
+
+
 @pytest.mark.parametrize("flag", ["--reference-model-repo-id", "--refrence_model_repo_id"])
 def test_both_spellings_of_the_reference_model_are_read(flag):
     run, _ = dpo.parse([*SOMETHING, flag, "c"])
@@ -58,7 +69,7 @@ def test_both_spellings_of_the_reference_model_are_read(flag):
     [
         ("--max-grad-norm", "--clip_grad"),
         ("--eval_steps", "--evaluation_steps"),
-        ("--no_use_peft", "--lora_rank"),
+        ("--no_use_peft", "--lora_rank: a rank makes adapters, none trains all weights"),
         ("--saves_per_epoch", "--save_steps: a share of the run, 1 / (times per epoch x num_train_epochs), or 'epoch'"),
         ("--output_dir", "--save_directory: model_name is the folder in it"),
         ("--activation_checkpointing", "--gradient_checkpointing: a policy such as nothing_saveable"),

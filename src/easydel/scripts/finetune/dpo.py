@@ -10,7 +10,7 @@ import signal
 import stat
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,7 +35,7 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import check_fields, option
 from easydel.trainers.interrupt import EXIT_CODE
 from easydel.trainers.pace import pace_of
-from easydel.trainers.run_folder import check_writable
+from easydel.trainers.run_folder import check_apart, check_writable
 
 if TYPE_CHECKING:
     from easydel.models.auto import CausalLM
@@ -282,6 +282,7 @@ def train(run: RunConfig, config: DPOConfig) -> None:
     processes.start(run.coordinator_address, run.num_processes, run.process_id, peer_timeout=run.peer_timeout)
     # Folder, data and tokenizer first: their mistakes show in a second, a model may take minutes to load.
     check_writable(config)
+    check_apart(config, _read_by(run))
     if config.push_to_hub:
         from easydel.trainers.export import repository_of  # imports the client of the hub
 
@@ -331,6 +332,14 @@ def train(run: RunConfig, config: DPOConfig) -> None:
             f"{result.skipped_steps} of {result.steps} steps were skipped, as their loss or gradient was not finite: "
             "the model is hardly trained. Lower learning_rate or set clip_grad."
         )
+
+
+def _read_by(run: RunConfig) -> Iterator[tuple[str, str]]:
+    """Yields the folders and files, or hub names, that a run reads, each after the option that says it."""
+    for name in ("repo_id", "processor_repo_id", "reference_model_repo_id"):
+        yield name, getattr(run, name) or ""
+    yield from (("dataset_name", name) for name in names_of(run.dataset_name))
+    yield from (("eval_dataset_name", name) for name in evaluation_sets(run.eval_dataset_name or "").values())
 
 
 def sources(run: RunConfig) -> str:
