@@ -37,9 +37,11 @@ def test_a_model_that_stops_where_its_answers_end_keeps_its_files():
 
 def test_a_generation_config_that_names_no_end_names_it_in_the_export():
     """transformers 5.24 generates on past the eos_token_id of config.json where generation_config.json has none."""
-    silent = model({"temperature": 0.6}, eos_token_id=[1, 2])
-    with pytest.warns(UserWarning, match=r"no eos_token_id, so transformers stops at no token; .* will name 1, 2\."):
-        assert exported(silent) == {"temperature": 0.6, "eos_token_id": [1, 2]}
+    for silent in ({"temperature": 0.6}, {"temperature": 0.6, "eos_token_id": None}):
+        given = model(silent, eos_token_id=[1, 2])
+        assert given.eos_token_ids == (1, 2)
+        with pytest.warns(UserWarning, match=r"no eos_token_id, so transformers stops at no token; .* name 1, 2\."):
+            assert exported(given) == {"temperature": 0.6, "eos_token_id": [1, 2]}
 
 
 def test_answers_without_an_end_change_no_file_and_are_counted():

@@ -80,8 +80,9 @@ class CausalLM:
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """The token ids at which its answers stop: those of generation_config.json, else of config.json."""
-        ids = (self.origin.generation or {}).get("eos_token_id", self.config.eos_token_id)
-        return () if ids is None else tuple(np.atleast_1d(np.asarray(ids, int)).tolist())
+        ids = (self.origin.generation or {}).get("eos_token_id")
+        ids = self.config.eos_token_id if ids is None else ids  # null says as little as no entry
+        return tuple(np.atleast_1d(np.asarray(ids, int)).tolist())
 
     @property
     def rows(self) -> list[Row]:

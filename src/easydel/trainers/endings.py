@@ -107,7 +107,7 @@ _INHERITED = ("bos_token_id", "pad_token_id")
 def _is_unsaid(model: CausalLM) -> bool:
     """Returns whether transformers stops at no token: it looks into generation_config.json alone where there is one."""
     generation = model.origin.generation
-    return generation is not None and "eos_token_id" not in generation and bool(model.eos_token_ids)
+    return generation is not None and generation.get("eos_token_id") is None and bool(model.eos_token_ids)
 
 
 def _whole(pair: Pair, limits: Limits) -> Iterator[tuple[str, Sequence[int]]]:
