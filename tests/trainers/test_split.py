@@ -49,6 +49,24 @@ def test_the_share_that_is_trained_counts_layers():
     assert trained_share(split, MODEL) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "trained"),
+    [
+        (
+            r"^(?!.*(q_proj|norm))",
+            {"layers.query.kernel": 3, "layers.attention_norm": 3, "layers.mlp_norm": 3, "norm": 0},
+        ),
+        (r"^(?!model\.layers\.1\.self_attn\.(q|o)_proj)", {"layers.query.kernel": 1, "layers.output.kernel": 1}),
+        (r"^(?!layers\.query|embedding)", {"layers.query.kernel": 3, "embedding": 0}),
+    ],
+)
+def test_a_pattern_of_what_is_trained_goes_by_the_names_that_it_is_written_in(pattern, trained):
+    """Any name of the other kind lacks those words, and would be frozen for it."""
+    found = split_of(DPOConfig(frozen_parameters=pattern), MODEL).trained_part(MODEL.params)
+    layers = {".".join(path): len(x) if path[0] == "layers" else 0 for path, x in unnest(found).items()}
+    assert layers == trained
+
+
 def test_a_pattern_that_finds_nothing_is_an_error_that_lists_what_there_is():
     with pytest.raises(ConfigError, match="'q_projj' is found in the name of no weight that is trained") as error:
         split_of(DPOConfig(frozen_parameters="q_projj"), MODEL)

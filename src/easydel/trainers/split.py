@@ -115,16 +115,21 @@ def split_of(config: DPOConfig, model: CausalLM) -> Split:
 
 
 def _found(pattern: str, names: Mapping[Path, list[str]]) -> dict[Path, Layers | None]:
-    """Returns the paths, and of a stack of layers those layers, in whose names the pattern is found."""
+    """Returns the paths, and of a stack of layers those layers, in whose names the pattern is found.
+
+    One that says what is not frozen, by `(?!`, is found in all names of the other kind, which say it in other words: it
+    is searched for in those of the checkpoint, or where it is found in all of these, in ours.
+    """
     expression = re.compile(pattern)
-    frozen: dict[Path, Layers | None] = {}
+    ours: dict[Path, Layers | None] = {path: None for path in names if expression.search(".".join(path))}
+    theirs: dict[Path, Layers | None] = {}
     for path, of_layers in names.items():
-        if expression.search(".".join(path)):
-            frozen[path] = None
-            continue
         layers = tuple(layer for layer, name in enumerate(of_layers) if expression.search(name))
         if layers:
-            frozen[path] = None if len(layers) == len(of_layers) else layers
+            theirs[path] = None if len(layers) == len(of_layers) else layers
+    frozen = theirs | ours
+    if "(?!" in pattern or "(?<!" in pattern:
+        frozen = theirs if theirs and not (ours and _is_all(theirs, names)) else ours
     said = f"frozen_parameters = {pattern!r}"
     if not frozen:
         shown = some(sorted(_in_checkpoint(names)), 40), some(sorted(".".join(path) for path in names), 40)
@@ -132,9 +137,13 @@ def _found(pattern: str, names: Mapping[Path, list[str]]) -> dict[Path, Layers |
             f"{said} is found in the name of no weight that is trained. It is a regular expression, searched for in "
             f"names as in the checkpoint ({shown[0]}) and in ours ({shown[1]})."
         )
-    if len(frozen) == len(names) and all(layers is None for layers in frozen.values()):
+    if _is_all(frozen, names):
         raise ConfigError(f"{said} is found in the names of all weights that are trained, so that none is left.")
     return frozen
+
+
+def _is_all(frozen: Mapping[Path, Layers | None], names: Mapping[Path, list[str]]) -> bool:
+    return len(frozen) == len(names) and all(layers is None for layers in frozen.values())
 
 
 def trained_share(split: Split, model: CausalLM) -> float:
