@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from easydel.models.rows import tensors, weight_rows
+from easydel.trainers.config import DPOConfig
 from easydel.trainers.muon import scale_by_muon
 from easydel.trainers.optimizer import make_optimizer
 from easydel.weights.table import Tensor
@@ -78,6 +79,15 @@ def test_muon_orthogonalises_each_matrix_of_a_model_and_gives_the_rest_adamw():
         for key in path:
             update, g = update[key], g[key]
         np.testing.assert_allclose(update, -RATE * np.sign(g), rtol=1e-4, err_msg=str(path))  # AdamW's first
+
+
+def test_what_is_no_matrix_takes_the_settings_of_adamw():
+    settings, gradient = DPOConfig(optimizer="muon", adam_epsilon=0.5), {"norm": some((5,), 0)}
+    known = {"norm": Tensor("norm.weight", ((0,),))}
+    optimizer = make_optimizer("muon", lambda step: RATE, tensors=known, epsilon=settings.adam_epsilon)
+    update, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    g = gradient["norm"]
+    np.testing.assert_allclose(update["norm"], -RATE * g / (np.abs(g) + 0.5), rtol=1e-5)
 
 
 def test_matrices_that_lie_side_by_side_are_orthogonalised_one_by_one():

@@ -34,7 +34,6 @@ TRACKERS = ("wandb", "trackio", "tensorboard")
 UNUSED_BY_OPTIMIZER = {
     "adafactor": ("adam_beta1", "adam_beta2", "adam_epsilon", "mu_dtype", "nu_dtype"),
     "lion": ("adam_epsilon", "nu_dtype"),
-    "muon": ("adam_epsilon",),
     "rmsprop": ("adam_beta1", "mu_dtype"),
 }
 
