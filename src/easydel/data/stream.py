@@ -177,7 +177,7 @@ def make_stream_loader(
     rows = as_rows(rows)
     check_sizes(total_batch_size, gradient_accumulation_steps, max_shapes, seed if shuffle else 0)
     steps = _checked_steps(rows, max_training_steps)
-    _check_settings(num_train_epochs, shuffle, buffer_size)
+    check_stream(num_train_epochs, shuffle, buffer_size)
     buffer, key = buffer_size or BUFFER_SIZE, seed if shuffle else None
     passes, tally = _Passes(rows), Tally()
     wanted = max(buffer, _PLANNED_BATCHES * total_batch_size)
@@ -262,7 +262,8 @@ def _checked_steps(rows: Iterable[Row], max_training_steps: int | None) -> int:
     return max_training_steps
 
 
-def _check_settings(num_train_epochs: float, shuffle: bool, buffer_size: int | None) -> None:
+def check_stream(num_train_epochs: float, shuffle: bool, buffer_size: int | None) -> None:
+    """Raises ConfigError for settings that have no meaning for a stream, see `make_stream_loader`."""
     if num_train_epochs != 1:
         raise ConfigError(
             f"num_train_epochs = {num_train_epochs} has no meaning for a stream, which is read for max_training_steps "

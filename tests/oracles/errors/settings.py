@@ -138,6 +138,7 @@ CASES: Cases = {
         flags("--repo_id m --dataset_name a b --dataset_weights 1 2 3"),
         flags("--repo_id m --dataset_name a b c --dataset_config en de"),
         flags("--repo_id m --dataset_name a --test_split_size 0.1 --eval_dataset_split test"),
+        flags("--repo_id m --dataset_name a --evaluation_steps 0.1"),
         flags("--repo_id m --dataset_name a --test_split_size 0.1 --streaming --max_training_steps 9"),
     ],
     "A setting without effect": [

@@ -119,6 +119,16 @@ def test_a_flag_takes_the_place_of_a_default_of_the_quick_start_that_it_contradi
 def test_an_epoch_of_a_stream_is_an_error_before_anything_is_loaded():
     with pytest.raises(ConfigError, match="save_steps = 'epoch' has no meaning for a stream"):
         dpo.parse([*SOMETHING, "--streaming", "--max_training_steps", "10", "--save_steps", "epoch"])
+    with pytest.raises(ConfigError, match=r"num_train_epochs = 0\.5 has no meaning for a stream"):
+        dpo.parse([*SOMETHING, "--streaming", "--max_training_steps", "10", "--num_train_epochs", "0.5"])
+
+
+@pytest.mark.parametrize("flags", [["--evaluation_steps", "epoch"], ["--best_metric", "eval_loss"]])
+def test_evaluations_without_rows_are_an_error_before_anything_is_loaded(flags):
+    with pytest.raises(ConfigError, match=f"{' '.join(flags)} needs held-out rows: .* --test_split_size"):
+        dpo.parse([*SOMETHING, *flags])
+    for rows in (["--eval_dataset_name", "e"], ["--eval_dataset_split", "test"], ["--test_split_size", "9"]):
+        dpo.parse([*SOMETHING, *flags, *rows])
 
 
 def test_what_a_schedule_is_told_is_json_as_in_transformers_or_pairs():

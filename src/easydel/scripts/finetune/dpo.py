@@ -247,7 +247,11 @@ def parse(argv: Sequence[str]) -> tuple[RunConfig, DPOConfig]:
             "--max_training_steps how long to train, or leave --streaming out."
         )
     if run.streaming:
-        pace_of(config, config.max_training_steps or 1, None)  # an epoch has no end there, which shows before a load
+        from easydel.data.stream import check_stream  # numpy takes longer than all of `--help`
+
+        # What has no meaning there shows before a model is loaded.
+        pace_of(config, config.max_training_steps or 1, None)
+        check_stream(config.num_train_epochs, config.shuffle_train_dataset, config.shuffle_buffer_size)
     return run, config
 
 
@@ -261,10 +265,16 @@ def _fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
 
 
 def _check_held_out(run: RunConfig, config: DPOConfig) -> None:
-    """Raises ConfigError for rows that cannot be held out of those to train on, before any is read."""
-    if config.test_split_size is None:
-        return
+    """Raises ConfigError for rows to evaluate on that are missing, or cannot be held out, before any is read."""
     given = next((name for name in ("eval_dataset_name", "eval_dataset_split") if getattr(run, name)), None)
+    if config.test_split_size is None:
+        asking = next((name for name in ("evaluation_steps", "best_metric") if getattr(config, name) is not None), None)
+        if asking is not None and given is None:
+            raise ConfigError(
+                f"--{asking} {getattr(config, asking)} needs held-out rows: name some with --eval_dataset_name, a "
+                "split of --dataset_name with --eval_dataset_split, or hold training rows out with --test_split_size."
+            )
+        return
     if given is not None:
         raise ConfigError(
             f"--test_split_size {config.test_split_size:g} holds rows out of --dataset_name to evaluate on, and "
