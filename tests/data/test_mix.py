@@ -90,7 +90,14 @@ def test_a_mixture_of_what_has_a_length_has_one_too():
 @pytest.mark.parametrize(("weights", "stop"), [(None, "first_exhausted"), ([1, 5], "all_exhausted")])
 def test_the_origin_of_a_row_is_its_dataset_and_its_number_there(weights, stop):
     mixture = mix([rows_of("0", 9), rows_of("1", 4)], weights, stop=stop)
-    assert [mixture.origin(number) for number in range(len(mixture))] == [(int(of), at) for of, at in places(mixture)]
+    expected = [(int(of), at) for of, at in places(mixture)]
+    assert [mixture.origin(number) for number in range(len(mixture))] == expected
+    stream = mix([Again(rows_of("0", 9)), rows_of("1", 4)], weights, stop=stop)
+    found = [(int(of), at) for of, at in places(stream)]
+    assert [stream.origin(number) for number in range(len(found) + 1)] == [*found, None]
+    once = mix([iter(rows_of("0", 9)), rows_of("1", 4)], weights, stop=stop)
+    assert once.origin(0) is None
+    assert [at for of, at in places(once) if of == "0"] == list(range(9))  # no row of it was read
 
 
 def test_the_shares_are_those_of_the_weights():

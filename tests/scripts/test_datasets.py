@@ -152,6 +152,10 @@ def test_the_row_of_a_mixture_is_found_in_its_file(files):
         words = place_of(f"{mixed}: row {number}: 'chosen' is None.", sets, files)
         assert words == f" Row {number} of the mixture is row 7 of {files[1]}."
         assert place_of(f"{other}: row {number}: 'chosen' is None.", sets, files) == ""
+    stream = load_training(files, "train", streaming=True)
+    number = prompts(first_of_each(stream, 8)).index("b7")
+    words = place_of(f"train_dataset: row {number}: no.", {"train_dataset": stream}, files, 8)
+    assert words == f" Row {number} of the mixture is row 7 of {files[1]}."
     limited = first_of_each(rows, 8)
     number = prompts(limited).index("a7")
     words = place_of(f"train_dataset: row {number}: no.", {"train_dataset": rows}, files, 8)

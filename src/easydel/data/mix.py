@@ -14,6 +14,7 @@ from easydel.errors import ConfigError, DataError, nearest
 Stop = Literal["first_exhausted", "all_exhausted"]
 STOPS = ("first_exhausted", "all_exhausted")
 _DRAWN_AT_ONCE = 4096
+_READ_AGAIN = 100_000  # rows at most, to find out where one came from
 T = TypeVar("T")
 
 
@@ -46,6 +47,27 @@ class MixedStream:
 
     def __iter__(self) -> Iterator[Row]:
         return _taken(self.datasets, self.order)
+
+    def origin(self, number: int) -> tuple[int, int] | None:
+        """Returns what `Mixture.origin` does, by reading the rows before it again; None where that takes too long.
+
+        None as well where it cannot be done, as one of the datasets is an iterator.
+        """
+        if number > _READ_AGAIN or any(iter(rows) is rows for rows in self.datasets):
+            return None
+        places = [_Places(at, rows) for at, rows in enumerate(self.datasets)]
+        return next(islice(_taken(places, self.order), number, None), None)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The number of a dataset with that of each of its rows."""
+
+    dataset: int
+    rows: Iterable[Row]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.dataset, number) for number, _ in enumerate(self.rows))
 
 
 def mix(

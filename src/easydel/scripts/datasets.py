@@ -150,12 +150,15 @@ def place_of(message: str, sets: Mapping[str, Any], datasets: str | list[str], m
         datasets: the datasets that those of them which are mixtures are made of.
         most: the rows that were taken of each dataset, the first; None is all.
     """
-    from easydel.data.mix import Mixture, first_of_each
+    from easydel.data.mix import MixedStream, Mixture, first_of_each
 
     named = re.match(r"(\w+): row (\d+)\b", message)
     rows = None if named is None else sets.get(named[1])
-    rows = first_of_each(rows, most) if isinstance(rows, Mixture) else rows
-    if named is None or not isinstance(rows, Mixture):
+    if named is None or not isinstance(rows, Mixture | MixedStream):
         return ""
-    dataset, number = rows.origin(int(named[2]))
+    mixed = first_of_each(rows, most)
+    place = mixed.origin(int(named[2])) if isinstance(mixed, Mixture | MixedStream) else None
+    if place is None:
+        return ""
+    dataset, number = place
     return f" Row {named[2]} of the mixture is row {number} of {names_of(datasets)[dataset]}."
