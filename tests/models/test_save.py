@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.weights.folder import replace_folder
 from easydel.weights.model_files import read_folder
@@ -59,6 +60,16 @@ def test_generation_settings_travel_and_are_obeyed(tmp_path):
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [int(free[0])]}))
     load(folder).save_pretrained(tmp_path / "out")
     assert load(tmp_path / "out").generate(TOKENS[:, :4], max_new_tokens=4)[0, 4:].tolist() == [free[0]]
+
+
+def test_ends_of_answers_that_are_no_token_ids_are_an_error_that_names_the_file(tmp_path):
+    folder = write_model(tmp_path, CASES["llama-gqa"])
+    for wrong in ("</s>", True, [1.5], {"id": 2}):
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": wrong}))
+        with pytest.raises(ConfigError, match=r"generation_config\.json: eos_token_id is .* a whole number, or a list"):
+            load(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [-1, 2, 10**6]}))
+    assert load(folder).eos_token_ids == (2,)
 
 
 def test_saving_again_replaces_old_weights_and_keeps_other_files(tmp_path):

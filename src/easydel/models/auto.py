@@ -26,7 +26,7 @@ from easydel.models.folders import (
     has_adapters_too,
     is_adapter_folder,
     read_config,
-    read_json,
+    read_generation,
     read_tensors,
 )
 from easydel.models.peft import base_of, read_adapter_config
@@ -129,6 +129,7 @@ class AutoEasyDeLModelForCausalLM:
 
 def _load(folder: Path, name: str, options: _Options, display: Display) -> CausalLM:
     source, config = read_config(folder)
+    written = read_generation(folder)
     mesh = make_mesh(options.sharding_axis_dims)
     decoder = Decoder(
         config=config,
@@ -161,8 +162,6 @@ def _load(folder: Path, name: str, options: _Options, display: Display) -> Causa
             duplicates=TIED_HEAD if config.tie_word_embeddings else {},
             advance=work.advance,
         )
-    generation = folder / "generation_config.json"
-    written = read_json(generation) if generation.is_file() else None
     return CausalLM(decoder, params, Origin(name, source, written, _most(stored)))
 
 

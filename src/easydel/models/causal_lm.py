@@ -79,10 +79,14 @@ class CausalLM:
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """The token ids at which its answers stop: those of generation_config.json, else of config.json."""
+        """The token ids at which its answers stop: those of generation_config.json, else of config.json.
+
+        A number that is no token, such as -1, is none: nothing ever stops there.
+        """
         ids = (self.origin.generation or {}).get("eos_token_id")
         ids = self.config.eos_token_id if ids is None else ids  # null says as little as no entry
-        return tuple(np.atleast_1d(np.asarray(ids, int)).tolist())
+        found = np.atleast_1d(np.asarray(ids, int)).tolist()
+        return tuple(number for number in found if 0 <= number < self.config.vocab_size)
 
     @property
     def rows(self) -> list[Row]:

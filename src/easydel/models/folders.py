@@ -11,6 +11,7 @@ from easydel.models.checkpoint_forms import has_images, text_config, text_tensor
 from easydel.models.config import ModelConfig
 from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
 from easydel.models.peft import base_of, read_adapter_config
+from easydel.models.value_types import check_types
 from easydel.weights.model_files import has_weights, read_folder
 from easydel.weights.safetensors import Stored
 
@@ -83,6 +84,22 @@ def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
         return source, ModelConfig.from_hf(source)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
+
+
+def read_generation(folder: Path) -> dict[str, Any] | None:
+    """Returns the generation_config.json of a model folder, None where it has none.
+
+    Raises:
+        WeightsError: it is not JSON.
+        ConfigError: its ends of answers are no token ids.
+    """
+    file = folder / "generation_config.json"
+    written = read_json(file) if file.is_file() else None
+    try:
+        check_types({"eos_token_id": (written or {}).get("eos_token_id")})
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return written
 
 
 def read_tensors(folder: Path, config: ModelConfig) -> dict[str, Stored]:
