@@ -92,6 +92,24 @@ def test_of_a_question_inside_a_completion_nothing_is_trained(name):
     assert found.rejected_untrained == ()
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_answers_and_questions_that_say_the_same_again_are_told_apart(name):
+    first, last = (part.replace("black", "blue") for part in TWO_TURNS[name])
+    found = preference(FORMATS[name], [USER], [says("blue"), NIGHT, says("blue")])
+    assert written(found) == [first, last]
+    found = preference(FORMATS[name], [USER], [says("blue"), NIGHT, says("blue"), NIGHT, says("blue")])
+    assert written(found) == [first, first, last]
+
+
+def test_calls_and_results_that_are_the_same_again_are_told_apart_where_their_thoughts_are_gone():
+    """A question behind them takes the thoughts out of the whole: no beginning of it is written alike."""
+    thought = calls("Oslo", reasoning_content="hm")
+    completion = [thought, TOOL, thought, TOOL, thought, TOOL, TOOL, says("blue"), NIGHT, says("blue")]
+    found = preference(chat_formats.QWEN_3, [USER], completion, tools=TOOLS)
+    call = '\n<tool_call>\n{"name": "weather", "arguments": {"town": "Oslo", "days": 3}}\n</tool_call><|im_end|>\n'
+    assert written(found) == [call, call, call, "blue<|im_end|>\n", f"{EMPTY}blue<|im_end|>\n"]
+
+
 @pytest.mark.parametrize(
     ("name", "call", "answer"),
     [

@@ -63,10 +63,14 @@ def start_of(write: Write, whole: str, messages: Sequence[Message], after: int =
         if at >= 0:
             return Place(at + len(header), alike=False)
     near = None if after else _up_to_answer(write, whole, messages)
+    since = _past_earlier(whole, messages, after) if after else 0
     for beginning, behind in ((text, ""), (shut, header)):
         if beginning is None:
             continue
-        at = _end_in(beginning, near or whole, words, after, last=near is not None)
+        if after:
+            at = _first_end(beginning, whole, messages[-1], since)
+        else:
+            at = _end_in(beginning, near or whole, words, last=near is not None)
         if at is not None:
             return Place(_behind(behind, whole, at).at, alike=False)
     raise Unknown(len(messages) - 1, words)
@@ -89,7 +93,7 @@ def end_of(write: Write, whole: str, messages: Sequence[Message], after: int) ->
     if words and words in whole[after:same]:  # only how the last turn ends is another way
         return _whole_signs(whole, same)
     for ending in (text, _END.sub("", text)):
-        at = _end_in(ending, whole, words, after)
+        at = _first_end(ending, whole, messages[-1], after)
         if at is not None:
             return at
     raise Unknown(len(messages) - 1, words)
@@ -208,16 +212,43 @@ def _whole_signs(text: str, end: int) -> int:
     return end - len(found[0]) if found else end
 
 
-def _end_in(text: str, whole: str, words: str, after: int, *, last: bool = False) -> int | None:
-    """Where the longest end of `text` ends that stands in `whole` behind `after`; None if it does not hold `words`."""
+def _end_in(text: str, whole: str, words: str, *, last: bool = False) -> int | None:
+    """Where the longest end of `text` ends that stands in `whole`; None if it does not hold `words`."""
     least, most = 0, len(text)  # if an end is found, so is every shorter one
     while least < most:
         length = (least + most + 1) // 2
-        least, most = (length, most) if whole.find(text[-length:], after) >= 0 else (least, length - 1)
+        least, most = (length, most) if text[-length:] in whole else (least, length - 1)
     held = text[-least:] if least else ""
     if not words or words not in held:
         return None
-    return (whole.rfind(held) if last else whole.find(held, after)) + least
+    return (whole.rfind(held) if last else whole.find(held)) + least
+
+
+def _first_end(text: str, whole: str, message: Message, after: int) -> int | None:
+    """Where the end of `text`, from its last message on, ends where it first stands in `whole` behind `after`.
+
+    The first is the one that is meant: behind `after` stands this message, and the same may be said again later.
+    """
+    for words in (text_in(message).strip(), _last_words(message)):
+        end = text[text.rfind(words) :] if words and words in text else ""
+        at = whole.find(end, after) if end else -1
+        if at >= 0:
+            return at + len(end)
+    return None
+
+
+def _past_earlier(whole: str, messages: Sequence[Message], after: int) -> int:
+    """A place in `whole` behind the messages between the last answer, which ends at `after`, and the last message."""
+    for at in range(len(messages) - 1, 0, -1):
+        if messages[at - 1]["role"] == "assistant":
+            break
+    else:
+        at = 0
+    for message in messages[at:-1]:
+        words = _last_words(message)
+        found = whole.find(words, after)
+        after = after if found < 0 else found + len(words)
+    return after
 
 
 def _up_to_answer(write: Write, whole: str, messages: Sequence[Message]) -> str | None:
