@@ -14,7 +14,7 @@ KINDS = ("ConfigError", "DataError", "WeightsError", "FlagError")
 # Errors that are not on the page: the module, how they begin ("" for all of it), and why.
 LEFT_OUT = (
     ("ops/attention.py", "attn_mechanism .* has no", "a mechanism is chosen that can do what the model needs"),
-    ("ops/attention.py", "only attn_mechanism 'vanilla' has", "as above"),
+    ("ops/mechanism.py", "only attn_mechanism 'vanilla' has", "as above"),
     ("data/pack.py", "", "shapes are chosen from the pairs"),
     ("data/shapes.py", "", "shapes are chosen from the pairs"),
     ("weights/safetensors.py", "Writing ", "what is written is counted beforehand"),
