@@ -228,6 +228,12 @@ def test_a_thought_under_each_of_its_names_is_the_one_in_the_content(thought):
     ]
 
 
+def test_a_thought_in_the_content_is_written_in_the_signs_that_a_template_has_for_thoughts():
+    inside = preference(chat_formats.GPT_OSS, [USER], [says("<think>\nhm\n</think>\n\nblue")])
+    assert inside == preference(chat_formats.GPT_OSS, [USER], [says("blue", thinking="hm")])
+    assert "analysis<|message|>hm<|end|>" in inside.prompt_chosen
+
+
 def test_a_thought_in_the_content_stays_there_where_a_system_text_explains_thoughts():
     """As SmolLM 3's does: what stands in it says nothing of what becomes of an answer."""
     explains = chat_formats.SMOLLM_3.replace("You are SmolLM.", "Think as <think> so </think>.")
@@ -360,6 +366,18 @@ def test_calls_are_given_in_the_form_that_a_template_writes_whole():
     assert found.prompt_chosen == '<s><|User|>sky?<|Assistant|><|call|>weather\n{"town": "Oslo", "days": 3}<|end|>'
     assert found.prompt_rejected == found.prompt_chosen.replace("Oslo", "Rome")
     assert found.lost == ()
+
+
+def test_a_template_that_writes_an_answer_more_for_an_empty_content_beside_calls_gets_none():
+    """As R1's distill for Qwen, in the files of llama.cpp: the call would end twice."""
+    template = (
+        "{% for m in messages %}{% if m.tool_calls %}A:{{ m.tool_calls[0].function | tojson }};{% endif %}"
+        "{% if m.content is not none %}{{ m.role[0] }}:{{ m.content }};{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}A:{% endif %}"
+    )
+    found = preference(template, [USER], [calls("Oslo")], [calls("Oslo", "Look.")])
+    assert found.prompt_chosen == 'u:sky?;A:{"name": "weather", "arguments": {"town": "Oslo", "days": 3}};'
+    assert found.prompt_rejected == found.prompt_chosen + "a:Look.;"
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ class Template:
 
         DeepSeek-R1's distills write calls only where the content is None, and join arguments as text.
         """
+        found: list[tuple[int, bool, str]] = []
         for content in ("empty", "absent", "none"):
             for as_text in (False, True):
                 message = self._with_calls(
@@ -113,20 +114,26 @@ class Template:
                 whole = text is not None and "qzname" in text and "qzkey" in text and "qzvalue" in text
                 behind = (text or "").rpartition("qzask")[2]
                 if whole and not _WRONG_FORM.search(behind):
-                    return as_text, content
-        return False, "empty"
+                    found.append((len(behind), as_text, content))
+        if not found:
+            return False, "empty"
+        # Of the contents the one that writes least: for one that is there and says nothing some write an answer more.
+        _, as_text, content = min((form for form in found if form[1] == found[0][1]), key=lambda form: form[0])
+        return as_text, content
 
     @cached_property
     def parts_thoughts(self) -> bool:
         """Whether `<think>` in the content is to be taken out and given as `reasoning_content`.
 
         Most templates do that themselves, or write the content as it is. Of those that do not, the newer ones write an
-        empty thought in front of it.
+        empty thought in front of it, and some have other signs than `<think>`, which their models never write.
         """
         answer = {"role": "assistant", "content": "<think>\nqzthought\n</think>\n\nqzanswer"}
         # Behind the question: a system text that explains thinking, as SmolLM 3 has, holds its signs too.
         whole, parted = ((self._try([_ASKED, each]) or "").rpartition("qzask")[2] for each in (answer, _parted(answer)))
-        if not whole or (whole.count("</think>") == 1 and "qzthought" in whole):
+        as_it_stands = whole.count("</think>") == 1 and "qzthought" in whole
+        own_signs = "</think>" not in parted and parted.count("qzthought") == 1  # as of gpt-oss and Gemma 4
+        if not whole or (as_it_stands and not own_signs):
             return False
         # A thought behind an empty one is what no model writes: better none, which is said.
         doubled = whole.count("</think>") > parted.count("</think>")
