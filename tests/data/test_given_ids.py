@@ -81,7 +81,7 @@ def test_a_row_of_which_nothing_bears_loss_is_dropped():
         (IDS | {"chosen_attention_mask": [1, 0, 1]}, "'chosen_attention_mask' leaves out tokens between others"),
         (IDS | {"prompt_ids": []}, "'prompt_ids' is empty"),
         (IDS | {"prompt_ids": None}, "no 'prompt_ids'. All of prompt_ids, chosen_ids"),
-        (IDS | {"rejected_ids": None}, "no 'rejected_ids'"),
+        ({"prompt_ids": [1], "chosen_ids": [2]}, "no 'rejected_ids'"),
         (IDS | {"prompt_ids": [True]}, "'prompt_ids' must be a list of whole numbers"),
     ],
 )

@@ -141,6 +141,9 @@ def test_an_instruction_is_followed_by_its_input_and_preceded_by_its_history():
         ({"chosen": [U, {"role": "assistant", "content": ""}], "rejected": [U, R]}, "an answer is empty"),
         ({"question": "sky?", "chosen": {"from": "gpt", "value": ""}, "rejected": "red"}, "an answer is empty"),
         ({"question": "sky?", "chosen": "\n", "rejected": "red"}, "an answer is empty"),
+        ({"prompt": "sky?", "chosen": " \n", "rejected": "red"}, "an answer is empty"),
+        ({"chosen": "Q: sky? A: ", "rejected": "Q: sky? A: red"}, "an answer is empty"),
+        ({"chosen": "Q: sky? A: blue", "rejected": "Q: sky? A:"}, "an answer is empty"),
         ({"prompt": "sky?", "chosen": "sky? ", "rejected": "sky? red"}, "an answer is empty"),
         ({"prompt": "sky?", "chosen": "sky?", "rejected": "sky? red"}, "an answer is empty"),
         ({"prompt": [U], "chosen": [None], "rejected": [R]}, "an answer is empty"),
@@ -165,7 +168,8 @@ def test_a_row_without_a_pair_is_dropped_and_counted_by_its_cause(row, cause):
 
 def test_an_empty_answer_in_ids_is_dropped_with_the_same_cause():
     ids = {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}
-    assert prepare([ids, ids | {"chosen_ids": []}]).counts.dropped == {"an answer is empty": 1}
+    rows = [ids, ids | {"chosen_ids": []}, ids | {"rejected_ids": None}]
+    assert prepare(rows).counts.dropped == {"an answer is empty": 2}
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,8 @@ def _value(value: Any, where: str) -> str | list[Message]:
 
 def _from_text(prompt: str | None, chosen: str, rejected: str, where: str, lacking: str) -> Plain | Dropped:
     if prompt is None:
+        if _is_beginning(chosen, rejected):
+            return Dropped(EMPTY)
         length = shared_beginning(chosen, rejected)
         if not length:
             raise DataError(
@@ -164,8 +166,14 @@ def _from_text(prompt: str | None, chosen: str, rejected: str, where: str, lacki
             )
         return Plain(chosen[:length], chosen[length:], rejected[length:])
     said = Plain(*once(prompt, chosen, rejected))
-    is_held = said[1:] != (chosen, rejected) and not (said.chosen.strip() and said.rejected.strip())
-    return Dropped(EMPTY) if is_held or _is_prompt_alone(*said) else said
+    is_empty_there = not (said.chosen.strip() and said.rejected.strip())
+    return Dropped(EMPTY) if is_empty_there or _is_prompt_alone(*said) else said
+
+
+def _is_beginning(chosen: str, rejected: str) -> bool:
+    """Whether one of two different texts is what the other begins with, so that behind the shared beginning is none."""
+    shorter, longer = sorted((chosen, rejected), key=len)
+    return chosen != rejected and longer.startswith(shorter.rstrip())
 
 
 def _is_prompt_alone(prompt: str, chosen: str, rejected: str) -> bool:

@@ -53,6 +53,8 @@ def read_ids(row: Mapping[str, Any], number: int, columns: Mapping[str, Any] = N
                 f"row {number}: {name!r} does not say of which completion it is: call it 'chosen_{name}' and "
                 f"'rejected_{name}', or leave it out with --columns ignore={name}."
             )
+    if any(name in given and given[name] is None for name in names[1:]):
+        return Joined([], [], [], dropped=EMPTY)
     sides = [_side(given, names[at], word, number) for at, word in ((1, "chosen"), (2, "rejected"))]
     if not all(side.ids for side in sides):
         return Joined([], [], [], dropped=EMPTY)

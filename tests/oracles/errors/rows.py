@@ -142,7 +142,7 @@ CASES: Cases = {
         rows([{**IDS, "margin": "big"}]),
         rows([{**IDS, "prompt_ids": "1 2"}]),
         rows([{**IDS, "prompt_ids": []}]),
-        rows([{**IDS, "chosen_ids": None}]),
+        rows([{"prompt_ids": [1], "rejected_ids": [3]}]),
         rows([{**IDS, "completion_mask": [1]}]),
         rows([{**IDS, "chosen_mask": [1, 1]}]),
         rows([{**IDS, "chosen_mask": [1], "chosen_labels": [2]}]),
