@@ -101,6 +101,16 @@ def test_answers_and_questions_that_say_the_same_again_are_told_apart(name):
     assert written(found) == [first, first, last]
 
 
+def test_answers_that_say_the_same_again_are_told_apart_with_their_thoughts_in_the_content():
+    thought = says("<think>\nblue\n</think>\n\nblue")
+    found = preference(chat_formats.QWEN_3, [USER], [thought, NIGHT, thought])
+    assert written(found) == ["blue<|im_end|>\n", "<think>\nblue\n</think>\n\nblue<|im_end|>\n"]
+    found = preference(chat_formats.GPT_OSS, [USER], [thought, NIGHT, thought])
+    analysis = "<|channel|>analysis<|message|>blue<|end|><|start|>assistant"
+    final = "<|channel|>final<|message|>blue"
+    assert written(found) == [final, f"{analysis}{final}<|return|>"]
+
+
 def test_calls_and_results_that_are_the_same_again_are_told_apart_where_their_thoughts_are_gone():
     """A question behind them takes the thoughts out of the whole: no beginning of it is written alike."""
     thought = calls("Oslo", reasoning_content="hm")

@@ -1,11 +1,14 @@
 """Conversations through the chat templates of real models: each answer once, and nothing the model did not write."""
 
 import itertools
+import re
+from collections.abc import Iterator
 
 import pytest
 
 from easydel.data.format import Dialogue
 from easydel.data.lost import MOVED
+from easydel.data.messages import Message
 from easydel.data.render import Preference, rendered, renderer
 from easydel.errors import DataError
 
@@ -92,6 +95,35 @@ def test_each_answer_is_trained_once_and_nothing_else_of_the_conversation(name, 
         refused = ""
         _check(said, found)
     assert not refused or refused.startswith("row 7: ")
+
+
+def talk(shape: str, words: Iterator[str]) -> list[Message]:
+    """The messages of a completion: an answer, a thoughtful one, a user, a call or its outcome for each letter."""
+    make = {
+        "a": lambda: says(next(words)),
+        "t": lambda: says(f"<think>\n{next(words)}\n</think>\n\n{next(words)}"),
+        "u": lambda: {"role": "user", "content": next(words)},
+        "c": lambda: calls(next(words)),
+        "o": lambda: {**TOOL, "content": next(words)},
+    }
+    return [make[letter]() for letter in shape]
+
+
+@pytest.mark.parametrize("shape", ["auaua", "tuaut", "cocoaua"])
+@each_template
+def test_turns_that_say_the_same_bear_loss_as_those_that_do_not(name, shape):
+    tokenizer = templates.tokenizer_for(templates.real_templates()[name], eos="</s>", bos="<s>")
+    tools = TOOLS if "c" in shape else None
+
+    def parts(words: Iterator[str]) -> str:
+        said = Dialogue([SYSTEM, USER], talk(shape, words), [RED], tools)
+        return trained(rendered(said, 7, renderer(tokenizer, 7)), "chosen")
+
+    try:
+        different = parts(f"qz{letter}" for letter in "abcdefghijkl")
+    except DataError:
+        return  # the template is at fault, and what it does is refused
+    assert "".join(parts(itertools.repeat("same")).split()) == "".join(re.sub("qz[a-l]", "same", different).split())
 
 
 def _check(said: Dialogue, found: Preference) -> None:

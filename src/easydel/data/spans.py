@@ -68,7 +68,8 @@ def start_of(write: Write, whole: str, messages: Sequence[Message], after: int =
         if beginning is None:
             continue
         if after:
-            at = _first_end(beginning, whole, messages[-1], since)
+            found = _first_end(beginning, whole, messages[-1], since)
+            at = found and found[1]
         else:
             at = _end_in(beginning, near or whole, words, last=near is not None)
         if at is not None:
@@ -92,10 +93,13 @@ def end_of(write: Write, whole: str, messages: Sequence[Message], after: int) ->
     after = max(0, after - len(words))  # of a begun message a part stands before
     if words and words in whole[after:same]:  # only how the last turn ends is another way
         return _whole_signs(whole, same)
-    for ending in (text, _END.sub("", text)):
-        at = _first_end(ending, whole, messages[-1], after)
-        if at is not None:
-            return at
+    ended = _first_end(text, whole, messages[-1], after)
+    bare = _first_end(_END.sub("", text), whole, messages[-1], after)
+    # Only the last of all turns may end as `text` does, and say the same: this one ends otherwise, in other signs.
+    if bare and (ended is None or (bare[0] < ended[0] and whole[bare[1] :].lstrip().startswith(("<", "[")))):
+        return bare[1]
+    if ended:
+        return ended[1]
     raise Unknown(len(messages) - 1, words)
 
 
@@ -224,16 +228,17 @@ def _end_in(text: str, whole: str, words: str, *, last: bool = False) -> int | N
     return (whole.rfind(held) if last else whole.find(held)) + least
 
 
-def _first_end(text: str, whole: str, message: Message, after: int) -> int | None:
-    """Where the end of `text`, from its last message on, ends where it first stands in `whole` behind `after`.
+def _first_end(text: str, whole: str, message: Message, after: int) -> Span | None:
+    """The end of `text`, from its last message on, where it first stands in `whole` behind `after`.
 
     The first is the one that is meant: behind `after` stands this message, and the same may be said again later.
     """
-    for words in (text_in(message).strip(), _last_words(message)):
+    behind_thought = text_in(message).rpartition("</think>")[2]  # which is gone where its turn is over
+    for words in (behind_thought.strip(), _last_words(message)):
         end = text[text.rfind(words) :] if words and words in text else ""
         at = whole.find(end, after) if end else -1
         if at >= 0:
-            return at + len(end)
+            return at, at + len(end)
     return None
 
 
