@@ -28,6 +28,7 @@ def base(tmp_path_factory):
     return load(write_model(folder, CASES["llama-gqa"]))
 
 
+@pytest.mark.exact  # within 1e-5, which rounding takes more than half of
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_logits_with_adapters_are_those_of_peft_also_merged_and_after_saving(name, tmp_path):
     folder = write_model(tmp_path / "base", CASES[ADAPTERS[name][0]])
