@@ -59,9 +59,9 @@ def test_white_space_before_the_end_is_the_answer_s_own():
 
 def test_an_end_in_the_prompt_stays_there():
     tokenizer = tokenizer_for("", eos="</s>")
-    [pair] = prepare([{"prompt": "sky?</s>", "chosen": "\n", "rejected": "no"}], tokenizer).pairs
+    [pair] = prepare([{"prompt": "sky?</s>", "chosen": "\nok", "rejected": "no"}], tokenizer).pairs
     assert tokenizer.decode(pair.prompt) == "sky?</s>"
-    assert tokenizer.decode(pair.chosen) == "\n</s>"
+    assert tokenizer.decode(pair.chosen) == "\nok</s>"
 
 
 def test_a_tokenizer_that_adds_an_end_adds_no_second_one():
