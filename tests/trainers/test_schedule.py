@@ -13,6 +13,7 @@ from easydel.trainers.optimizer import make_optimizer
 from easydel.trainers.pace import pace_of
 from easydel.trainers.schedule import Course, make_schedule
 from easydel.trainers.start import schedule_of
+from trainers.test_optimizer import each_a_tensor
 
 
 def rates(scheduler, count, *, total_steps=8, **options):
@@ -142,10 +143,9 @@ def test_five_updates_of_adamw_with_warm_up_are_those_of_torch_with_the_schedule
     theirs = torch.optim.AdamW([weight], lr=1e-3, weight_decay=0.0)
     steps = get_scheduler("linear", theirs, num_warmup_steps=2, num_training_steps=5)
     config = DPOConfig(learning_rate=1e-3, scheduler="linear", warmup_ratio=0.4)
-    ours = make_optimizer(
-        "adamw", schedule_of(config, pace_of(config, 5, 5)), matrix_axes={"w": ((0,), (1,))}, weight_decay=0.0
-    )
     params = {"w": jnp.asarray(start)}
+    schedule = schedule_of(config, pace_of(config, 5, 5))
+    ours = make_optimizer("adamw", schedule, tensors=each_a_tensor(params), weight_decay=0.0)
     state = ours.init(params)
     for step, gradient in enumerate(gradients):
         weight.grad = torch.tensor(gradient)
