@@ -134,8 +134,9 @@ class Opening:
             )
         asked = config.max_training_steps
         if not self.streamed and asked is not None and self.pace.total_steps < asked:
-            epochs = f"{config.num_train_epochs} epoch" + ("s" if config.num_train_epochs > 1 else "")
-            notes.append(f"max_training_steps = {asked} is not reached: {epochs} (num_train_epochs) end before.")
+            many = config.num_train_epochs > 1
+            ended = f"{config.num_train_epochs} epoch{'s' if many else ''} (num_train_epochs) end{'' if many else 's'}"
+            notes.append(f"max_training_steps = {asked} is not reached: {ended} before.")
         notes += [words] if (words := in_words(config, self.pace)) else []
         return notes
 

@@ -90,4 +90,5 @@ def in_words(config: DPOConfig, pace: Pace) -> str:
             said.append(f"{done} every {steps} (an epoch)")
         elif asked is not None and asked < 1:
             said.append(f"{done} every {steps} ({asked:g} of them)")
-    return f"Of {pace.total_steps} steps: {', '.join(said)}." if said else ""
+    steps = f"{pace.total_steps} step" + ("s" if pace.total_steps > 1 else "")
+    return f"Of {steps}: {', '.join(said)}." if said else ""
