@@ -22,7 +22,7 @@ from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Packed, dense, rows_at
 from easydel.models.rope import Angles, rotary, rotate
 from easydel.models.stack import run_stack
-from easydel.ops.attention import packed_attention, resolve_mechanism
+from easydel.ops.attention import MECHANISMS, packed_attention, resolve_mechanism
 from easydel.ops.mechanism import Dropout, LayerAttention, needs_on
 from easydel.ops.softcap import soft_cap
 from easydel.sharding import looked_up, split_tokens
@@ -107,6 +107,11 @@ class Decoder:
             )
         object.__setattr__(self, "attn_mechanism", mechanism)
         object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
+
+    @property
+    def has_dense_mask(self) -> bool:
+        """Whether attention computes every score of a row, so that its cost grows with the square of the length."""
+        return MECHANISMS[self.attn_mechanism].dense_mask
 
     def __call__(
         self,

@@ -25,7 +25,6 @@ from easydel.data.stream import StreamLoader, is_stream, make_stream_loader
 from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
-from easydel.ops.attention import MECHANISMS
 from easydel.sharding import length_shards, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.fields import read_yaml
@@ -278,10 +277,10 @@ def _stream(config: DPOConfig, rows: Rows, tokenizer: Any, model: CausalLM) -> S
 
 def _chunk(model: CausalLM) -> int | None:
     """On a dense mask a row of a whole batch would cost its square: rows get the length of their pairs there."""
-    return None if MECHANISMS[model.decoder.attn_mechanism].dense_mask else model.decoder.chunk
+    return None if model.decoder.has_dense_mask else model.decoder.chunk
 
 
 def _length_cost(model: CausalLM) -> float:
     """On a dense mask, attention adds 1 / (6 embed) of the blocks' cost per token of the row; the others skip it."""
-    dense = MECHANISMS[model.decoder.attn_mechanism].dense_mask
+    dense = model.decoder.has_dense_mask
     return 1 / (6 * model.config.hidden_size) if dense else 0.0

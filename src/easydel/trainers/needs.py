@@ -9,7 +9,6 @@ import optax
 from easydel.data.pack import Shape
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
-from easydel.ops.attention import MECHANISMS
 from easydel.ops.dense import COPIES, room_on, step_of
 from easydel.sharding import length_shards, parts_of, row_shards
 from easydel.trainers.config import DPOConfig
@@ -60,7 +59,7 @@ def check_memory(
         "activations": tokens * model.config.hidden_size * model.config.num_hidden_layers * computed,
         "logits": at_the_head * model.config.vocab_size * 4,
     }
-    if MECHANISMS[model.decoder.attn_mechanism].dense_mask:
+    if model.decoder.has_dense_mask:
         needs["attention scores"] = max((_scores(model, shape) for shape in shapes), default=0)
     rounded = reference is None and config.param_dtype not in (None, given.name)  # see `reference.make_reference`
     held = config.needs_reference and not config.precompute_ref_log_probs
