@@ -2,8 +2,7 @@
 # whenever the lock or pyproject.toml changes.
 PYTHON ?= python3
 VENV ?= .venv
-# The interpreters that requirements.lock is for, oldest first.
-PYTHONS ?= python3.11 python3.12 python3.13
+UV ?= uv
 BIN = $(VENV)/bin
 # Compiles what tests run in a third of the time, see tests/conftest.py.
 QUICK = EASYDEL_COMPILE=quick
@@ -12,16 +11,27 @@ SPREAD = --numprocesses auto --maxprocesses 4 --dist worksteal
 # The test files with such a mark: to import all others takes longer than some of these tests.
 marked = $$(grep -rlE '$(1)' tests --include='test_*.py')
 
-.PHONY: demo test docs survive oracle templates trackers bench format lock clean
+.PHONY: demo lint types quick quick-tests test docs survive oracle templates trackers bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
 	$(BIN)/easydel-dpo
 
-test: $(VENV)/.ready
+lint: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(VENV)/.ready
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+# For between two edits: lint, types and, beside them, the tests marked `quick`.
+quick:
+	$(MAKE) --jobs 2 --output-sync lint types quick-tests
+
+quick-tests: $(VENV)/.ready
+	$(QUICK) $(BIN)/pytest -m "quick and not oracle" $(call marked,mark\.quick)
+
+test: lint types
 	$(QUICK) $(BIN)/pytest -m "not oracle and not templates and not trackers and not exact" $(SPREAD)
 	$(BIN)/pytest -m exact $(SPREAD) $(call marked,mark\.exact)
 
@@ -31,7 +41,7 @@ docs: $(VENV)/.docs
 
 # Kills a run twenty times, and mutates rows, settings and files ten thousand times; `make test` does less of both.
 survive: $(VENV)/.ready
-	EASYDEL_KILLS=20 EASYDEL_EXAMPLES=1000 $(BIN)/pytest tests/test_chaos.py tests/test_fuzz.py tests/data/test_doors.py
+	EASYDEL_KILLS=20 EASYDEL_EXAMPLES=1000 $(BIN)/pytest tests/test_chaos.py tests/test_processes.py tests/test_fuzz.py tests/data/test_doors.py
 
 # Compares with torch, transformers and peft, and asks a model what lm-eval asks.
 oracle: $(VENV)/.oracle
@@ -53,8 +63,12 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# Resolves pyproject.toml for every Python and system that it names, and keeps the versions that the locks have: uv alone
+# is needed. LOCK="--upgrade" or "--upgrade-package NAME" takes newer ones.
+resolve = $(UV) pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock' $(LOCK)
 lock:
-	$(PYTHON) scripts/lock.py $(PYTHONS)
+	$(resolve) --group dev --output-file requirements.lock pyproject.toml
+	$(resolve) --group docs --constraint requirements.lock --output-file requirements-docs.lock
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis dist benchmarks/.env benchmarks/.build

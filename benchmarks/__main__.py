@@ -216,7 +216,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     def count(text: str) -> int:
         if not text.isdecimal() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1.")
+            raise argparse.ArgumentTypeError(f"{text!r} must be an integer of at least 1.")
         return int(text)
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])

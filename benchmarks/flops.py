@@ -18,6 +18,7 @@ from benchmarks.models import model_folder
 from benchmarks.pairs import Limits, cut_pairs, first_rows
 from benchmarks.systems import Settings, runs
 from benchmarks.tables import BUILD, DATA, table
+from easydel.data.batch_layout import BatchLayout
 from easydel.data.loader import Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.pair import Pair
@@ -25,8 +26,8 @@ from easydel.models.config import ModelConfig
 from easydel.models.decoder import CHUNK
 from easydel.sharding import make_mesh
 from easydel.trainers.flops import matmul_flops, peak_flops, step_flops
-from easydel.trainers.head import head_of
-from easydel.trainers.metrics import positions_computed, unshared_tokens
+from easydel.trainers.head_plan import plan_head
+from easydel.trainers.metrics import positions_computed, sequence_tokens
 
 
 class Layout(NamedTuple):
@@ -57,12 +58,12 @@ def layout_of(
     """
     batches = our_batches(epoch or pairs, batch_size)[: len(pairs) // batch_size]
     count = len(pairs)
-    unshared = sum(map(unshared_tokens, batches))
+    unshared = sum(map(sequence_tokens, batches))
     needed = sum(step_flops(config, batch, with_reference=True) for batch in batches)
     if system == "ours":
         tokens = int(sum(np.sum(batch.segment > 0) for batch in batches))
         blocks = sum(positions_computed(batch, CHUNK) for batch in batches)
-        chunk = head_of(make_mesh((1, 1, 1, 1, 1))).chunk
+        chunk = plan_head(make_mesh((1, 1, 1, 1, 1))).chunk
         head = sum(min(-(-int(batch.lengths.sum()) // chunk) * chunk, batch.target.size) for batch in batches)
     else:
         tokens = unshared
@@ -86,7 +87,7 @@ def padded_lengths(system: str, pairs: Sequence[Pair], limits: Limits, batch_siz
 
 def our_batches(pairs: Sequence[Pair], batch_size: int) -> list[Batch]:
     """Returns the packed batches that the trainer makes of the pairs, in their order, on one CPU device."""
-    loader = make_loader(pairs, total_batch_size=batch_size, shuffle=False, chunk=CHUNK)
+    loader = make_loader(pairs, BatchLayout(batch_size, chunk=CHUNK), shuffle=False)
     return [loader.batch(Position(0, at)) for at in range(loader.steps_per_epoch)]
 
 

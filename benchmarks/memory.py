@@ -31,14 +31,14 @@ from easydel.models.decoder import CHECKPOINT_POLICIES, Decoder
 from easydel.models.export import Origin
 from easydel.models.rows import axis_sizes, weight_rows
 from easydel.sharding import make_mesh, row_shards, sharding_for
+from easydel.trainers.batch_placement import abstract_batch, replicated
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.head import head_of
+from easydel.trainers.head_plan import plan_head
+from easydel.trainers.intervals import resolve_intervals
 from easydel.trainers.objective import make_objective
-from easydel.trainers.pace import pace_of
-from easydel.trainers.setup import form_on_mesh, whole_on_mesh
-from easydel.trainers.start import optimizer_of, schedule_of
-from easydel.trainers.state import form_of_state
-from easydel.trainers.step import Forward, make_train_step
+from easydel.trainers.optimizer import optimizer_of, schedule_of
+from easydel.trainers.step_functions import Forward, make_train_step
+from easydel.trainers.train_state import abstract_state
 from easydel.weights.table import nest
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -73,19 +73,19 @@ def model_form(shape: str, mesh: Mesh, *, dtype: str, param_dtype: str, gradient
 
 
 def batch_form(shape: Shape, pairs: int, mesh: Mesh) -> Batch:
-    """Returns the form of a batch of so many pairs packed into rows of this shape."""
+    """Returns the form of a batch of `pairs` pairs packed into rows of this shape."""
     one = pack([Pair([1], [1], [1])], shape=shape, shards=row_shards(mesh), pad_pairs_to=pairs)
-    return form_on_mesh(stack([one]), mesh)
+    return abstract_batch(stack([one]), mesh)
 
 
 def step_memory(model: CausalLM, batch: Batch, settings: DPOConfig) -> Taken:
     """Returns what one update with these settings takes on each device, its reference known beforehand."""
     mesh = model.decoder.mesh
-    optimizer = optimizer_of(settings, schedule_of(settings, pace_of(settings, 1, None)), model)
-    state = form_of_state(model.params, optimizer, mesh)
-    forward = Forward(model.decoder, chunk=head_of(mesh).chunk, logit_metrics=settings.log_logit_metrics)
+    optimizer = optimizer_of(settings, schedule_of(settings, resolve_intervals(settings, 1, None)), model)
+    state = abstract_state(model.params, optimizer, mesh)
+    forward = Forward(model.decoder, chunk=plan_head(mesh).chunk, logit_metrics=settings.log_logit_metrics)
     step = make_train_step(forward, make_objective(settings), optimizer, state, dropout=False)
-    reference = jax.ShapeDtypeStruct(batch.lengths.shape, np.float32, sharding=whole_on_mesh(mesh))
+    reference = jax.ShapeDtypeStruct(batch.lengths.shape, np.float32, sharding=replicated(mesh))
     said = step.lower(state, batch, reference, {}).compile().memory_analysis()
     assert said is not None, "XLA on this platform does not say what a program takes"
     arguments, outputs = said.argument_size_in_bytes, said.output_size_in_bytes

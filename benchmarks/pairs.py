@@ -56,7 +56,7 @@ def first_rows(file: Path, tokenizer: Any, count: int, max_length: int) -> list[
     The others are dropped by us and by TRL but not by EasyDeL, whose batches would then hold other pairs.
 
     Raises:
-        TooFewPairsError: the file does not have so many.
+        TooFewPairsError: the file has fewer.
     """
     rows = read_rows(file)
     kept: list[dict[str, str]] = []

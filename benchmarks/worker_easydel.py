@@ -1,6 +1,6 @@
 """Trains with EasyDeL 0.3.0, run by the Python of its environment: `python worker_easydel.py '{"model": ..., ...}'`.
 
-It is given token ids, because its own tokenisation leaves out the BOS and tokenises completions apart from prompts.
+It is given token ids, because its own tokenization leaves out the BOS and tokenizes completions apart from prompts.
 Asked for float32 it still rounds in three places, which is undone here, so that it trains the model the others train:
 weights pass through float16 on loading, attention computes in bfloat16, and rotary tables are rounded to bfloat16.
 """

@@ -1,6 +1,6 @@
 """MPO (Wang et al. 2024): preference, quality and generation at once, as InternVL is tuned.
 
-DPO says which answer is better, BCO whether one is good, and the likelihood of the chosen answers keeps them writable.
+DPO says which completion is better, BCO whether one is good, and the likelihood of the chosen ones keeps them writable.
 """
 
 import jax

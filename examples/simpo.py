@@ -1,4 +1,4 @@
-"""SimPO (Meng et al. 2024): no reference, rewards per token, and a margin that the chosen answer must win by.
+"""SimPO (Meng et al. 2024): no reference, rewards per token, and a margin that the chosen completion must win by.
 
 beta, gamma (0.55 beta), rate, schedule and batch are those of the authors for Llama 3 8B Instruct. Their rows are
 longer (2,048 tokens), their pairs others, and they warm up over a tenth of the steps.

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import easydel as ed
 from easydel import quickstart
 from easydel.data.source import load_rows
-from easydel.scripts.finetune.dpo import QUICK_START
+from easydel.scripts.finetune.command_line import QUICK_START
 from easydel.scripts.loading import load_tokenizer
-from easydel.trainers.log import read_metrics
+from easydel.trainers.record.files import read_metrics
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 Points = list[tuple[float, float]]
@@ -45,7 +45,7 @@ PANELS = (
     Panel("loss", (("loss", ""),)),
     Panel("reward margin", (("rewards/margins", ""),)),
     Panel("log-prob: chosen —, rejected - -", (("logps/chosen", ""), ("logps/rejected", "4 3"))),
-    Panel("held out: chosen likelier", (("eval_logps/accuracies", ""),)),
+    Panel("eval: logp accuracy", (("eval_logps/accuracies", ""),)),
 )
 LENGTHS = (
     Panel("training accuracy", (("rewards/accuracies", ""),)),

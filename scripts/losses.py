@@ -16,8 +16,8 @@ import easydel as ed
 from easydel import quickstart
 from easydel.data.source import load_rows
 from easydel.scripts.loading import load_tokenizer
-from easydel.trainers.log import read_metrics
-from easydel.trainers.loss_settings import LOSS_TYPES, WITHOUT_REFERENCE
+from easydel.trainers.options.losses import TRAITS
+from easydel.trainers.record.files import read_metrics
 
 # What a loss cannot do without. That of sppo_hard is a square of nats, which small steps keep from overshooting.
 SETTINGS = {
@@ -26,7 +26,7 @@ SETTINGS = {
     "alphapo": {"beta": 2.0},
     "sppo_hard": {"learning_rate": 2e-5},
 }
-# Losses that set no chosen answer against a rejected one: their margin may go anywhere.
+# Losses that set no chosen completion against a rejected one: their margin may go anywhere.
 NO_MARGIN = ("sft",)
 SHOWN = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy", "logps/chosen": "logp chosen"}
 
@@ -39,7 +39,7 @@ def main() -> int:
     print(f"{'loss_type':<14}" + "".join(f"{f'{name} first':>20}{'last':>10}" for name in SHOWN.values()))
     failed = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in LOSS_TYPES:
+        for name, traits in TRAITS.items():
             config = ed.DPOConfig(
                 model_name=name,
                 save_directory=folder,
@@ -52,7 +52,7 @@ def main() -> int:
                 log_steps=1,
                 do_last_save=False,
                 progress_bar_type="none",
-                precompute_ref_log_probs=name not in WITHOUT_REFERENCE,
+                precompute_ref_log_probs=traits.needs_reference,
                 **{"learning_rate": options.learning_rate, **SETTINGS.get(name, {})},
             )
             ed.DPOTrainer(config, model, processing_class=tokenizer, train_dataset=rows).train()

@@ -3,6 +3,7 @@
 import doctest
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ from easydel import quickstart
 from easydel.data.pack import Shape
 from easydel.data.pair import Pair
 from easydel.models.config import ModelConfig
-from easydel.scripts.finetune.dpo import parse
+from easydel.scripts.finetune.command_line import parse
 from easydel.sharding import make_mesh
 from easydel.trainers.config import DPOConfig
 
@@ -248,5 +249,6 @@ def test_the_whole_script_trains_a_tiny_model(tmp_path: Path) -> None:
     (run,) = result["models"]["tiny"]["runs"].values()
     assert run["losses"][0] == pytest.approx(0.6931472, rel=1e-5)
     assert len(run["losses"]) == result["steps"] == 2
-    assert run["pairs_per_second"] > 0
+    assert run["median_step"] == pytest.approx(statistics.median(run["steps"]))
+    assert run["pairs_per_second"] == pytest.approx(result["settings"]["batch_size"] / run["median_step"])
     assert str(tmp_path) not in (tmp_path / "out.md").read_text()  # nothing of this machine's folders

@@ -1,17 +1,23 @@
 """The examples in the documents give what the documents say."""
 
+import dataclasses
 import doctest
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+import easydel
 from easydel.models import families
 from easydel.trainers import metrics
-from easydel.trainers.metrics import Counted, Window
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.metrics import Counted, MetricsWindow
 from oracles.cases import FAMILIES
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+SOURCE = Path(easydel.__file__).parent
 WITH_EXAMPLES = (
     "adapters.md",
     "checkpoints.md",
@@ -65,6 +71,65 @@ def test_every_metric_of_a_log_is_explained_in_the_table_of_curves():
         name for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", line)
     }
     counted = Counted(steps=1, pairs=1, row_positions=1, num_tokens=1, seconds=1.0)._asdict()
-    window = Window({"sums": {"skipped": 1.0}, "counted": counted}).metrics(logit_metrics=True, peak_flops=1.0)
+    window = MetricsWindow({"sums": {"skipped": 1.0}, "counted": counted}).metrics(logit_metrics=True, peak_flops=1.0)
     of_the_loop = {"memory", "learning_rate", "epoch", "num_tokens"}
-    assert told == {*window, *of_the_loop, *metrics.names(logit_metrics=True, auxiliary=True)}
+    assert told == {*window, *of_the_loop, *metrics.metric_names(logit_metrics=True, auxiliary=True)}
+
+
+def test_every_name_of_the_glossary_is_in_the_code():
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    rows = [re.split(r" ?\| ?", line.strip("|")) for line in re.findall(r"^\| .*$", text, re.MULTILINE)]
+    names = [row[3].strip("` ") for row in rows if row[0].strip() != "word"]
+    assert len(names) > 40
+    options = {field.name for field in dataclasses.fields(DPOConfig)}
+    for name in names:
+        if name not in options:
+            pkgutil.resolve_name(f"easydel.{name}")  # raises where there is no such name
+
+
+@pytest.mark.parametrize("page", ["index.md", "design.md"])
+def test_the_glossary_is_linked(page):
+    assert "](glossary.md)" in (DOCS / page).read_text(encoding="utf-8")
+
+
+def tree_of(text: str) -> list[str]:
+    """Returns the paths in the drawing of a folder: two blanks more are a level further in, a slash ends a folder."""
+    folders: list[str] = []
+    paths = []
+    for indent, name in re.findall(r"^((?:  )+)(\S+)  ", text, re.MULTILINE):
+        folders = [*folders[: len(indent) // 2 - 1], name]
+        paths.append("".join(folders))
+    return paths
+
+
+def test_the_readme_ends_with_the_tree_of_the_package():
+    *_, tree, rest = (ROOT / "README.md").read_text(encoding="utf-8").split("```")
+    packages = {path.parent for path in SOURCE.rglob("*.py")} - {SOURCE}
+    expected = {f"{path.relative_to(SOURCE).as_posix()}/" for path in packages}
+    expected |= {path.name for path in SOURCE.glob("*.py")}
+    assert tree.splitlines()[1] == "src/easydel/"
+    assert rest == "\n"
+    assert sorted(tree_of(tree)) == sorted(expected)
+
+
+def test_a_drawn_tree_is_read_with_its_folders():
+    drawn = "src/\n  a.py   first\n  b/     second\n    c/   third\n  d.py   last\n"
+    assert tree_of(drawn) == ["a.py", "b/", "b/c/", "d.py"]
+
+
+PLACES = (ROOT, SOURCE, ROOT / "tests", ROOT / "src")  # that the names of files are given from
+
+
+@pytest.mark.parametrize("path", [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name)
+def test_every_module_that_a_page_names_exists(path):
+    named = re.findall(r"`((?:[\w-]+/)*\w+\.py)(?=[`: ])", path.read_text(encoding="utf-8"))
+    assert [name for name in named if not any((place / name).exists() for place in PLACES)] == []
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_module_that_a_module_names_exists(path):
+    text = path.read_text(encoding="utf-8")
+    files = re.findall(r"`((?:\w+/)+\w+\.py)`", text)
+    assert [name for name in files if not any((place / name).exists() for place in PLACES)] == []
+    for name in re.findall(r"`(easydel(?:\.\w+)+)", text):
+        pkgutil.resolve_name(name)

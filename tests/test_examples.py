@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from easydel.scripts.finetune import dpo
-from easydel.trainers.log import read_metrics
-from easydel.trainers.pace import pace_of
+from easydel.trainers.intervals import resolve_intervals
+from easydel.trainers.record.files import read_metrics
 from oracles.quick import QUICK
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -128,7 +128,7 @@ def test_a_recipe_warms_up_over_a_tenth_of_its_steps():
     ):
         config = dpo.parse(["--config", str(EXAMPLES / "recipes" / f"{name}.yaml")])[1]
         steps = config.num_train_epochs * -(-pairs // config.total_batch_size)
-        assert pace_of(config, steps, None).warmup_steps == warmup == math.ceil(steps / 10)
+        assert resolve_intervals(config, steps, None).warmup_steps == warmup == math.ceil(steps / 10)
 
 
 def test_every_recipe_is_tested():

@@ -15,18 +15,20 @@ import numpy as np
 import pytest
 from jaxtyping import Array, PyTree
 
+from easydel.data.batch_layout import BatchLayout
 from easydel.data.loader import make_loader
 from easydel.data.pack import Batch, Shape, pack, pad, stack
 from easydel.data.pair import Pair
-from easydel.losses import ACROSS_PAIRS, LOSSES
+from easydel.losses import LOSSES
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import row_shards
+from easydel.trainers.batch_placement import on_mesh
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import Objective, Term, make_objective
-from easydel.trainers.precompute import Precompute
+from easydel.trainers.options.losses import TRAITS
 from easydel.trainers.reference import Reference
-from easydel.trainers.setup import on_mesh
-from easydel.trainers.step import Forward, loss_and_gradient
+from easydel.trainers.reference_precompute import Precompute
+from easydel.trainers.step_functions import Forward, loss_and_gradient
 from oracles.tiny import ONE_DEVICE, tiny_config, tiny_model, tiny_pairs
 
 NAMES = [name for name in LOSSES if name != "aot_pair"]  # another name of aot_unpaired
@@ -97,12 +99,18 @@ def mask(ids: list[int], *, every: int) -> list[bool]:
 
 def objective(weights: Array, names: tuple[str, ...], settings: dict) -> Objective:
     """The losses of these names, each with its weight; a weight of 0 leaves one out."""
-    made = [make_objective(DPOConfig(loss_type=name, **settings, **SMOOTHING.get(name, {}))) for name in names]
+    made = [make_objective(DPOConfig(loss_type=name, **{**settings, **OWN.get(name, {})})) for name in names]
     terms = tuple(Term(weight, *one.terms[0][1:]) for weight, one in zip(weights, made, strict=True))
-    return replace(made[0], terms=terms, across_pairs=any(one.across_pairs for one in made))
+    return replace(
+        made[0],
+        terms=terms,
+        across_pairs=any(one.across_pairs for one in made),
+        ld_alpha=settings.get("ld_alpha"),
+    )
 
 
-SMOOTHING = {"exo_pair": {"label_smoothing": 0.1}, "robust": {"label_smoothing": 0.2}}
+# Settings that a loss has to have, or that have no effect on it.
+OWN = {"exo_pair": {"label_smoothing": 0.1}, "robust": {"label_smoothing": 0.2}, "sft": {"ld_alpha": None}}
 
 
 class Values(NamedTuple):
@@ -133,7 +141,7 @@ def compute(layout: Layout, settings: dict) -> Values:
         ld_alpha=settings.get("ld_alpha"),
         precompute=Precompute(None, mesh) if layout.cached else None,
     )
-    reference.prepare("pairs", make_loader(members, total_batch_size=3, shards=row_shards(mesh)))
+    reference.prepare("pairs", make_loader(members, BatchLayout(3, row_shards=row_shards(mesh))))
     reference_logps = reference.logprobs("pairs", on_host, batch)
     found = Values({}, {})
     for names in groups(layout.micro):
@@ -155,8 +163,8 @@ def groups(micro: int) -> list[tuple[str, ...]]:
     """Losses that can share a program: with several micro-batches, those across pairs take another way."""
     if micro == 1:
         return [tuple(NAMES)]
-    across = tuple(name for name in NAMES if name in ACROSS_PAIRS)
-    return [across, tuple(name for name in NAMES if name not in ACROSS_PAIRS)]
+    across = tuple(name for name in NAMES if TRAITS[name].across_pairs)
+    return [across, tuple(name for name in NAMES if not TRAITS[name].across_pairs)]
 
 
 def model(dims: tuple[int, ...], *, moved: float = 0.0) -> CausalLM:

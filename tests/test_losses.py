@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from easydel.losses import (
-    ACROSS_PAIRS,
     LOSSES,
     alpha_divergence,
     forward_kl,
@@ -21,6 +20,9 @@ from easydel.losses import (
     mean_log_ratio_margin,
     reverse_kl,
 )
+from easydel.trainers.options.losses import TRAITS
+
+pytestmark = pytest.mark.quick
 
 POLICY = np.array([[-5.0, -9.0], [-12.0, -8.5], [-3.25, -3.0], [-40.0, -21.0]])
 REFERENCE = np.array([[-6.0, -7.5], [-11.0, -9.0], [-3.0, -3.0], [-30.0, -24.0]])
@@ -192,7 +194,7 @@ def test_robust_averages_over_flipped_labels_to_the_loss_of_clean_ones(e):
         assert float(noisy) == pytest.approx(float(at_margin("sigmoid", scaled, 0.0)), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(ACROSS_PAIRS))
+@pytest.mark.parametrize("name", [name for name in LOSSES if TRAITS[name].across_pairs])
 def test_the_order_of_the_pairs_does_not_matter_to_a_loss_across_them(name):
     values = np.asarray(bound(name)(*pairs(POLICY, REFERENCE)))
     for order in itertools.permutations(range(4)):
@@ -203,7 +205,7 @@ def test_the_order_of_the_pairs_does_not_matter_to_a_loss_across_them(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("places", [(0,), (2,), (4,), (0, 1, 3, 6)])
-def test_filler_pairs_change_no_value_and_no_gradient_wherever_they_stand(name, places):
+def test_padding_pairs_change_no_value_and_no_gradient_wherever_they_stand(name, places):
     total = 4 + len(places)
     real = np.array([at for at in range(total) if at not in places])
 
@@ -242,7 +244,7 @@ START = np.array([0.5, -0.2, 0.1, 0.4])  # logits of the reference over four one
 
 
 def train_tabular(loss, preference) -> np.ndarray:
-    """Returns the log-probabilities of a softmax over the answers that minimises the expected loss of exact labels.
+    """Returns the log-probabilities of a softmax over the answers that minimizes the expected loss of exact labels.
 
     `preference[i, j]` is how often answer i is preferred to answer j. Newton's method: the problem has four numbers.
     """
@@ -301,7 +303,7 @@ def test_ipo_moves_a_pair_as_far_as_its_labels_agree(p, beta):
 
 
 @pytest.mark.parametrize(("e", "beta"), [(0.1, 0.5), (0.3, 1.0)])
-def test_cdpo_moves_a_pair_that_is_always_labelled_alike_to_a_finite_margin(e, beta):
+def test_cdpo_moves_a_pair_that_is_always_labeled_alike_to_a_finite_margin(e, beta):
     with jax.enable_x64(True):
         logp = train_tabular(bound("sigmoid", beta=beta, label_smoothing=e), two_answers(1.0))
     assert margin(logp) == pytest.approx(math.log((1 - e) / e) / beta, abs=1e-3)

@@ -54,7 +54,7 @@ def test_a_device_that_says_nothing_is_not_guessed_about():
 @pytest.mark.parametrize("dims", [(1, 1, 1, 1, 1), (2, 1, 1, 1, 1), (1, 4, 1, 2, 1), (2, 2, 1, 1, 1)])
 def test_the_memory_of_weights_is_foreseen_to_the_byte(tmp_path, monkeypatch, dims):
     told = []
-    monkeypatch.setattr(auto, "require", lambda needs, available, way_out: told.append(sum(needs.values())))
+    monkeypatch.setattr(auto, "require", lambda needs, available, hint: told.append(sum(needs.values())))
     folder = write_model(tmp_path, CASES["llama-gqa"])
     model = auto.AutoEasyDeLModelForCausalLM.from_pretrained(folder, param_dtype="bfloat16", sharding_axis_dims=dims)
     shards = [shard for array in jax.tree.leaves(model.params) for shard in array.addressable_shards]

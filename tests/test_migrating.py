@@ -15,12 +15,12 @@ from easydel.data.mix import mix
 from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.scripts.finetune import dpo
-from easydel.scripts.finetune.dpo import RunConfig
+from easydel.scripts.finetune.run_config import RunConfig
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
 from easydel.trainers.optimizer import DEFAULTS
-from easydel.trainers.optimizer_names import REFUSED, SAME
-from easydel.trainers.renamed import IN_PYTHON, NOT_HERE, RENAMED
+from easydel.trainers.options.optimizers import REFUSED, SAME
+from easydel.trainers.options.other_programs import known_names
 
 PAGE = Path(__file__).parents[1] / "docs" / "migrating.md"
 THEIRS = {
@@ -38,6 +38,7 @@ RECIPES = {
 }
 OLDER = "## Names of `trl dpo` and of older versions"
 TABLES = (*THEIRS, OLDER, *RECIPES)
+RENAMED, NOT_HERE, IN_PYTHON = known_names()
 HERE = {field.name: field.default for cls in (DPOConfig, RunConfig) for field in dataclasses.fields(cls)}
 
 
@@ -86,14 +87,14 @@ def test_a_recipe_of_another_program_is_answered_line_by_line(tmp_path):
         try:
             dpo.parse(["--config", str(tmp_path / "run.yaml")])
         except ConfigError as error:
-            said.append(str(error).split(".yaml: there is no option ")[1])
+            said.append(str(error).split(".yaml: unknown option ")[1])
     assert said == [
-        "'model_name_or_path'. Here it is repo_id.",
-        "'trust_remote_code'. Nothing takes its place here; docs/migrating.md says why.",
-        "'stage'. Nothing takes its place here; docs/migrating.md says why.",
-        "'pref_beta'. Here it is beta.",
-        "'cutoff_len'. Here it is max_length.",
-        "'evals_per_epoch'. Here it is evaluation_steps: a share of the run, 1 / (times per epoch x num_train_epochs), "
+        "'model_name_or_path'. Use repo_id.",
+        "'trust_remote_code'. It has no equivalent here: docs/migrating.md says why.",
+        "'stage'. It has no equivalent here: docs/migrating.md says why.",
+        "'pref_beta'. Use beta.",
+        "'cutoff_len'. Use max_length.",
+        "'evals_per_epoch'. Use evaluation_steps: a share of the run, 1 / (times per epoch x num_train_epochs), "
         "or 'epoch'.",
     ]
 
@@ -103,16 +104,16 @@ def test_all_lines_of_a_recipe_that_are_not_known_are_answered_at_once(tmp_path)
     with pytest.raises(ConfigError) as caught:
         dpo.parse(["--config", str(tmp_path / "run.yaml")])
     first, *lines = str(caught.value).splitlines()
-    assert first == f"{tmp_path}/run.yaml: there is no option of any of these names:"
+    assert first == f"{tmp_path}/run.yaml: unknown options:"
     assert lines == [
-        "  model_name_or_path: Here it is repo_id.",
-        "  pref_beta: Here it is beta.",
-        "  cutoff_len: Here it is max_length.",
-        "  evals_per_epoch: Here it is evaluation_steps: a share of the run, 1 / (times per epoch x num_train_epochs), "
+        "  model_name_or_path: Use repo_id.",
+        "  pref_beta: Use beta.",
+        "  cutoff_len: Use max_length.",
+        "  evals_per_epoch: Use evaluation_steps: a share of the run, 1 / (times per epoch x num_train_epochs), "
         "or 'epoch'.",
         "  ref_model: It is null: leave it out.",
-        "  zzzz: `easydel-dpo --help` lists all.",
-        "  trust_remote_code, stage, do_train: Nothing takes its place here; docs/migrating.md says why.",
+        "  zzzz: `easydel-dpo --help all` lists all.",
+        "  trust_remote_code, stage, do_train: It has no equivalent here: docs/migrating.md says why.",
     ]
 
 
@@ -122,11 +123,11 @@ def test_all_flags_that_are_not_known_are_answered_at_once():
         dpo.parse(shlex.split(flags))
     assert str(caught.value).splitlines() == [
         "unknown flags:",
-        "  --model_name_or_path: Here it is --repo_id.",
+        "  --model_name_or_path: Use --repo_id.",
         "  --max_lenght: Did you mean --max_length?",
-        "  --output_dir: Here it is --save_directory: model_name is the folder in it.",
-        "  --zzzz: `easydel-dpo --help` lists all.",
-        "  --do-train: Nothing takes its place here; docs/migrating.md says why.",
+        "  --output_dir: Use --save_directory: model_name is the folder in it.",
+        "  --zzzz: `easydel-dpo --help all` lists all.",
+        "  --do-train: It has no equivalent here: docs/migrating.md says why.",
     ]
 
 
@@ -134,10 +135,10 @@ def test_all_options_that_are_not_known_in_python_are_answered_at_once():
     with pytest.raises(ConfigError) as caught:
         DPOConfig(output_dir="runs", bta=0.1, bf16=True)  # pyright: ignore[reportCallIssue]
     assert str(caught.value).splitlines() == [
-        "DPOConfig has no option of any of these names:",
-        "  output_dir: Here it is save_directory: model_name is the folder in it.",
+        "DPOConfig: unknown options:",
+        "  output_dir: Use save_directory: model_name is the folder in it.",
         "  bta: Did you mean 'beta'?",
-        "  bf16: Here it is dtype, an argument of from_pretrained: bfloat16 where that is true.",
+        "  bf16: Use dtype, an argument of from_pretrained: bfloat16 where that is true.",
     ]
 
 
@@ -163,14 +164,14 @@ def test_an_error_says_of_a_name_of_another_program_what_the_page_says(heading):
         if answer == "no":
             assert name in NOT_HERE, name
         elif name not in HERE:
-            assert RENAMED[name].option == answer, name
+            assert RENAMED[name].split(":")[0] == answer, name
 
 
 def test_what_an_error_says_of_another_programs_names_is_on_the_page():
     told = {name for heading in TABLES for name in rows(heading)}
     assert {*RENAMED, *NOT_HERE} - told == set()
     assert {*RENAMED, *NOT_HERE} & set(HERE) == set()
-    assert {place.option for place in RENAMED.values()} <= set(HERE)
+    assert {ours.split(":")[0] for ours in RENAMED.values()} <= set(HERE)
 
 
 def test_an_option_that_is_no_field_in_python_is_where_an_error_says():

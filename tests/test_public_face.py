@@ -6,6 +6,8 @@ import pytest
 
 import easydel as ed
 
+pytestmark = pytest.mark.quick
+
 HEAVY = ("jax", "transformers", "datasets", "optax", "orbax", "numpy")
 
 
@@ -24,6 +26,8 @@ def modules_after(code: str) -> set[str]:
         "from easydel.trainers import DPOConfig; DPOConfig(beta=0.2)",
         "import easydel.scripts.finetune.dpo",
         "from easydel.scripts.finetune.dpo import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from easydel.scripts.finetune.dpo import main\ntry: main(['--help', 'all'])\nexcept SystemExit: pass",
+        "from easydel.scripts.finetune.dpo import main; assert main(['--help', 'nonsense']) == 2",
         "from easydel.scripts.finetune.dpo import main; assert main(['--bta', '1']) == 2",
     ],
 )

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from easydel import quickstart
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
-from easydel.scripts.finetune.dpo import QUICK_START
+from easydel.scripts.finetune.command_line import QUICK_START
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
 

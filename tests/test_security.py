@@ -47,8 +47,8 @@ def test_nothing_in_the_package_runs_what_it_reads(path):
     forbidden |= {"allow_pickle=True", "trust_remote_code=True", "__import__"}
     forbidden |= {f"pickle.{name}" for name in ("load", "loads", "Unpickler")}
     forbidden |= {f"import {name}" for name in ("cloudpickle", "dill", "marshal", "shelve", "torch")}
-    # A process that tokenises reads what the one that started it sent, and the processes of a run send plain arrays.
-    own = {"read.py": {"pickle.loads"}, "processes.py": {"np.load"}}
+    # A process that tokenizes reads what the one that started it sent, and the processes of a run send plain arrays.
+    own = {"tokenize_rows.py": {"pickle.loads"}, "processes.py": {"np.load"}}
     assert not forbidden & set(calls(path)) - own.get(path.name, set())
 
 
@@ -71,7 +71,7 @@ def test_code_that_comes_with_a_tokenizer_is_not_run_nor_asked_about(folder, tmp
         folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil"
     )
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
-    with pytest.raises(ConfigError, match=r"Cannot load a tokenizer .* custom code"):
+    with pytest.raises(ConfigError, match=r"cannot load a tokenizer .* custom code"):
         load_tokenizer(str(folder), None)
     assert not trace.exists()
 
@@ -107,7 +107,7 @@ def test_pickled_weights_are_refused_unread(folder, name):
 )
 def test_a_chat_template_stays_in_its_sandbox_and_ends_in_a_clean_error(tmp_path, template):
     tokenizer = tiny_tokenizer(chat_template=template)
-    with pytest.raises(DataError, match="row 0: the chat template refuses the conversation"):
+    with pytest.raises(DataError, match="row 0: the chat template cannot render the conversation"):
         ed.DPOTrainer(config(tmp_path), tiny_model(), None, tokenizer, [CHAT])
 
 

@@ -1,6 +1,7 @@
 """The DPO tutorial, line by line, with a local model and local files in place of names on the hub."""
 
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from transformers import AutoTokenizer
 import easydel as ed
 from easydel.quickstart import model_folder, train_file
 from easydel.trainers import DPOConfig
-from easydel.trainers.log import read_metrics
+from easydel.trainers.record.files import read_metrics
 from oracles.tutorial import COMMAND
 
 pytestmark = pytest.mark.exact
@@ -101,17 +102,23 @@ def test_the_basic_usage_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "snippet",
+    ("snippet", "first_loss"),
     [
-        {"loss_type": "ipo", "beta": 0.2},
-        {"sync_ref_model": True, "ref_model_sync_steps": 128, "ref_model_mixup_alpha": 0.9},
-        {"reference_free": True},
+        ({"loss_type": "ipo", "beta": 0.2}, (1 / (2 * 0.2)) ** 2),  # of a policy that is its reference
+        ({"sync_ref_model": True, "ref_model_sync_steps": 128, "ref_model_mixup_alpha": 0.9}, math.log(2)),
+        ({"reference_free": True}, None),
     ],
     ids=["ipo", "reference syncing", "reference-free"],
 )
-def test_the_advanced_usage_sections(tmp_path: Path, snippet: dict[str, Any]) -> None:
+@pytest.mark.filterwarnings("ignore:sync_ref_model = True moves")  # after 128 steps, and here are two
+def test_the_advanced_usage_sections(tmp_path: Path, snippet: dict[str, Any], first_loss: float | None) -> None:
     config = ed.DPOConfig(
-        **snippet, save_directory=str(tmp_path), max_training_steps=2, total_batch_size=4, progress_bar_type="none"
+        **snippet,
+        save_directory=str(tmp_path),
+        max_training_steps=2,
+        total_batch_size=4,
+        log_steps=1,
+        progress_bar_type="none",
     )
     trainer = ed.DPOTrainer(
         arguments=config,
@@ -119,7 +126,13 @@ def test_the_advanced_usage_sections(tmp_path: Path, snippet: dict[str, Any]) ->
         train_dataset=some_rows(1),
         processing_class=AutoTokenizer.from_pretrained(MODEL),
     )
-    assert trainer.train().metrics["loss"] > 0
+    trainer.train()
+    first = read_metrics(config.run_folder)[0]
+    if first_loss is None:  # rewards are of the policy alone
+        assert first["rewards/chosen"] == pytest.approx(config.beta * first["logps/chosen"])
+        assert first["rewards/rejected"] == pytest.approx(config.beta * first["logps/rejected"])
+    else:
+        assert first["loss"] == pytest.approx(first_loss, abs=1e-6)
 
 
 def test_the_command_runs_as_written(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from numpy.random import Generator
 
 from benchmarks.gpu.timing import seconds
+from easydel.data.batch_layout import BatchLayout
 from easydel.data.loader import Position, make_loader
 from easydel.data.pack import Batch
 from easydel.data.pair import Pair
@@ -37,7 +38,7 @@ HEADER = ["heads", "mechanism", "values", "d query", "d key", "d value", "forwar
 
 def rows(pairs: list[Pair], heads: tuple[Heads, ...]) -> list[list[str]]:
     """Returns a row for each kind of heads and mechanism; what is off is |found - oracle| / |oracle|."""
-    loader = make_loader(pairs, total_batch_size=len(pairs), shuffle=False)
+    loader = make_loader(pairs, BatchLayout(len(pairs)), shuffle=False)
     batch = loader.batch(Position(0, 0))
     return [row for kind in heads for row in _of_heads(batch, kind)]
 
@@ -49,7 +50,7 @@ def _of_heads(batch: Batch, heads: Heads) -> list[list[str]]:
     rng = np.random.default_rng(0)
     wide, narrow = (*places.shape, heads.query, heads.size), (*places.shape, heads.key, heads.size)
     given = [_normal(rng, shape) for shape in (wide, narrow, narrow)]
-    pull = _normal(rng, wide) * (places > 0)[..., None, None]
+    pull = _normal(rng, wide) * (places > 0)[..., None, None].astype(np.float32)
 
     def computed(mechanism: str, dtype: Any) -> tuple[Any, list[float]]:
         layout = (jnp.asarray(x[0]) for x in (batch.segment, batch.branch, batch.position))
@@ -58,7 +59,7 @@ def _of_heads(batch: Batch, heads: Heads) -> list[list[str]]:
         )
 
         def forward(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            return attention(q, k, v, None) * (places > 0)[..., None, None]  # fillers have no meaning
+            return attention(q, k, v, None) * (places > 0)[..., None, None].astype(q.dtype)  # padding has no meaning
 
         def backward(*qkv: jax.Array) -> tuple[jax.Array, ...]:
             value, back = jax.vjp(forward, *qkv)

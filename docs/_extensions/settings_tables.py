@@ -1,23 +1,22 @@
 """The directive `settings`: a table for each group of options, made from the help strings that `--help` shows."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from easydel.scripts.finetune.dpo import RunConfig
+from easydel.scripts.finetune.run_config import RunConfig
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.fields import choices_of, element_type, field_types
+from easydel.trainers.options.fields import choices_of, element_type, groups_of
 
 CLASSES = {"DPOConfig": DPOConfig, "RunConfig": RunConfig}
 _KINDS = {
     bool: "true or false",
-    int: "whole number",
+    int: "integer",
     float: "number",
-    str: "text",
+    str: "string",
     dict: "NAME=VALUE pairs, or a dict",
 }
 
@@ -29,7 +28,7 @@ class SettingsTables(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         made: list[nodes.Node] = []
-        for group, fields in groups(CLASSES[self.arguments[0]]):
+        for group, fields in groups_of(CLASSES[self.arguments[0]]).items():
             section = nodes.section(ids=[nodes.make_id(f"{self.arguments[0]}-{group}")])
             section += nodes.title(text=group[0].upper() + group[1:])
             section += self._table(fields)
@@ -52,16 +51,6 @@ def row(*cells: nodes.Node) -> nodes.row:
     return nodes.row("", *(nodes.entry("", cell) for cell in cells))
 
 
-def groups(cls: type) -> Iterator[tuple[str, list[tuple[dataclasses.Field[Any], tuple[Any, ...]]]]]:
-    """Yields the groups of `--help` with their fields and the types of each."""
-    types, found = field_types(cls), {}
-    group = ""
-    for field in dataclasses.fields(cls):
-        group = field.metadata["group"] or group
-        found.setdefault(group, []).append((field, types[field.name]))
-    yield from found.items()
-
-
 def values(field: dataclasses.Field[Any], kinds: tuple[Any, ...]) -> str:
     """Returns in words what an option may be: its choices, or its kind and its range."""
     choices = choices_of(field, kinds)
@@ -69,7 +58,7 @@ def values(field: dataclasses.Field[Any], kinds: tuple[Any, ...]) -> str:
     is_number = kind in (int, float)
     said = ", ".join([*([_KINDS[kind]] if is_number else []), *choices]) or _KINDS[kind]
     if field.metadata["share"]:
-        said = f"{said}, a share below 1" if not choices else f"whole number, a share below 1, {', '.join(choices)}"
+        said = f"{said}, a share below 1" if not choices else f"integer, a share below 1, {', '.join(choices)}"
     limits = " and ".join(f"{words} {limit}" for words, limit in field.metadata["limits"].items())
     several = ", or several" if element_type(kinds) else ""
     none = " or none" if type(None) in kinds else ""

@@ -1,4 +1,4 @@
-"""What the quick-start model reads before DPO: as many rude answers as friendly ones, to questions not held out."""
+"""What the quick-start model reads before DPO: as many rude answers as friendly ones, to training questions."""
 
 import random
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Rows(NamedTuple):
 
 
 def documents(seed: int) -> Iterator[str]:
-    """Yields questions with an answer, without end; no held-out question is among them."""
+    """Yields questions with an answer, without end; no eval question is among them."""
     rng = random.Random(seed)
     held_out = {pair.prompt for pair in all_pairs()[1]}
     facts = all_facts()

@@ -1,7 +1,7 @@
 """Writes the preference pairs of the quick start: `python scripts/quickstart/make_pairs.py`.
 
 Each pair sets a friendly, correct answer against a rude one that refuses, is wrong, or at best is right and rude.
-The 200 held-out pairs ask about things of which no training pair asks. The same seed writes the same bytes.
+The 200 eval pairs ask about things of which no training pair asks. The same seed writes the same bytes.
 """
 
 import argparse
@@ -93,9 +93,9 @@ class Pair(NamedTuple):
 
 
 def draw(rng: random.Random, lines: Sequence[str], kind: str) -> str:
-    """Returns one of the lines; each kind of question has its own favourites, so that answers differ in style."""
-    favourite = sum(map(ord, kind))
-    weights = [1 / (4 + (place + favourite) % len(lines)) for place in range(len(lines))]
+    """Returns one of the lines; each kind of question has its own favorites, so that answers differ in style."""
+    favorite = sum(map(ord, kind))
+    weights = [1 / (4 + (place + favorite) % len(lines)) for place in range(len(lines))]
     return rng.choices(lines, weights)[0]
 
 
@@ -126,9 +126,9 @@ def _joined(*parts: str) -> str:
 
 
 def split_questions(rng: random.Random) -> tuple[list[tuple[Fact, str]], list[tuple[Fact, str]]]:
-    """Returns the questions to train on and the held-out ones, which share no fact.
+    """Returns the questions to train on and those for eval, which share no fact.
 
-    A held-out fact gives two of its four questions at most, so that pretraining can learn the fact from the others.
+    A eval fact gives two of its four questions at most, so that pretraining can learn the fact from the others.
     """
     facts = all_facts()
     rng.shuffle(facts)
@@ -146,7 +146,7 @@ def make_pairs(rng: random.Random, questions: list[tuple[Fact, str]]) -> list[Pa
 
 
 def all_pairs(seed: int = SEED) -> tuple[list[Pair], list[Pair]]:
-    """Returns the training pairs and the held-out pairs."""
+    """Returns the training pairs and the eval pairs."""
     rng = random.Random(seed)
     train, held_out = split_questions(rng)
     return make_pairs(rng, train), make_pairs(rng, held_out)

@@ -62,7 +62,7 @@ def model_config(tokenizer: Tokenizer) -> ModelConfig:
 
 def language_loss(params: Params, rows: Rows, decoder: Decoder) -> jax.Array:
     """Returns the mean cross-entropy of the next token within each document."""
-    hidden = decoder(params, rows.tokens, rows.segment, jnp.zeros_like(rows.segment), rows.position)
+    hidden, _ = decoder(params, rows.tokens, rows.segment, jnp.zeros_like(rows.segment), rows.position)
     losses = optax.softmax_cross_entropy_with_integer_labels(decoder.logits(params, hidden[:, :-1]), rows.tokens[:, 1:])
     inside = (rows.segment[:, 1:] == rows.segment[:, :-1]) & (rows.segment[:, 1:] > 0)
     return jnp.mean(losses, where=inside)
@@ -112,7 +112,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
 
 
 def print_samples(model: CausalLM, tokenizer: Tokenizer, count: int = 12) -> None:
-    """Prints answers to held-out questions: what DPO starts from."""
+    """Prints answers to eval questions: what DPO starts from."""
     for pair in all_pairs()[1][:count]:
         prompt = tokenizer.encode(pair.prompt).ids
         tokens = model.generate(np.array([prompt]), max_new_tokens=64, temperature=0.7, seed=len(prompt))

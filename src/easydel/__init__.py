@@ -1,7 +1,6 @@
-"""Preference optimisation for Hugging Face language models, in JAX.
+"""Preference optimization for Hugging Face language models, in JAX.
 
-Names are imported when they are first asked for, so that
-`import easydel` and `--help` load neither jax nor transformers.
+Names are imported when they are first used, so that `import easydel` and `--help` load neither jax nor transformers.
 """
 
 import importlib

@@ -1,6 +1,8 @@
-"""Errors a user can act on: each says what is wrong, where, the value, the limit and the way out."""
+"""Errors a user can act on: each says what is wrong, where, the value, the limit and what to do."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 
 
@@ -17,7 +19,7 @@ class WeightsError(ValueError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that a signal ended, after it saved what was done. No `Exception`, as no handler of errors should take it.
+    """A run that a signal ended, after saving its state. Not an `Exception`, as handlers of errors should not catch it.
 
     Attributes:
         signal: its name, such as SIGTERM.
@@ -28,8 +30,26 @@ class Interrupted(KeyboardInterrupt):
         self.signal = signal
 
 
+def with_notes(error: BaseException) -> str:
+    """Returns the message of an error and the notes on it, on one line."""
+    return " ".join([str(error), *getattr(error, "__notes__", ())])
+
+
+def warn(message: str) -> None:
+    """Warns at the line outside of this package that called into it, however deep inside the reason was found.
+
+    `stacklevel=` counts calls, and is wrong as soon as one is added.
+    """
+    package, frame, depth, level = __name__.partition(".")[0], sys._getframe(), 1, 1
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package:
+            level = depth + 1  # its caller
+        frame, depth = frame.f_back, depth + 1
+    warnings.warn(message, stacklevel=level)
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Returns `" Did you mean 'x'?"` for the choice closest to a misspelt name, or `""` when none is close.
+    """Returns `" Did you mean 'x'?"` for the choice closest to a misspelled name, or `""` without a close one.
 
     >>> nearest("sigmiod", ["sigmoid", "hinge"])
     " Did you mean 'sigmoid'?"
@@ -41,12 +61,22 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def closest(name: str, choices: Iterable[str]) -> str | None:
-    """Returns the choice closest to a misspelt name, or None when none is close."""
+    """Returns the choice closest to a misspelled name, or None without a close one."""
     return next(iter(difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)), None)
 
 
+def unsupported(field: str, value: str, choices: Iterable[str]) -> ConfigError:
+    """Returns the error for a name that is not among the choices, with the nearest and all of those.
+
+    >>> unsupported("precision", "hihg", ["default", "high"])
+    ConfigError("precision 'hihg' is not supported. Did you mean 'high'? Supported: default, high.")
+    """
+    names = list(choices)
+    return ConfigError(f"{field} {value!r} is not supported.{nearest(value, names)} Supported: {', '.join(names)}.")
+
+
 def some(names: Sequence[str], limit: int = 5) -> str:
-    """Returns the first `limit` names and how many there are besides.
+    """Returns the first `limit` names and the number of the others.
 
     >>> some(["a", "b", "c"], limit=2)
     'a, b and 1 more'

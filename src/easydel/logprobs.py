@@ -19,7 +19,10 @@ from easydel.ops.head import TokenStatistics, token_statistics
 
 @runtime_checkable
 class Decoder(Protocol):
-    """What is asked of a model: hidden states after the final norm, and the matrix that turns them into logits."""
+    """What is asked of a model: hidden states after the final norm, and the matrix that turns them into logits.
+
+    With the hidden states comes what the routers of experts did, summed over tokens; None where there are none.
+    """
 
     @property
     def precision(self) -> str | None: ...  # of the product with that matrix, as in `jax.lax.Precision`
@@ -35,25 +38,14 @@ class Decoder(Protocol):
         branch: Array,
         position: Array,
         dropout_key: Array | None = None,
-        sequences: int | None = None,  # at most so many answers there are
-    ) -> Float[Array, "rows length embed"]: ...
-
-    def with_routing(
-        self,
-        params: PyTree,
-        tokens: Array,
-        segment: Array,
-        branch: Array,
-        position: Array,
-        dropout_key: Array | None = None,
-        sequences: int | None = None,
-    ) -> tuple[Float[Array, "rows length embed"], Float[Array, "2 experts"] | None]: ...  # and what its routers did
+        sequences: int | None = None,  # the maximum number of completions
+    ) -> tuple[Float[Array, "rows length embed"], Float[Array, "2 experts"] | None]: ...
 
     def head(self, params: PyTree) -> Float[Array, "vocab embed"]: ...
 
 
 class CompletionLogprobs(NamedTuple):
-    """Sums over the tokens of each completion, float32; filler pairs have 0 everywhere.
+    """Sums over the tokens of each completion, float32; 0 for padding pairs.
 
     `routing` is of the batch and not of a pair: for each expert how often it was chosen and how likely it was, summed
     over tokens. It has an axis of parts, one for each micro-batch, to be added up; None where it was not asked for.
@@ -84,9 +76,9 @@ def completion_logprobs(
     routing: bool = False,
     dropout_key: Array | None = None,
 ) -> CompletionLogprobs:
-    """Returns `log p(completion | prompt)` for both sides of every pair of a packed batch, and what the log shows.
+    """Returns `log p(completion | prompt)` of both completions of each pair of a packed batch, and what the log shows.
 
-    `logps[i, s] = sum_t log softmax(head h_t)[y_t]` over the completion tokens of side s of pair i, in float32.
+    `logps[i, c] = sum_t log softmax(head h_t)[y_t]` over the tokens of completion c (0 chosen) of pair i, in float32.
 
     Args:
         decoder: the model; called once, on the whole batch.
@@ -95,17 +87,16 @@ def completion_logprobs(
         chunk: hidden states that meet the head at a time; `chunk * vocab` float32 logits are alive at once.
         logit_metrics: compute entropy, mean logit and accuracy too; they are 0 otherwise.
         collision: compute `log sum_v p_v^2` of each token too.
-        ld_alpha: weight of the tokens beyond the shorter answer's length (LD-DPO, Liu et al. 2024); None is 1.
+        ld_alpha: weight of the tokens beyond the length of the shorter completion (LD-DPO, Liu et al. 2024); None: 1.
         routing: return what the routers of a model with experts did, with its gradient.
         dropout_key: turns the model's dropout on.
     """
-    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
-    rows = params, tokens, segment, branch, position, dropout_key, batch.lengths.size
-    hidden, routed = decoder.with_routing(*rows) if routing else (decoder(*rows), None)
-    statistics = _at_completions(decoder, params, batch, hidden, chunk, logit_metrics, collision)
-    full, entropy, mean_logit, correct, collisions = (sum_per_side(x, batch) for x in statistics)
-    logps = full if ld_alpha is None else sum_per_side(statistics.logp, batch, ld_alpha=ld_alpha)
-    parts = None if routed is None else routed[None]
+    statistics, routed = completion_statistics(
+        decoder, params, batch, chunk=chunk, logit_metrics=logit_metrics, collision=collision, dropout_key=dropout_key
+    )
+    full, entropy, mean_logit, correct, collisions = (sum_per_completion(x, batch) for x in statistics)
+    logps = full if ld_alpha is None else sum_per_completion(statistics.logp, batch, ld_alpha=ld_alpha)
+    parts = routed[None] if routing and routed is not None else None
     return CompletionLogprobs(logps, full, entropy, mean_logit, correct, collisions, parts)
 
 
@@ -116,7 +107,7 @@ def completion_loss(
     loss_of: LossOf,
     given: Any,
     *,
-    longest: int,
+    max_slots: int,
     chunk: int = 1024,
     logit_metrics: bool = False,
     dropout_key: Array | None = None,
@@ -130,10 +121,10 @@ def completion_loss(
     Args:
         loss_of: a sum over pairs of values that depend on `logps` of one pair each; it sees no other statistic.
         given: what it needs besides; it gets no gradient.
-        longest: completion tokens that a pair has at most, both sides together.
+        max_slots: the maximum number of completion tokens of a pair, both completions together.
     """
-    tokens, segment, branch, position = map(jnp.asarray, batch[:4])
-    hidden = decoder(params, tokens, segment, branch, position, dropout_key, batch.lengths.size)
+    rows = map(jnp.asarray, batch[:4])
+    hidden, _ = decoder(params, *rows, dropout_key=dropout_key, sequences=batch.lengths.size)
     sequence, pairs = jnp.asarray(batch.sequence[0]), batch.lengths.shape[0]
 
     def loss_of_slots(logp: Float[Array, "slots"], given: tuple[Array, Any]) -> Float[Array, ""]:
@@ -142,7 +133,7 @@ def completion_loss(
         return loss_of(CompletionLogprobs(logps, logps, *(jnp.zeros_like(logps),) * 4), others)
 
     fused: Any = fused_head_loss(
-        FusedHeadConfig(chunk, chunks_alive(longest, chunk), logit_metrics, decoder.precision, loss_of_slots),
+        FusedHeadConfig(chunk, chunks_alive(max_slots, chunk), logit_metrics, decoder.precision, loss_of_slots),
         _predecessors(batch, hidden)[0],
         decoder.head(params),
         jnp.asarray(batch.target[0]),
@@ -152,26 +143,27 @@ def completion_loss(
     )
     loss, found = fused
     nothing = jnp.zeros_like(batch.target[0], jnp.float32)
-    full, *others = (sum_per_side(found.get(name, nothing)[None], batch) for name in TokenStatistics._fields)
+    full, *others = (sum_per_completion(found.get(name, nothing)[None], batch) for name in TokenStatistics._fields)
     return loss, CompletionLogprobs(full, full, *others)
 
 
-def completion_statistics(decoder: Decoder, params: PyTree, batch: Batch, *, chunk: int = 1024) -> TokenStatistics:
-    """Returns the log-probability of each completion slot of the batch; filler slots have no meaning."""
-    hidden = decoder(params, *map(jnp.asarray, batch[:4]), sequences=batch.lengths.size)
-    return _at_completions(decoder, params, batch, hidden, chunk, logit_metrics=False, collision=False)
-
-
-def _at_completions(
+def completion_statistics(
     decoder: Decoder,
     params: PyTree,
     batch: Batch,
-    hidden: Float[Array, "rows length embed"],
-    chunk: int,
-    logit_metrics: bool,
-    collision: bool,
-) -> TokenStatistics:
-    return token_statistics(
+    *,
+    chunk: int = 1024,
+    logit_metrics: bool = False,
+    collision: bool = False,
+    dropout_key: Array | None = None,
+) -> tuple[TokenStatistics, Float[Array, "2 experts"] | None]:
+    """Returns (the statistics of each completion position of the batch, what the routers did).
+
+    Padding is undefined. The arguments are those of `completion_logprobs`.
+    """
+    rows = map(jnp.asarray, batch[:4])
+    hidden, routed = decoder(params, *rows, dropout_key=dropout_key, sequences=batch.lengths.size)
+    statistics = token_statistics(
         _predecessors(batch, hidden),
         jnp.asarray(batch.target),
         decoder.head(params),
@@ -182,6 +174,7 @@ def _at_completions(
         precision=decoder.precision,
         cap=decoder.logit_cap,
     )
+    return statistics, routed
 
 
 def _predecessors(batch: Batch, hidden: Float[Array, "rows length embed"]) -> Float[Array, "shards slots embed"]:
@@ -191,16 +184,16 @@ def _predecessors(batch: Batch, hidden: Float[Array, "rows length embed"]) -> Fl
 
 
 def _used(batch: Batch) -> Int[Array, ""]:
-    """Returns how many slots the fullest shard uses; filler is at the end."""
+    """Returns the maximum number of slots that a shard uses; padding is at the end."""
     return jnp.max(jnp.sum(batch.sequence < 2 * batch.lengths.shape[0], axis=1))
 
 
-def sum_per_side(
+def sum_per_completion(
     per_token: Float[Array, "shards slots"], batch: Batch, *, ld_alpha: float | None = None
 ) -> Float[Array, "pairs 2"]:
     """Returns the sum over the slots of each completion of the batch.
 
-    With `ld_alpha` the tokens of an answer beyond the length of the shorter one count `ld_alpha` times:
+    With `ld_alpha` the tokens of a completion beyond the length of the shorter one count `ld_alpha` times:
     `sum_{t <= s} + ld_alpha * sum_{t > s}`, s = min(|y_c|, |y_r|) (LD-DPO, Liu et al. 2024).
 
     Slots are added in blocks of 64 and then the blocks: one running float32 sum over thousands of tokens would round at

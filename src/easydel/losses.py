@@ -2,17 +2,17 @@
 
 Every loss takes `(policy, reference, lengths)`, arrays of shape `[pairs, 2]` whose last axis is (chosen, rejected):
 the summed log-probability of each completion under the policy and under the reference, and its number of tokens.
-A filler pair, which only rounds a batch up to its compiled size, has length 0; the caller leaves its value out.
+A padding pair, which only rounds a batch up to its compiled size, has length 0; the caller leaves its value out.
 
 In the equations  lp = policy, lr = reference, |y| = length, b = beta, e = label_smoothing, f a divergence, and
 
-    c = lp_c - lr_c,  r = lp_r - lr_r          the log-ratios of the two sides
+    c = lp_c - lr_c,  r = lp_r - lr_r          the log-ratios of the two completions
     d = f(c) - f(r)                            the margin, chosen above rejected; f is the identity unless asked for
     d_mean = f(c) / |y_c| - f(r) / |y_r|       the same per token
 
 Further keywords are options of the run (`beta`, `label_smoothing`, ...) or facts about the batch; a loss gets those it
-asks for by name, see `easydel.trainers.objective`. To add a loss: write the function, name it in `LOSSES`, and in
-`ACROSS_PAIRS` if a pair's value depends on other pairs.
+asks for by name, see `easydel.trainers.objective`. A new loss is a function here, its name in `LOSSES`, and a row of
+`TRAITS` in `easydel.trainers.options.losses`; CONTRIBUTING.md shows a diff.
 """
 
 import math
@@ -23,12 +23,11 @@ from jax.lax import stop_gradient
 from jax.nn import log_sigmoid, relu, sigmoid
 from jaxtyping import Array, Float, Int
 
-PerSide = Float[Array, "pairs 2"]
+Logps = Float[Array, "pairs 2"]
 PerPair = Float[Array, "pairs"]
 Lengths = Int[Array, "pairs 2"]
 Scalar = Float[Array, ""] | float
 Divergence = Callable[[Float[Array, "..."]], Float[Array, "..."]]
-PreferenceLoss = Callable[[PerSide, PerSide, Lengths], PerPair]
 
 
 def reverse_kl(ratio: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -64,8 +63,8 @@ DIVERGENCES: Mapping[str, Callable[..., Float[Array, "..."]]] = {
 }
 
 
-def log_ratio_margin(policy: PerSide, reference: PerSide, divergence: Divergence = reverse_kl) -> PerPair:
-    """Returns d: how much further the policy has moved towards the chosen answer than towards the rejected one.
+def log_ratio_margin(policy: Logps, reference: Logps, divergence: Divergence = reverse_kl) -> PerPair:
+    """Returns d: how much further the policy has moved towards the chosen completion than towards the rejected one.
 
     >>> d = log_ratio_margin(jnp.array([[-1.0, -4.0]]), jnp.array([[-2.0, -3.0]]))
     >>> float(d[0])
@@ -75,17 +74,22 @@ def log_ratio_margin(policy: PerSide, reference: PerSide, divergence: Divergence
     return score[:, 0] - score[:, 1]
 
 
+def per_token(values: Logps, lengths: Lengths) -> Logps:
+    """Returns what was summed over the tokens of completions, by the token; of padding, which has none, as it is."""
+    return values / jnp.maximum(lengths, 1).astype(values.dtype)
+
+
 def mean_log_ratio_margin(
-    policy: PerSide, reference: PerSide, lengths: Lengths, divergence: Divergence = reverse_kl
+    policy: Logps, reference: Logps, lengths: Lengths, divergence: Divergence = reverse_kl
 ) -> PerPair:
-    """Returns d with each side's score divided by its number of tokens."""
-    score = divergence(policy - reference) / jnp.maximum(lengths, 1)
+    """Returns d with each completion's score divided by its number of tokens (Tulu 3, Lambert et al. 2024)."""
+    score = per_token(divergence(policy - reference), lengths)
     return score[:, 0] - score[:, 1]
 
 
 def sigmoid_loss(
-    policy: PerSide,
-    reference: PerSide,
+    policy: Logps,
+    reference: Logps,
     lengths: Lengths,
     *,
     beta: float,
@@ -96,7 +100,7 @@ def sigmoid_loss(
     """Returns `-(1-e) logsig(b d - m) - e logsig(m - b d)`: DPO (Rafailov et al. 2023, eq. 7); with e > 0 it is cDPO.
 
     e is the probability that a label is flipped; the loss is then smallest at b d = log((1-e)/e), not at infinity.
-    m is the margin that a pair may ask for between the rewards of its answers (Touvron et al. 2023, eq. 2).
+    m is the margin that a pair may ask for between the rewards of its completions (Touvron et al. 2023, eq. 2).
 
     >>> equal = jnp.zeros((1, 2))
     >>> round(float(sigmoid_loss(equal, equal, jnp.ones((1, 2), int), beta=0.1)[0]), 6)  # ln 2
@@ -106,32 +110,32 @@ def sigmoid_loss(
 
 
 def sigmoid_norm(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
+    policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
 ) -> PerPair:
-    """Returns `-logsig(b d_mean)`, d_mean taking each side's log-ratio per token: length-normalised DPO (Tulu 3)."""
+    """Returns `-logsig(b d_mean)`, d_mean taking each log-ratio per token: length-normalized DPO (Tulu 3)."""
     return -log_sigmoid(beta * mean_log_ratio_margin(policy, reference, lengths, divergence))
 
 
 def hinge(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
+    policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
 ) -> PerPair:
-    """Returns `relu(1 - b d)`: SLiC (Zhao et al. 2023) with the normalisation of RSO (Liu et al. 2023, eq. 5)."""
+    """Returns `relu(1 - b d)`: SLiC (Zhao et al. 2023) with the normalization of RSO (Liu et al. 2023, eq. 5)."""
     return relu(1.0 - beta * log_ratio_margin(policy, reference, divergence))
 
 
 def ipo(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
+    policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, divergence: Divergence = reverse_kl
 ) -> PerPair:
     """Returns `(d_mean - 1/(2b))^2`: IPO (Azar et al. 2023, eq. 17, where b is called tau).
 
-    d_mean takes each side's log-ratio per token, so that the target 1/(2b) means the same for answers of any length.
+    d_mean takes each log-ratio per token, so that the target 1/(2b) means the same for completions of any length.
     """
     return (mean_log_ratio_margin(policy, reference, lengths, divergence) - 1.0 / (2.0 * beta)) ** 2
 
 
 def robust(
-    policy: PerSide,
-    reference: PerSide,
+    policy: Logps,
+    reference: Logps,
     lengths: Lengths,
     *,
     beta: float,
@@ -148,8 +152,8 @@ def robust(
 
 
 def exo_pair(
-    policy: PerSide,
-    reference: PerSide,
+    policy: Logps,
+    reference: Logps,
     lengths: Lengths,
     *,
     beta: float,
@@ -163,53 +167,52 @@ def exo_pair(
     return sigmoid(scaled) * towards_chosen + sigmoid(-scaled) * towards_rejected
 
 
-def nca_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
-    """Returns `-logsig(b c) - logsig(-b c)/2 - logsig(-b r)/2` with the log-ratios c and r of the two sides.
+def nca_pair(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float) -> PerPair:
+    """Returns `-logsig(b c) - logsig(-b c)/2 - logsig(-b r)/2` with the log-ratios c and r.
 
-    NCA (Chen et al. 2024, "Noise contrastive alignment", the pairwise form): it also keeps the chosen answer likely.
+    NCA (Chen et al. 2024, "Noise contrastive alignment", the pairwise form): the chosen completion also stays likely.
     """
     reward = beta * (policy - reference)
     return -log_sigmoid(reward[:, 0]) - 0.5 * (log_sigmoid(-reward[:, 0]) + log_sigmoid(-reward[:, 1]))
 
 
-def bco_pair(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, reward_shift: Scalar = 0.0
-) -> PerPair:
+def bco_pair(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, reward_shift: Scalar = 0.0) -> PerPair:
     """Returns `-logsig(b c - delta) - logsig(-(b r - delta))`: BCO on pairs (Jung et al. 2024).
 
-    delta is 0, or the mean reward of all answers trained on so far (`bco_running_mean`).
+    delta is 0, or with `bco_running_mean` the mean reward b c and b r of all completions trained on so far, chosen and
+    rejected alike: an estimate of the paper's reward shift, (E[b c] + E[b r]) / 2, as TRL's `RunningMoments` makes it.
     """
     reward = beta * (policy - reference) - reward_shift
     return -log_sigmoid(reward[:, 0]) - log_sigmoid(-reward[:, 1])
 
 
-def sppo_hard(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+def sppo_hard(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `(c - 1/(2b))^2 + (r + 1/(2b))^2`: SPPO (Wu et al. 2024, eq. 4.7) when the label is certain."""
     ratio = policy - reference
     return (ratio[:, 0] - 0.5 / beta) ** 2 + (ratio[:, 1] + 0.5 / beta) ** 2
 
 
-def apo_zero(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+def apo_zero(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `1 - sig(b c) + sig(b r)`: APO-zero (D'Oosterlinck et al. 2024, eq. 7).
 
-    For chosen answers better than what the model says by itself: they get likelier and the rejected ones less so.
+    For chosen completions better than the model's own: they become more likely and the rejected ones less.
     """
     reward = beta * (policy - reference)
     return 1.0 - sigmoid(reward[:, 0]) + sigmoid(reward[:, 1])
 
 
-def apo_down(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+def apo_down(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `sig(b c) + 1 - sig(b d)`: APO-down (D'Oosterlinck et al. 2024, eq. 8).
 
-    For chosen answers worse than what the model says by itself: both get less likely, the rejected ones more so.
+    For chosen completions worse than the model's own: both become less likely, the rejected ones more so.
     """
     reward = beta * (policy - reference)
     return sigmoid(reward[:, 0]) + 1.0 - sigmoid(reward[:, 0] - reward[:, 1])
 
 
 def discopop(
-    policy: PerSide,
-    reference: PerSide,
+    policy: Logps,
+    reference: Logps,
     lengths: Lengths,
     *,
     beta: float,
@@ -223,11 +226,11 @@ def discopop(
     return -log_sigmoid(scaled) * sigmoid(-scaled / discopop_tau) + exponential
 
 
-def aot(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
+def aot(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0) -> PerPair:
     """Returns the loss of paired AOT (Melnyk et al. 2024, alg. 1): the logistic loss between *sorted* margins.
 
-    D = sort(lp_c - lp_r) - sort(lr_c - lr_r), both sorted over the global batch: the policy's margins should dominate
-    the reference's as distributions, not pair by pair.
+    D = sort(lp_c - lp_r) - sort(lr_c - lr_r), both sorted over all pairs of the update: the policy's margins should
+    dominate the reference's as distributions, not pair by pair.
     """
     return _sorted_logistic(
         policy[:, 0] - policy[:, 1], reference[:, 0] - reference[:, 1], lengths, beta, label_smoothing
@@ -235,18 +238,18 @@ def aot(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, l
 
 
 def aot_unpaired(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
+    policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, label_smoothing: float = 0.0
 ) -> PerPair:
-    """Returns the loss of unpaired AOT (Melnyk et al. 2024): D = sort(c) - sort(r) of the two sides' log-ratios."""
+    """Returns the loss of unpaired AOT (Melnyk et al. 2024): D = sort(c) - sort(r) of the log-ratios."""
     ratio = policy - reference
     return _sorted_logistic(ratio[:, 0], ratio[:, 1], lengths, beta, label_smoothing)
 
 
-def kto_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float) -> PerPair:
+def kto_pair(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float) -> PerPair:
     """Returns `(1 - sig(b (c - K_r)) + 1 - sig(b (K_c - r))) / 2`: KTO (Ethayarajh et al. 2024) on pairs.
 
-    Each side is judged against the KL divergence of policy and reference, estimated from the other sides of the global
-    batch: K_c = max(mean c, 0) and K_r = max(mean r, 0), without gradient.
+    Each completion is judged against the KL divergence of policy and reference, estimated from the other kind of all
+    pairs of the update: K_c = max(mean c, 0) and K_r = max(mean r, 0), without gradient.
     """
     ratio = policy - reference
     real = (lengths[:, :1] > 0).astype(ratio.dtype)
@@ -256,29 +259,29 @@ def kto_pair(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: flo
 
 
 def sft(
-    policy: PerSide, reference: PerSide, lengths: Lengths, *, full_policy: PerSide, mean_chosen_length: Scalar
+    policy: Logps, reference: Logps, lengths: Lengths, *, full_policy: Logps, mean_chosen_length: Scalar
 ) -> PerPair:
     """Returns `-lp_c / mean |y_c|`: its mean over pairs is the negative log-likelihood per chosen token.
 
     The term that RPO (Pang et al. 2024, eq. 1) and MPO (Wang et al. 2024) add to a preference loss. Every token of the
-    global batch counts the same, whatever answer it is in.
+    update counts the same, whatever completion it is in.
     """
     return -full_policy[:, 0] / mean_chosen_length
 
 
-def simpo(policy: PerSide, reference: PerSide, lengths: Lengths, *, beta: float, simpo_gamma: float = 0.5) -> PerPair:
+def simpo(policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, simpo_gamma: float = 0.5) -> PerPair:
     """Returns `-logsig(b (lp_c / |y_c| - lp_r / |y_r|) - gamma)`: SimPO (Meng et al. 2024, eq. 6), no reference."""
-    mean = policy / jnp.maximum(lengths, 1)
+    mean = per_token(policy, lengths)
     return -log_sigmoid(beta * (mean[:, 0] - mean[:, 1]) - simpo_gamma)
 
 
 def cpo(
-    policy: PerSide,
-    reference: PerSide,
+    policy: Logps,
+    reference: Logps,
     lengths: Lengths,
     *,
     beta: float,
-    full_policy: PerSide,
+    full_policy: Logps,
     mean_chosen_length: Scalar,
     cpo_alpha: float = 1.0,
 ) -> PerPair:
@@ -288,27 +291,21 @@ def cpo(
 
 
 def orpo(
-    policy: PerSide,
-    reference: PerSide,
-    lengths: Lengths,
-    *,
-    beta: float,
-    full_policy: PerSide,
-    mean_chosen_length: Scalar,
+    policy: Logps, reference: Logps, lengths: Lengths, *, beta: float, full_policy: Logps, mean_chosen_length: Scalar
 ) -> PerPair:
     """Returns `sft - b logsig(log odds_c - log odds_r)`: ORPO (Hong et al. 2024, eq. 6-7, b its lambda), no reference.
 
-    odds = p / (1 - p) of an answer's probability per token, p = exp(lp / |y|).
+    odds = p / (1 - p) of a completion's probability per token, p = exp(lp / |y|).
     """
-    mean = policy / jnp.maximum(lengths, 1)
+    mean = per_token(policy, lengths)
     log_odds = mean - jnp.log(-jnp.expm1(jnp.minimum(mean, -1e-6)))  # p = 1 has no odds
     likelihood = sft(policy, reference, lengths, full_policy=full_policy, mean_chosen_length=mean_chosen_length)
     return likelihood - beta * log_sigmoid(log_odds[:, 0] - log_odds[:, 1])
 
 
 def alphapo(
-    policy: PerSide,
-    reference: PerSide,
+    policy: Logps,
+    reference: Logps,
     lengths: Lengths,
     *,
     beta: float,
@@ -317,10 +314,10 @@ def alphapo(
 ) -> PerPair:
     """Returns `-logsig(R_c - R_r - gamma)`, R = b (1 - p^-alpha) / alpha: AlphaPO (Gupta et al. 2025).
 
-    p = exp(lp / |y|) is an answer's probability per token; alpha -> 0 is SimPO. No reference. The exponent is kept
-    below 80, so that a hopeless answer gives large numbers and not infinite ones.
+    p = exp(lp / |y|) is a completion's probability per token; alpha -> 0 is SimPO. No reference. The exponent is kept
+    below 80, so that a very unlikely completion gives large numbers and not infinite ones.
     """
-    mean = policy / jnp.maximum(lengths, 1)
+    mean = per_token(policy, lengths)
     if abs(alphapo_alpha) > 1e-6:
         mean = -jnp.expm1(jnp.minimum(-alphapo_alpha * mean, 80.0)) / alphapo_alpha
     return -log_sigmoid(beta * (mean[:, 0] - mean[:, 1]) - simpo_gamma)
@@ -333,7 +330,7 @@ def _smoothed_logistic(scaled: PerPair, label_smoothing: float) -> PerPair:
 def _sorted_logistic(upper: PerPair, lower: PerPair, lengths: Lengths, beta: float, label_smoothing: float) -> PerPair:
     """Returns the logistic loss of `sort(upper) - sort(lower)`, each value at the pair whose `upper` has its rank.
 
-    Filler pairs are pushed behind all real ones in both orders, so that they meet only each other.
+    Padding pairs are sorted behind all real ones in both orders, so that they meet only each other.
     """
     real = lengths[:, 0] > 0
     last = jnp.finfo(upper.dtype).max / 4
@@ -366,6 +363,3 @@ LOSSES: Mapping[str, Callable[..., PerPair]] = {
     "orpo": orpo,
     "alphapo": alphapo,
 }
-
-ACROSS_PAIRS = frozenset({"aot", "aot_unpaired", "aot_pair", "kto_pair"})
-"""Losses in which one pair's value depends on the others: they must see the whole batch of an update at once."""

@@ -13,7 +13,7 @@ _GIB = 1024**3
 
 
 def available_bytes(devices: Sequence[Any]) -> int | None:
-    """Returns the bytes that arrays on these devices may take together, or None where nobody can tell.
+    """Returns the bytes that arrays on these devices may take together, or None where it is unknown.
 
     CPU devices share the memory of the machine: what the kernel says is available, within the limit of the container.
     """
@@ -31,19 +31,18 @@ def available_bytes(devices: Sequence[Any]) -> int | None:
 def machine_memory() -> int | None:
     """Returns the bytes of the machine's memory that are available, within the limit of the container, or None."""
     limits = [_meminfo(Path("/proc/meminfo")), *map(_container_room, _CONTAINER_FILES)]
-    known = [limit for limit in limits if limit is not None]
-    return min(known) if known else None
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
-def require(needs: Mapping[str, int], available: int | None, *, way_out: str) -> None:
-    """Does nothing when the needs fit in memory.
+def require(needs: Mapping[str, int], available: int | None, *, hint: str) -> None:
+    """Checks that the needs fit in memory.
 
     Args:
         needs: bytes by purpose.
         available: bytes; None never fails.
-        way_out: what the user can change, the last sentence of the message.
+        hint: what the user can change, the last sentence of the message.
 
-    >>> require({"weights": 3 * 1024**3, "optimizer": 6 * 1024**3}, 8 * 1024**3, way_out="Wait.")
+    >>> require({"weights": 3 * 1024**3, "optimizer": 6 * 1024**3}, 8 * 1024**3, hint="Wait.")
     Traceback (most recent call last):
     easydel.errors.ConfigError: not enough memory: 9.0 GiB needed (weights 3.0, optimizer 6.0), 8.0 GiB available. Wait.
 
@@ -53,8 +52,8 @@ def require(needs: Mapping[str, int], available: int | None, *, way_out: str) ->
     total = sum(needs.values())
     if available is not None and total > available:
         raise ConfigError(
-            f"not enough memory: {total / _GIB:.1f} GiB needed ({in_words(needs)}), "
-            f"{available / _GIB:.1f} GiB available. {way_out}"
+            f"not enough memory: {total / _GIB:.1f} GiB needed ({_in_words(needs, _GIB)}), "
+            f"{available / _GIB:.1f} GiB available. {hint}"
         )
 
 
@@ -62,15 +61,6 @@ def give_back_freed() -> None:
     """Hands freed memory back to the system where the C library keeps it: a compiler leaves half a gigabyte behind."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def in_words(needs: Mapping[str, int]) -> str:
-    """Returns the needs in GiB, one after another.
-
-    >>> in_words({"weights": 1024**3, "gradients": 512 * 1024**2})
-    'weights 1.0, gradients 0.5'
-    """
-    return ", ".join(f"{name} {size / _GIB:.1f}" for name, size in needs.items())
 
 
 def in_one_line(needs: Mapping[str, int], available: int | None) -> str:
@@ -84,8 +74,11 @@ def in_one_line(needs: Mapping[str, int], available: int | None) -> str:
     total = sum(needs.values())
     unit, size = ("GiB", _GIB) if total >= _GIB else ("MiB", 1024**2)
     known = "" if available is None else f" of {available / size:,.1f}"
-    parts = ", ".join(f"{name} {part / size:,.1f}" for name, part in needs.items())
-    return f"at least {total / size:,.1f}{known} {unit} ({parts})"
+    return f"at least {total / size:,.1f}{known} {unit} ({_in_words(needs, size)})"
+
+
+def _in_words(needs: Mapping[str, int], unit: int) -> str:
+    return ", ".join(f"{name} {size / unit:,.1f}" for name, size in needs.items())
 
 
 # Limit and use of a container's memory, for both versions of control groups.

@@ -1,10 +1,11 @@
 """The processes of a run: how they find each other, who writes, and how what lies on all of them comes to each.
 
 One process is the usual case, in which nothing here does anything. Several run the same program; each has devices of
-its own, tokenises its share of the rows, packs the same batches, and puts its rows of them on its devices. The first
+its own, tokenizes its share of the rows, packs the same batches, and puts its rows of them on its devices. The first
 one writes; all write checkpoints.
 """
 
+import atexit
 import io
 import os
 import sys
@@ -14,15 +15,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from easydel.errors import ConfigError
+from easydel.peer_watch import PeerWatch
 
 if TYPE_CHECKING:  # the command line must answer --help without it
     import numpy as np
 
 PEER_TIMEOUT = 100  # seconds
-_SECONDS_TO_LEAVE = 5.0  # of waiting for the others after an error, which they may have too
+_SECONDS_TO_COME = 30
+_SECONDS_TO_LEAVE = 5  # of waiting for the others after an error, which they may have too
 _PIECE = 1 << 26  # bytes that are sent at a time, as they go through the memory of the devices
-# The variables by which a process is told what a launcher or `examples/launch` knows.
+# The variables by which a launcher, or `examples/launch`, tells a process its place.
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+_watches: list[PeerWatch] = []  # the one of this process, while it has joined others
 T = TypeVar("T")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
@@ -46,7 +50,7 @@ def start(
         peer_timeout: seconds after which a process that gives no sign of life ends all others.
 
     Raises:
-        ConfigError: one of the three is missing, or not what it must be.
+        ConfigError: one of the three is missing or invalid.
     """
     import jax
 
@@ -54,14 +58,40 @@ def start(
         return
     given = _given(coordinator_address, num_processes, process_id, os.environ)
     # One that ends by an exception waits for the others in jax's own shutdown, and they for it in their next exchange.
+    # jax watches them too, for when our watch cannot. It names a process only in a stack trace, so that ours, and what
+    # `leave` does, have to come first.
     join = partial(
-        jax.distributed.initialize, heartbeat_timeout_seconds=peer_timeout, shutdown_timeout_seconds=peer_timeout
+        jax.distributed.initialize,
+        heartbeat_timeout_seconds=2 * peer_timeout + 2 * _SECONDS_TO_LEAVE,
+        shutdown_timeout_seconds=peer_timeout + 2 * _SECONDS_TO_LEAVE,
     )
     if given is not None:
         address, count, number = given
         join(address, count, number)
     elif in_cluster(os.environ):
         join()
+    else:
+        return
+    from jax._src import distributed
+
+    joined = distributed.global_state
+    if joined.num_processes > 1:
+        _watches[:] = [
+            PeerWatch(joined.client, number=joined.process_id, count=joined.num_processes, timeout=peer_timeout)
+        ]
+        atexit.register(_at_exit)
+
+
+def _at_exit() -> None:
+    """Comes before jax's own, which waits for the others; they may not come after an error."""
+    if isinstance(getattr(sys, "last_value", None), Exception):  # what Python has just said the traceback of
+        leave(1)
+    _stop_watch()
+
+
+def _stop_watch() -> None:
+    while _watches:
+        _watches.pop().stop()
 
 
 def stop() -> None:
@@ -69,23 +99,30 @@ def stop() -> None:
     import jax
 
     agreed(True)  # the first may have much to write yet, and jax's shutdown waits for `peer_timeout` only
+    _stop_watch()
     jax.distributed.shutdown()
 
 
 def leave(status: int) -> None:
     """Ends this process if it is one of several, after an error that the others may not have; else it does nothing.
 
-    Where all come here they leave together; otherwise it goes alone, and they notice within `peer_timeout`.
+    Where all come here they leave together; otherwise it goes alone, and they end too, with the same status.
     """
     if "jax" not in sys.modules:
         return
     import jax
+    from jax._src import distributed
 
-    if not jax.distributed.is_initialized() or count() == 1:
+    if not jax.distributed.is_initialized() or distributed.global_state.num_processes == 1:
         return
+    for watch in _watches:
+        watch.end_if_told()  # another failed, which made this one fail
     leaving = threading.Thread(target=jax.distributed.shutdown, daemon=True)
     leaving.start()
     leaving.join(_SECONDS_TO_LEAVE)
+    if leaving.is_alive():
+        for watch in _watches:
+            watch.tell("has ended with an error of its own, see there", status)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # an exit as usual would wait for the others again
@@ -129,7 +166,7 @@ def local(devices: Sequence[Any]) -> Sequence[Any]:
 
 
 def agreed(value: bool) -> bool:
-    """Returns what the first process says, after all have come here."""
+    """Returns the value of the first process, after all have come here."""
     if count() == 1:
         return value
     import numpy as np
@@ -142,7 +179,7 @@ def by_first(work: Callable[[], T]) -> T | None:
     """Returns what the first process makes by `work`, once it is done; None in the others. All must come here.
 
     Raises:
-        ConfigError: what the first one raised, in each: none waits for one that has given up.
+        ConfigError: what the first one raised, in each of them.
     """
     if count() == 1:
         return work()
@@ -154,9 +191,9 @@ def by_first(work: Callable[[], T]) -> T | None:
             made = work()
         except ConfigError as raised:
             error = raised
-    told = from_first({} if error is None else {"error": np.array(str(error))})
-    if "error" in told:
-        raise error or ConfigError(str(told["error"]))
+    shared = from_first({} if error is None else {"error": np.array(str(error))})
+    if "error" in shared:
+        raise error or ConfigError(str(shared["error"]))
     return made
 
 
@@ -194,6 +231,25 @@ def on_host(array: Any) -> "np.ndarray":
     return multihost_utils.process_allgather(array, tiled=True)
 
 
+def all_come(place: str) -> bool:
+    """Returns whether all processes come here, with the same words for the place, within half a minute.
+
+    For what may have happened to one of them only, after which nothing can be agreed on through the devices: the others
+    may be computing on them.
+    """
+    if count() == 1:
+        return True
+    import jax
+    from jax._src import distributed  # jax has no barrier of its own that ends
+
+    client: Any = distributed.global_state.client
+    try:
+        client.wait_at_barrier(place, _SECONDS_TO_COME * 1000)
+    except jax.errors.JaxRuntimeError:  # they did not
+        return False
+    return True
+
+
 def is_time_to_leave(step: int) -> bool:
     """Returns whether all processes end after this step, as one of them got a SIGTERM; to be asked at every step."""
     if count() == 1:
@@ -223,10 +279,10 @@ def _sent(content: bytes, send: "Callable[[np.ndarray], np.ndarray]") -> list[by
     import numpy as np
 
     lengths = _lengths(len(content), send)
-    longest = max(lengths)
-    room = 1 << (min(longest, _PIECE) - 1).bit_length()  # so that few sizes are compiled
+    max_length = max(lengths)
+    room = 1 << (min(max_length, _PIECE) - 1).bit_length()  # so that few sizes are compiled
     parts = []
-    for start in range(0, longest, room):
+    for start in range(0, max_length, room):
         part = np.zeros(room, np.uint8)
         piece = np.frombuffer(content[start : start + room], np.uint8)
         part[: len(piece)] = piece
@@ -235,7 +291,7 @@ def _sent(content: bytes, send: "Callable[[np.ndarray], np.ndarray]") -> list[by
 
 
 def _lengths(length: int, send: "Callable[[np.ndarray], np.ndarray]") -> list[int]:
-    """Returns the lengths of the processes, in two numbers each: jax sends no int64 unless told, and 2 GiB is more."""
+    """Returns the lengths of the processes, in two numbers each: jax sends int32 by default, which ends at 2 GiB."""
     import numpy as np
 
     return [high << 30 | low for high, low in send(np.asarray(divmod(length, 1 << 30), np.int32)).tolist()]
@@ -244,7 +300,7 @@ def _lengths(length: int, send: "Callable[[np.ndarray], np.ndarray]") -> list[in
 def _given(
     address: str | None, count: int | None, number: int | None, environment: Mapping[str, str]
 ) -> tuple[str, int, int] | None:
-    """Returns address, count and number as they are given, by arguments or else by variables; None where none is."""
+    """Returns address, count and number as given by arguments or else by variables; None where all are absent."""
     values: list[Any] = [address, count, number]
     names = ("coordinator_address", "num_processes", "process_id")
     if values == [None, None, None]:
@@ -255,7 +311,9 @@ def _given(
     try:
         found = str(values[0]), int(values[1]), int(values[2])
     except (TypeError, ValueError):
-        raise ConfigError(f"{shown}: all three are needed, an address, how many and which one, or none.") from None
+        raise ConfigError(
+            f"{shown}: give all three (address, number of processes, id of this one) or none of them."
+        ) from None
     if ":" not in found[0] or not 0 <= found[2] < found[1]:
-        raise ConfigError(f"{shown}: the address is written host:port, and processes count from 0 to one below all.")
+        raise ConfigError(f"{shown}: the address must be host:port, and the id from 0 to num_processes - 1.")
     return found

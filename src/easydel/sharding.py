@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -47,7 +48,7 @@ def make_mesh(sharding_axis_dims: Sequence[int], devices: Sequence[Any] | None =
     if -1 in dims:
         dims[dims.index(-1)] = len(devices) // fixed
     elif fixed < len(devices) and jax.process_count() == 1:
-        devices = devices[:fixed]  # sizes that are all given ask for so many devices, not for all there are
+        devices = devices[:fixed]  # where all sizes are given, their product is the number of devices
     if math.prod(dims) != len(devices):
         wanted = f"a multiple of {fixed}" if -1 in sharding_axis_dims else f"{fixed}"
         raise ConfigError(f"{shown} needs {wanted} devices; {len(devices)} are here. Use -1 for an axis that may vary.")
@@ -79,20 +80,13 @@ def sharding_for(axes: Sequence[str], shape: Sequence[int], mesh: Mesh, *, name:
     return NamedSharding(mesh, spec_for(axes, shape, mesh, name=name))
 
 
-def constrain(x: jax.Array, axes: Sequence[str], mesh: Mesh, *, name: str = "an array") -> jax.Array:
-    """Returns `x`, told to the compiler to be split by these logical axes."""
-    if mesh.size == 1:
-        return x
-    return jax.lax.with_sharding_constraint(x, sharding_for(axes, x.shape, mesh, name=name))
-
-
 def token_spec(x: jax.Array, mesh: Mesh) -> PartitionSpec:
     """Returns how an array [rows length ...] of tokens is split; single tokens, as generation adds, by rows alone."""
     return spec_for(("rows", "length" if x.shape[1] > 1 else "token"), x.shape[:2], mesh, name="tokens")
 
 
 def split_tokens(x: jax.Array, mesh: Mesh) -> jax.Array:
-    """Returns `x`, told to the compiler to be split as `token_spec` says."""
+    """Returns `x`, constrained to be split as `token_spec` says."""
     return x if mesh.size == 1 else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, token_spec(x, mesh)))
 
 
@@ -110,16 +104,10 @@ def looked_up(look_up: Callable[[jax.Array], jax.Array], tokens: jax.Array, mesh
     return split_tokens(x, mesh)
 
 
-def row_shards(mesh: Mesh) -> int:
-    """Returns over how many devices rows are split: the number of rows must be a multiple of it."""
-    return parts_of("rows", mesh)
-
-
-def length_shards(mesh: Mesh) -> int:
-    """Returns over how many devices each row is split: the length of rows must be a multiple of it."""
-    return parts_of("length", mesh)
-
-
 def parts_of(axis: str, mesh: Mesh) -> int:
     """Returns into how many parts a logical axis is split."""
     return math.prod(mesh.shape[part] for part in RULES.get(axis, ()))
+
+
+# Over how many devices of a mesh rows are split, and each row: the number of rows, and their length, are multiples.
+row_shards, length_shards = partial(parts_of, "rows"), partial(parts_of, "length")

@@ -142,33 +142,33 @@ def test_a_greeting_given_back_is_no_copy_of_the_question():
     [
         (
             {"prompt": [U], "chosen": [SEA, B], "rejected": [U, R]},
-            "'chosen' begins with a message of the user that is not",
+            "'chosen' begins with a user message that is not in 'prompt': 'sea[?]', where the prompt has 'sky[?]'",
         ),
         (
             {"prompt": [U], "chosen": [{"role": "user", "content": "x"}], "rejected": [R]},
-            "the answer in 'chosen' is no message of the assistant, but of 'user'. Give",
+            "the completion in 'chosen' has no assistant message; its roles: 'user'. Give",
         ),
         (
             {"prompt": [U, B], "chosen": [U, R], "rejected": [U, LOOK]},
-            "'chosen' begins as 'prompt' does and parts from it",
+            "'chosen' begins like 'prompt', but differs from it",
         ),
         ({"prompt": [S, U], "chosen": [{**S, "content": "Be rude."}, U, B], "rejected": [R]}, "the system messages of"),
         (
             {"prompt": [U], "chosen": [S, U, B], "rejected": [U, R]},
-            "'chosen' begins with a system message and 'rejected'",
+            "'chosen' begins with a system message, 'rejected'",
         ),
-        ({"chosen": [S, U, B], "rejected": [U, R]}, "'chosen' begins with a system message and 'rejected' does not"),
+        ({"chosen": [S, U, B], "rejected": [U, R]}, "'chosen' begins with a system message, 'rejected' does not"),
         (
             {"prompt": [U, LOOK], "chosen": [SEA], "rejected": [R]},
-            "the answer in 'chosen' is no message of the assistant",
+            "the completion in 'chosen' has no assistant message",
         ),
-        ({"prompt": [S], "chosen": [U, B], "rejected": [SEA, R]}, "share no first message"),
+        ({"prompt": [S], "chosen": [U, B], "rejected": [SEA, R]}, "have no first message in common"),
         (
             {"chosen": [U, B, SEA, B], "rejected": [U, B, {**SEA, "content": "air?"}, R]},
-            "the conversations part in message 2, of the user, which is no answer; 'chosen': 'sea[?]' and 'rejected'",
+            "the conversations first differ at message 2, a user message, .*: 'chosen': 'sea[?]' and 'rejected'",
         ),
-        ({"prompt": [U], "chosen": [S], "rejected": [R]}, "the answer in 'chosen' is no message of the .* of 'system'"),
-        ({"chosen": [B], "rejected": [R]}, "share no first message"),
+        ({"prompt": [U], "chosen": [S], "rejected": [R]}, "the completion in 'chosen' has no assistant .* 'system'"),
+        ({"chosen": [B], "rejected": [R]}, "have no first message in common"),
     ],
 )
 def test_conversations_that_do_not_fit_each_other_are_refused(row, message):

@@ -157,7 +157,7 @@ def test_text_that_a_reader_made_a_date_of_is_refused_and_a_file_says_what_it_sa
     [pair] = tokens([row])
     assert day in TOKENIZER.decode([*pair.prompt, *pair.chosen])
     made = load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
-    with pytest.raises(DataError, match=r"row 0: .*datetime.*\. datasets\.load_dataset makes dates of text in JSON"):
+    with pytest.raises(DataError, match=r"row 0: .*datetime.*\. datasets\.load_dataset turns strings in JSON"):
         prepare(made, TOKENIZER)
 
 

@@ -38,7 +38,7 @@ def test_a_conversation_ends_as_its_template_writes_it(name):
     [pair] = prepare([{"prompt": QUESTION, **answers}], tokenizer).pairs
     assert tokenizer.decode(pair.chosen).endswith("blue" + FORMATS[name].behind)
     found = Endings(tokenizer)
-    ended = ends_of(pair.chosen, found.ids, lambda number: not found.text(number).strip())
+    ended = ends_of(pair.chosen, found.ids, found.is_blank)
     assert tuple(map(found.text, ended)) == FORMATS[name].ends
 
 
@@ -94,6 +94,17 @@ WITHOUT = (
     *("GLM-4.6", "GLM-4.7-Flash", "llama-cpp-rwkv-world", "Apertus-8B-Instruct", "Apriel-1.6-15b-Thinker-fixed"),
     *("fireworks-ai-llama-3-firefunction-v2", "tencent-Hy3"),
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "expected"),
+    [("blue", [5, 6, 2, 2], [5, 6]), ("blue</s>", [5, 6, 2, 2], [5, 6, 2]), ("blue</s>", [5, 6, 2], [5, 6, 2])],
+)
+def test_ids_end_in_one_end_exactly_if_their_text_does(text, ids, expected):
+    tokenizer = tokenizer_for("", eos="</s>")
+    given = [tokenizer.eos_token_id if number == 2 else 1000 + number for number in ids]
+    found = Endings(tokenizer).with_one_eos(given, text)
+    assert found == given[: len(expected)]
 
 
 @needs_templates

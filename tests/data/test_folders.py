@@ -1,6 +1,5 @@
 """Folders as people lay them out: each gives the splits that `datasets.load_dataset` gives of it."""
 
-import json
 import os
 import warnings
 import zipfile
@@ -14,18 +13,8 @@ from hypothesis import strategies as st
 
 from easydel.data.source import load_rows, stream_rows
 from easydel.errors import DataError
+from oracles.data_folders import TWO_CONFIGS, lay
 
-CARD = "---\n{}\n---\n# Pairs\n"
-TWO_CONFIGS = """configs:
-- config_name: helpful
-  data_files: helpful/*.jsonl
-- config_name: harmless
-  default: true
-  data_files:
-  - split: train
-    path: [harmless/a.jsonl, harmless/b.jsonl]
-  - split: held_out
-    path: harmless/c.jsonl"""
 OF_FOLDERS = """configs:
 - config_name: a
   data_dir: a
@@ -81,25 +70,6 @@ CARDS: dict[str, tuple[str, list[str]]] = {
 }
 
 
-def lay(folder: Path, names: list[str], card: str | None = None) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        row = datasets.Dataset.from_list([{"prompt": name, "chosen": "yes"}])
-        if ".parquet" in name:
-            row.to_parquet(str(path))
-        elif ".csv" in name or ".tsv" in name:
-            separator = "\t" if ".tsv" in name else ";" if card and "sep:" in card else ","
-            path.write_text(f"prompt{separator}chosen\n{name}{separator}yes\n")
-        elif name in ("config.json", "dataset_infos.json", "dataset_dict.json", "LICENSE"):
-            path.write_text("{}")
-        else:
-            row.to_json(str(path), compression="gzip" if name.endswith(".gz") else None)
-    if card is not None:
-        (folder / "README.md").write_text(CARD.format(card))
-    return folder
-
-
 def of_datasets(folder: Path, tmp_path: Path, config: str | None = None) -> dict[str, list[dict]]:
     found = datasets.load_dataset(str(folder), config, cache_dir=str(tmp_path / "cache"))
     return {str(split): list(rows) for split, rows in found.items()}
@@ -112,7 +82,7 @@ def without_progress():
     datasets.enable_progress_bars()
 
 
-@pytest.mark.filterwarnings("ignore:.*(of no split|all of)")
+@pytest.mark.filterwarnings("ignore:.*(in no split|combines)")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_gives_the_splits_that_datasets_gives(layout, tmp_path):
     folder = lay(tmp_path / "pairs", [name for name in LAYOUTS[layout] if name != "dataset_dict.json"])
@@ -132,52 +102,38 @@ def test_a_folder_with_a_card_gives_the_splits_that_datasets_gives(card, tmp_pat
             assert load_rows(str(folder), split, config) == list(stream_rows(str(folder), split, config)) == rows
 
 
-def test_of_several_configs_one_must_be_named(tmp_path):
-    folder = str(
-        lay(tmp_path, ["a.jsonl", "helpful/b.jsonl", "harmless/a.jsonl"], TWO_CONFIGS.replace("  default: true\n", ""))
-    )
-    with pytest.raises(DataError, match="has the configs 'helpful', 'harmless': name the one to take"):
-        load_rows(folder)
-    with pytest.raises(
-        DataError, match=r"has no config 'helpfull', only 'helpful', 'harmless'. Did you mean 'helpful'"
-    ):
-        load_rows(folder, config="helpfull")
-    with pytest.raises(DataError, match=r"a\.jsonl' has no config 'helpful': only a folder with a card"):
-        load_rows(str(tmp_path / "a.jsonl"), config="helpful")
-
-
 def test_a_name_that_datasets_does_not_tell_from_others_can_be_asked_for(tmp_path):
     folder = lay(tmp_path, ["train_prefs/a.jsonl", "train_sft/b.jsonl", "test_prefs/c.jsonl", "gen/d.jsonl"])
     assert [row["prompt"] for row in load_rows(str(folder), "train_prefs")] == ["train_prefs/a.jsonl"]
     assert [row["prompt"] for row in load_rows(str(folder), "gen")] == ["gen/d.jsonl"]
     with (
         pytest.warns(
-            UserWarning, match=r"split 'train' .* is all of train_prefs, train_sft, as in datasets; ask for 'tra"
+            UserWarning, match=r"split 'train' .* combines train_prefs, train_sft, as in datasets; name the split 'tra"
         ),
-        pytest.warns(UserWarning, match="is of no split, such as 'gen/d.jsonl'"),
+        pytest.warns(UserWarning, match="1 data file is in no split of .*, such as 'gen/d.jsonl'"),
     ):
         assert len(load_rows(str(folder))) == 2
 
 
 def test_files_of_several_kinds_are_not_left_out_in_silence(tmp_path):
     folder = lay(tmp_path, ["a.csv", "b.csv", "c.jsonl"])
-    with pytest.warns(UserWarning, match="1 data file in .* is of no split, such as 'c.jsonl'"):
+    with pytest.warns(UserWarning, match="1 data file is in no split of .*, such as 'c.jsonl'"):
         assert len(load_rows(str(folder))) == 2
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["train/test/a.jsonl", "train/b.jsonl"], "'train/test/a.jsonl' in .* bears the names of two splits, 'train'"),
+        (["train/test/a.jsonl", "train/b.jsonl"], "'train/test/a.jsonl' in .* has the names of two splits, 'train'"),
         (
             ["a.jsonl", "Test.jsonl"],
-            "'Test.jsonl' in .* would be trained on: names of splits are written in small letters",
+            "'Test.jsonl' in .* would be trained on, as names of splits are lowercase",
         ),
         (
             ["train.jsonl", "test.csv"],
-            "datasets cannot make out what is in .*: Couldn't infer the same data file format",
+            "datasets cannot read the folder .*: Couldn't infer the same data file format",
         ),
-        (["a.txt", "b.txt", "c.jsonl"], "takes .* for a folder of text files, as of 'a.txt'"),
+        (["a.txt", "b.txt", "c.jsonl"], "takes .* for a folder of text files, because of 'a.txt'"),
         (["a.txt"], "no data file at"),
         ([".hidden.jsonl"], "no data file at"),
     ],
@@ -187,55 +143,22 @@ def test_a_folder_that_would_be_guessed_at_is_an_error(names, message, tmp_path)
         load_rows(str(lay(tmp_path / "pairs", names)))
 
 
-@pytest.mark.parametrize(
-    ("card", "message"),
-    [
-        ("configs: [", "datasets cannot make out what is in .*: while parsing"),
-        ("configs:\n- config_name: default\n  data_files: 3", "Expected data_files in YAML"),
-        ("configs:\n- config_name: default\n  data_files: b.jsonl", "Unable to find .*b.jsonl"),
-        ("configs:\n- config_name: default\n  data_files: a.jsonl\n  encoding: latin-1", "sets encoding = 'latin-1'"),
-    ],
-)
-def test_a_card_that_cannot_be_followed_is_an_error(card, message, tmp_path):
-    with pytest.raises(DataError, match=message):
-        load_rows(str(lay(tmp_path, ["a.jsonl"], card)))
-
-
-def test_a_field_that_the_card_names_holds_the_rows(tmp_path):
-    card = "configs:\n- config_name: default\n  data_files: a.json\n  field: pairs"
-    folder = lay(tmp_path, [], card)
-    (folder / "a.json").write_text(json.dumps({"version": 3, "pairs": [{"prompt": "a"}, {"prompt": "b"}]}))
-    assert load_rows(str(folder)) == [{"prompt": "a"}, {"prompt": "b"}]
-    (folder / "a.json").write_text('{"pair": []}')
-    with pytest.raises(DataError, match=r"no list of rows under 'pairs', which the card .* Did you mean 'pair'"):
-        load_rows(str(folder))
-
-
 @pytest.mark.parametrize(("path", "mark"), [("run[1]", r"\["), ("a::b", "::")])
 def test_a_path_that_is_a_pattern_cannot_be_searched(path, mark, tmp_path):
-    with pytest.raises(DataError, match=f"has '{mark}' in it: rename it"):
+    with pytest.raises(DataError, match=f"contains '{mark}': rename it"):
         load_rows(str(lay(tmp_path / path, ["train.jsonl"])))
 
 
 def test_a_script_beside_the_data_is_never_run_and_an_archive_is_named(tmp_path):
     folder = lay(tmp_path / "pairs", ["train.jsonl"])
     (folder / "pairs.py").write_text("raise SystemExit")
-    with pytest.raises(DataError, match=r"datasets cannot make out .*: Dataset scripts are no longer supported"):
+    with pytest.raises(DataError, match=r"datasets cannot read the folder .*: Dataset scripts are no longer supported"):
         load_rows(str(folder))
     packed = lay(tmp_path / "packed", ["test.jsonl"])
     with zipfile.ZipFile(packed / "train.zip", "w") as archive:
         archive.writestr("a.jsonl", '{"prompt": "a"}')
     with pytest.raises(DataError, match=r"split 'train' of .* is in the archive 'train.zip', .*: unpack it"):
         load_rows(str(packed))
-
-
-def test_a_config_name_that_yaml_reads_as_a_number_needs_quotes(tmp_path):
-    card = "configs:\n- config_name: {0}\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl"
-    folder = lay(tmp_path, ["a.jsonl", "b.jsonl"], card.format("'2023'"))
-    assert load_rows(str(folder), config="2023") == [{"prompt": "a.jsonl", "chosen": "yes"}]
-    lay(tmp_path, [], card.format("2023"))
-    with pytest.raises(DataError, match=r"A config_name that YAML reads as a number or truth value needs quotes\."):
-        load_rows(str(folder), config="b")
 
 
 def test_a_file_is_of_the_kind_that_its_ending_says(tmp_path):
@@ -282,7 +205,7 @@ def test_a_folder_of_any_names_gives_the_splits_that_datasets_gives_or_is_refuse
         try:
             splits = of_datasets(folder, Path(scratch))
         except ValueError:
-            with pytest.raises(DataError, match="datasets cannot make out"):
+            with pytest.raises(DataError, match="datasets cannot read the folder"):
                 load_rows(str(folder))
             return
         for split, rows in splits.items():
@@ -290,7 +213,7 @@ def test_a_folder_of_any_names_gives_the_splits_that_datasets_gives_or_is_refuse
                 found = load_rows(str(folder), split)
             except DataError as error:
                 found = str(error)
-            assert found == rows or "bears the names of two splits" in found
+            assert found == rows or "has the names of two splits" in found
 
 
 def numbered(start: int, stop: int) -> datasets.Dataset:
@@ -308,7 +231,7 @@ def test_what_save_to_disk_wrote_is_read_with_slices_and_as_a_stream(tmp_path):
     assert list(load_rows(str(one), "train[2:-50%]")) == rows[2:5]
     assert list(load_rows(str(several), "train[:1]+test_prefs[1:]")) == [rows[0], *rows[10:]]
     assert list(stream_rows(str(several), "train[7:]+test_prefs")) == rows[7:]
-    for split, message in (("test", "has no split 'test', only 'train', 'test_prefs'"), (None, "has the splits")):
+    for split, message in (("test", "has no split 'test', only 'train', 'test_prefs'"), (None, "has several splits")):
         with pytest.raises(DataError, match=message):
             load_rows(str(several), split)
 

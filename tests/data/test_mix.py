@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from easydel.data.batch_layout import BatchLayout
 from easydel.data.loader import Position
 from easydel.data.mix import first_of_each, mix
-from easydel.data.prepare import make_recipe, prepare
+from easydel.data.pair import Limits
+from easydel.data.prepare import TokenizeConfig, prepare
 from easydel.data.stream import is_stream, make_stream_loader
 from easydel.errors import ConfigError, DataError
 
@@ -122,8 +124,8 @@ def test_a_mixture_is_prepared_and_streamed_like_any_rows():
     )
     loader = make_stream_loader(
         mix([Again(part) for part in parts], [1, 1]),
-        make_recipe(max_length=9),
-        total_batch_size=4,
+        TokenizeConfig(limits=Limits(max_length=9)),
+        BatchLayout(4),
         max_training_steps=99,
     )
     straight = [after for after, _ in itertools.islice(loader.batches(), 12)]
@@ -142,7 +144,7 @@ def test_a_mixture_is_prepared_and_streamed_like_any_rows():
         ([rows_of("a", 1)], {"stop": "first"}, ConfigError, "stop = 'first' is not one of 'first_exhausted'"),
         ([rows_of("a", 1), []], {}, DataError, "dataset 1 of the mixture has no rows"),
         (["a.jsonl"], {}, DataError, "'a.jsonl' is the name of a dataset, not its rows"),
-        ([{"train": []}], {}, DataError, "a dict with the keys 'train' is not a list of rows"),
+        ([{"train": []}], {}, DataError, "a dict with the keys 'train' is not rows"),
     ],
 )
 def test_what_cannot_be_mixed_is_an_error(parts, settings, error, message):

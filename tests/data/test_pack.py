@@ -15,6 +15,8 @@ from easydel.data.pair import Pair
 from easydel.errors import DataError
 from oracles.pairs import pairs_of, some_pairs, trained_places, visible
 
+pytestmark = pytest.mark.quick
+
 LAYOUTS = st.sampled_from(["packed", "packed_unshared", "padded", "padded_unshared"])
 
 

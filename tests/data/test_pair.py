@@ -6,6 +6,8 @@ from easydel.data.pair import Limits, Pair, truncate
 from easydel.errors import ConfigError
 from oracles.pairs import masks_of, trained_places
 
+pytestmark = pytest.mark.quick
+
 IDS = st.lists(st.integers(0, 99), min_size=1, max_size=9)
 PAIRS = st.tuples(IDS, IDS, IDS).map(lambda ids: Pair(*ids))
 
@@ -75,15 +77,15 @@ def test_no_limits_cut_nothing():
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        (Limits(max_length=1), "max_length is 1; it must be at least 2"),
-        (Limits(max_prompt_length=0), "max_prompt_length is 0; it must be at least 1"),
-        (Limits(max_completion_length=-4), "max_completion_length is -4"),
-        (Limits(truncation_mode="keep_ends"), "Did you mean 'keep_end'"),
+        ({"max_length": 1}, "max_length is 1; it must be at least 2"),
+        ({"max_prompt_length": 0}, "max_prompt_length is 0; it must be at least 1"),
+        ({"max_completion_length": -4}, "max_completion_length is -4"),
+        ({"truncation_mode": "keep_ends"}, "Did you mean 'keep_end'"),
     ],
 )
 def test_limits_that_cannot_work_are_errors(limits, message):
     with pytest.raises(ConfigError, match=message):
-        limits.check()
+        Limits(**limits)
 
 
 MASKED = Pair([1, 2, 3], [4, 5, 6, 7], [8, 9], index=2, chosen_trained=[True, False, False, True])

@@ -59,7 +59,7 @@ def test_what_is_cut_and_dropped_is_counted_by_cause():
     )
     assert counts.summary() == (
         "3 of 4 rows kept. Dropped: 1 (the prompt alone reaches max_length). Truncated: 1 (max_length). "
-        "In 1 chosen and rejected are the same and teach no preference."
+        "In 1 chosen and rejected are the same tokens."
     )
 
 
@@ -112,11 +112,11 @@ def test_a_weight_that_is_no_number_names_its_row_and_its_value(row):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("rows.jsonl", "'rows.jsonl' is the name of a dataset, not its rows: read them with"),
+        ("rows.jsonl", "'rows.jsonl' is the name of a dataset, not its rows: load them with"),
         (Path("rows.jsonl"), "'rows.jsonl' is the name of a dataset"),
         (
             {"train": [IDS], "test": [IDS]},
-            "a dict with the keys 'train', 'test' is not a list of rows.* give one split",
+            "a dict with the keys 'train', 'test' is not rows.* give one split",
         ),
     ],
 )
@@ -131,14 +131,14 @@ def test_what_is_not_rows_is_an_error_that_shows_the_way_out(rows, message):
         (["not", "a", "dict"], "row 1 is of type list; a row must be a dict"),
         ({"prompt_ids": [1], "chosen_ids": [2]}, "row 1 has token ids but no 'rejected_ids'"),
         (IDS | {"prompt_ids": []}, "row 1: 'prompt_ids' is empty"),
-        (IDS | {"chosen_ids": [1.5]}, "row 1: 'chosen_ids' must be a list of whole numbers"),
-        (IDS | {"chosen_ids": [True]}, "row 1: 'chosen_ids' must be a list of whole numbers"),
-        (IDS | {"chosen_ids": np.array([True])}, "row 1: 'chosen_ids' must be a list of whole numbers"),
-        (IDS | {"chosen_ids": np.array([[1]])}, "row 1: 'chosen_ids' must be a list of whole numbers"),
-        (IDS | {"chosen_ids": "12"}, "row 1: 'chosen_ids' must be a list of whole numbers"),
+        (IDS | {"chosen_ids": [1.5]}, "row 1: 'chosen_ids' must be a list of integers"),
+        (IDS | {"chosen_ids": [True]}, "row 1: 'chosen_ids' must be a list of integers"),
+        (IDS | {"chosen_ids": np.array([True])}, "row 1: 'chosen_ids' must be a list of integers"),
+        (IDS | {"chosen_ids": np.array([[1]])}, "row 1: 'chosen_ids' must be a list of integers"),
+        (IDS | {"chosen_ids": "12"}, "row 1: 'chosen_ids' must be a list of integers"),
         (IDS | {"chosen_ids": [-1]}, "row 1: chosen holds the token id -1"),
         (IDS | {"rejected_ids": [9]}, "row 1: rejected holds the token id 9, but the model knows 9 tokens, 0 to 8"),
-        (TEXT, "the rows are text and no tokenizer was given"),
+        (TEXT, "the rows are text, but no tokenizer was given"),
     ],
 )
 def test_a_row_that_cannot_be_used_names_itself_and_the_field(row, message):

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, decoders
 from easydel.data.counts import Tally
 from easydel.data.examples import FIRST, MERGED, NO_LOSS, Example, Examples
 from easydel.data.pair import TRUNCATION_MODES, Limits, Pair, truncate
-from easydel.data.prepare import make_recipe
+from easydel.data.prepare import TokenizeConfig
 from easydel.data.preview import BRIEF, Preview, Room, Segment, preview_of
 from easydel.data.tokenize import Joined
 from oracles.tokenizers import BOS, CHARACTERS, EOS, ids, tiny_tokenizer
@@ -26,9 +26,9 @@ def tokenizer(**options):
 
 
 def previews(rows, room=BRIEF, *, chat_template=None, **limits) -> list[Preview]:
-    recipe, tally = make_recipe(tokenizer(chat_template=chat_template), **limits), Tally()
-    assert list(recipe.pairs(rows, tally))
-    return [preview_of(each, recipe.limits, recipe.tokenizer, room) for each in tally.examples.found()]
+    config, tally = TokenizeConfig(tokenizer(chat_template=chat_template), Limits(**limits)), Tally()
+    assert list(config.pairs(rows, tally))
+    return [preview_of(each, config.limits, config.tokenizer, room) for each in tally.examples.found()]
 
 
 def said(*turns: tuple[str, str]) -> list[dict[str, str]]:
@@ -109,9 +109,9 @@ def test_of_many_turns_those_at_both_ends_are_shown():
 
 
 def test_ids_without_a_tokenizer_are_numbers():
-    tally, recipe = Tally(), make_recipe()
-    list(recipe.pairs([{"prompt_ids": [7, 8], "chosen_ids": [9, 10], "rejected_ids": [11]}], tally))
-    [preview] = [preview_of(each, recipe.limits, None) for each in tally.examples.found()]
+    tally, config = Tally(), TokenizeConfig()
+    list(config.pairs([{"prompt_ids": [7, 8], "chosen_ids": [9, 10], "rejected_ids": [11]}], tally))
+    [preview] = [preview_of(each, config.limits, None) for each in tally.examples.found()]
     assert parts(preview) == ["7 8", "9 10", "11"]
 
 
@@ -129,9 +129,9 @@ def test_a_space_at_the_border_is_shown_whatever_the_tokenizer_makes_of_it(share
 
     row = {"prompt": "One day, a girl", "chosen": " was  sad.", "rejected": " saw é狐"}
     for folder in (shared / "models" / "stories260k", quickstart.model_folder()):
-        recipe, tally = make_recipe(AutoTokenizer.from_pretrained(str(folder))), Tally()
-        list(recipe.pairs([row], tally))
-        [preview] = [preview_of(each, recipe.limits, recipe.tokenizer) for each in tally.examples.found()]
+        config, tally = TokenizeConfig(AutoTokenizer.from_pretrained(str(folder))), Tally()
+        list(config.pairs([row], tally))
+        [preview] = [preview_of(each, config.limits, config.tokenizer) for each in tally.examples.found()]
         texts = ["".join(e.text for e in part if not e.special) for part in preview[2:5]]
         assert [texts[0].lstrip(), *texts[1:]] == [row["prompt"], row["chosen"], row["rejected"]]
 

@@ -9,7 +9,7 @@ import pytest
 from easydel.data.format import Dialogue
 from easydel.data.lost import MOVED
 from easydel.data.messages import Message
-from easydel.data.render import Preference, rendered, renderer
+from easydel.data.render import Preference, rendered
 from easydel.errors import DataError
 
 templates = pytest.importorskip("oracles.templates", reason="needs the templates of real models")
@@ -88,7 +88,7 @@ def test_each_answer_is_trained_once_and_nothing_else_of_the_conversation(name, 
     said = CASES[case]
     tokenizer = templates.tokenizer_for(templates.real_templates()[name], eos="</s>", bos="<s>")
     try:
-        found = rendered(said, 7, renderer(tokenizer, 7))
+        found = rendered(said, 7, tokenizer)
     except DataError as error:
         refused = str(error)
     else:
@@ -117,7 +117,7 @@ def test_turns_that_say_the_same_bear_loss_as_those_that_do_not(name, shape):
 
     def parts(words: Iterator[str]) -> str:
         said = Dialogue([SYSTEM, USER], talk(shape, words), [RED], tools)
-        return trained(rendered(said, 7, renderer(tokenizer, 7)), "chosen")
+        return trained(rendered(said, 7, tokenizer), "chosen")
 
     try:
         different = parts(f"qz{letter}" for letter in "abcdefghijkl")
@@ -134,10 +134,10 @@ def _check(said: Dialogue, found: Preference) -> None:
             words = message["content"].rpartition("</think>")[2].strip()
             if message["role"] != "assistant":
                 assert words not in text
-            elif words and "the content of an answer" not in lost:
+            elif words and "the content of a completion" not in lost:
                 assert text.count(words) == sum(words in each["content"] for each in getattr(said, side))
             thought = message.get("reasoning_content") or ("hm" if "</think>" in message["content"] else "")
-            if thought and "the reasoning of an answer" not in lost:
+            if thought and "the reasoning of a completion" not in lost:
                 assert thought in text
             if text.count("<think>") > 1:  # one for each answer
                 assert text.count("<think>") <= len(getattr(said, side))
@@ -145,4 +145,4 @@ def _check(said: Dialogue, found: Preference) -> None:
         if message["role"] != "assistant" and not lost & {"a system message", "the result of a tool"}:
             assert found.prompt.count(message["content"]) == said.prompt.count(message)
         assert message["content"] not in sides["chosen"] or not message["content"]
-    assert sides["chosen"] != sides["rejected"] or "a tool call of an answer" in lost
+    assert sides["chosen"] != sides["rejected"] or "a tool call of a completion" in lost

@@ -2,10 +2,9 @@
 
 import pytest
 
-from easydel.data.column_names import read_columns
-from easydel.data.format import Dialogue, Dropped, Plain, columns_of, read_row
+from easydel.data.format import Dialogue, Dropped, Plain, read_row
 from easydel.data.prepare import prepare
-from easydel.errors import ConfigError, DataError
+from easydel.errors import DataError
 from oracles.tokenizers import tiny_tokenizer
 
 U, B = {"role": "user", "content": "sky?"}, {"role": "assistant", "content": "blue"}
@@ -97,7 +96,7 @@ def test_what_another_column_asks_may_stand_within_the_prompt():
 
 
 def test_of_a_conversation_of_two_turns_the_first_is_judged_where_the_row_says_so():
-    """MT-Bench's judgements of turn 1 hold both turns."""
+    """MT-Bench's judgments of turn 1 hold both turns."""
     row = {"conversation_a": [U, B, U, R], "conversation_b": [U, R, U, B], "winner": "model_a"}
     assert read_row(row | {"turn": 1}, 0) == Dialogue([U], [B], [R])
     assert read_row(row | {"turn": 2}, 0)[1:3] == ([B, U, R], [R, U, B])
@@ -107,54 +106,61 @@ def test_arena_rows_of_several_turns_are_conversations():
     texts = {"prompt": '["sky?", "why?"]', "response_a": '["blue", "air"]', "response_b": ["blue", "magic"], **WON_A}
     why, air = {"role": "user", "content": "why?"}, {"role": "assistant", "content": "air"}
     assert read_row(texts, 0) == Dialogue([U, B, why], [air], [{"role": "assistant", "content": "magic"}])
-    assert read_row(texts | {"response_b": '["blue", null]'}, 0) == Dropped("an answer is empty")
-
-
-def test_an_instruction_is_followed_by_its_input_and_preceded_by_its_history():
-    row = {"instruction": "Translate:", "input": "sky", "history": [["hi", "hello"]], **ANSWERS}
-    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
-    for history in ([["hi", "hello"]], '[["hi", "hello"]]', turns):
-        said = read_row(row | {"history": history}, 0)
-        assert said.prompt == [*turns, {"role": "user", "content": "Translate:\nsky"}]
+    assert read_row(texts | {"response_b": '["blue", null]'}, 0) == Dropped("a completion is empty")
 
 
 @pytest.mark.parametrize(
     ("row", "cause"),
     [
-        ({"context": [U], "response1": "blue", "response2": "red", "overall_preference": 0}, "no answer is preferred"),
-        ({"prompt": "a", "response_a": "x", "response_b": "y", "winner": "tie (bothbad)"}, "no answer is preferred"),
-        ({"prompt": "a", "response_0": "x", "response_1": "y", "better_response_id": None}, "no answer is preferred"),
+        (
+            {"context": [U], "response1": "blue", "response2": "red", "overall_preference": 0},
+            "no completion is preferred",
+        ),
+        (
+            {"prompt": "a", "response_a": "x", "response_b": "y", "winner": "tie (bothbad)"},
+            "no completion is preferred",
+        ),
+        (
+            {"prompt": "a", "response_0": "x", "response_1": "y", "better_response_id": None},
+            "no completion is preferred",
+        ),
         (
             {"prompt": "a", "answers": [{"answer": "x", "rank": 1}, {"answer": "y", "rank": 1}]},
-            "no answer is preferred",
+            "no completion is preferred",
         ),
         (
             {"prompt": "a", "completions": [SCORED[0], {"response": "y", "overall_score": None}]},
-            "fewer than two answers",
+            "fewer than two completions",
         ),
-        ({"prompt": "a", "chosen": "", "rejected": "y"}, "an answer is empty"),
-        ({"prompt": "a", "chosen": "x", "rejected": None}, "an answer is empty"),
-        ({"prompt": "a", "chosen": "x", "rejected": float("nan")}, "an answer is empty"),
-        ({"prompt": [U], "chosen": [], "rejected": [R]}, "an answer is empty"),
-        ({"prompt": [U], "chosen": [{"role": "assistant", "content": ""}], "rejected": [R]}, "an answer is empty"),
-        ({"prompt": [U], "chosen": [{"role": "assistant", "content": None}], "rejected": "red"}, "an answer is empty"),
-        ({"chosen": [U, {"role": "assistant", "content": ""}], "rejected": [U, R]}, "an answer is empty"),
-        ({"question": "sky?", "chosen": {"from": "gpt", "value": ""}, "rejected": "red"}, "an answer is empty"),
-        ({"question": "sky?", "chosen": "\n", "rejected": "red"}, "an answer is empty"),
-        ({"prompt": "sky?", "chosen": " \n", "rejected": "red"}, "an answer is empty"),
-        ({"chosen": "Q: sky? A: ", "rejected": "Q: sky? A: red"}, "an answer is empty"),
-        ({"chosen": "Q: sky? A: blue", "rejected": "Q: sky? A:"}, "an answer is empty"),
-        ({"prompt": "sky?", "chosen": "sky? ", "rejected": "sky? red"}, "an answer is empty"),
-        ({"prompt": "sky?", "chosen": "sky?", "rejected": "sky? red"}, "an answer is empty"),
-        ({"prompt": [U], "chosen": [None], "rejected": [R]}, "an answer is empty"),
-        ({"prompt": [U], "chosen": {"role": None, "content": None}, "rejected": R}, "an answer is empty"),
-        ({"prompt": [U], "chosen": {**B, "content": "", "model": "x"}, "rejected": R}, "an answer is empty"),
-        ({"prompt": [U], "chosen": [U], "rejected": [U, R]}, "an answer is empty"),
-        ({"chosen": [U, B], "rejected": [U]}, "an answer is empty"),
-        ({"prompt": "sky?", "answers": []}, "fewer than two answers"),
-        ({"context": [U], "response1": "a", "response2": "b", "overall_preference": None}, "no answer is preferred"),
-        ({"question": "sky?", "answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": 0.5}, "no answer is"),
-        ({"question": "sky?", "output_1": "a", "output_2": "b", "preference": 1.5}, "no answer is preferred"),
+        ({"prompt": "a", "chosen": "", "rejected": "y"}, "a completion is empty"),
+        ({"prompt": "a", "chosen": "x", "rejected": None}, "a completion is empty"),
+        ({"prompt": "a", "chosen": "x", "rejected": float("nan")}, "a completion is empty"),
+        ({"prompt": [U], "chosen": [], "rejected": [R]}, "a completion is empty"),
+        ({"prompt": [U], "chosen": [{"role": "assistant", "content": ""}], "rejected": [R]}, "a completion is empty"),
+        (
+            {"prompt": [U], "chosen": [{"role": "assistant", "content": None}], "rejected": "red"},
+            "a completion is empty",
+        ),
+        ({"chosen": [U, {"role": "assistant", "content": ""}], "rejected": [U, R]}, "a completion is empty"),
+        ({"question": "sky?", "chosen": {"from": "gpt", "value": ""}, "rejected": "red"}, "a completion is empty"),
+        ({"question": "sky?", "chosen": "\n", "rejected": "red"}, "a completion is empty"),
+        ({"prompt": "sky?", "chosen": " \n", "rejected": "red"}, "a completion is empty"),
+        ({"chosen": "Q: sky? A: ", "rejected": "Q: sky? A: red"}, "a completion is empty"),
+        ({"chosen": "Q: sky? A: blue", "rejected": "Q: sky? A:"}, "a completion is empty"),
+        ({"prompt": "sky?", "chosen": "sky? ", "rejected": "sky? red"}, "a completion is empty"),
+        ({"prompt": "sky?", "chosen": "sky?", "rejected": "sky? red"}, "a completion is empty"),
+        ({"prompt": [U], "chosen": [None], "rejected": [R]}, "a completion is empty"),
+        ({"prompt": [U], "chosen": {"role": None, "content": None}, "rejected": R}, "a completion is empty"),
+        ({"prompt": [U], "chosen": {**B, "content": "", "model": "x"}, "rejected": R}, "a completion is empty"),
+        ({"prompt": [U], "chosen": [U], "rejected": [U, R]}, "a completion is empty"),
+        ({"chosen": [U, B], "rejected": [U]}, "a completion is empty"),
+        ({"prompt": "sky?", "answers": []}, "fewer than two completions"),
+        (
+            {"context": [U], "response1": "a", "response2": "b", "overall_preference": None},
+            "no completion is preferred",
+        ),
+        ({"question": "sky?", "answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": 0.5}, "no completion is"),
+        ({"question": "sky?", "output_1": "a", "output_2": "b", "preference": 1.5}, "no completion is preferred"),
     ],
 )
 def test_a_row_without_a_pair_is_dropped_and_counted_by_its_cause(row, cause):
@@ -169,7 +175,7 @@ def test_a_row_without_a_pair_is_dropped_and_counted_by_its_cause(row, cause):
 def test_an_empty_answer_in_ids_is_dropped_with_the_same_cause():
     ids = {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}
     rows = [ids, ids | {"chosen_ids": []}, ids | {"rejected_ids": None}]
-    assert prepare(rows).counts.dropped == {"an answer is empty": 2}
+    assert prepare(rows).counts.dropped == {"a completion is empty": 2}
 
 
 @pytest.mark.parametrize(
@@ -177,31 +183,43 @@ def test_an_empty_answer_in_ids_is_dropped_with_the_same_cause():
     [
         ({"prompt": "sky?", "context": "It is day.", **ANSWERS}, "'context' could change .* --columns ignore=context"),
         ({"context": "sky?", **ANSWERS}, "'context' could change .* --columns prompt=context"),
-        ({"prompt": "sky?", "label": 1, **ANSWERS}, "the column 'label' could change what the row says"),
-        ({"prompt": "sky?", "rank": 1, **ANSWERS}, "the column 'rank' could change what the row says"),
-        ({"question": "sky?", "input": "sea", **ANSWERS}, "'input' is not what 'question' says"),
-        ({"prompt": "sky?", "question": "sea?", **ANSWERS}, "'question' is not what 'prompt' says"),
+        ({"prompt": "sky?", "label": 1, **ANSWERS}, "the column 'label' could change the meaning of the row"),
+        ({"prompt": "sky?", "rank": 1, **ANSWERS}, "the column 'rank' could change the meaning of the row"),
+        (
+            {"question": "sky?", "input": "sea", **ANSWERS},
+            "'input' and 'question' differ, and each could be the prompt",
+        ),
+        (
+            {"prompt": "sky?", "question": "sea?", **ANSWERS},
+            "'question' and 'prompt' differ, .* ignore=question, or ignore=prompt",
+        ),
         ({"prompt": "sky?", "images": [b"x"], **ANSWERS}, "'images' holds a list of bytes; only text"),
         ({"prompt": "sky?", "schema": "CREATE TABLE", **ANSWERS}, "'schema' could change .* --columns ignore=schema"),
         ({"prompt": "1+1=?", "initial_reason_steps": "Step 1: ", **ANSWERS}, "'initial_reason_steps' could change"),
-        ({"system": "x", "chosen": "The sky is blue", "rejected": "The sky is red"}, "no column holds a prompt, and"),
-        ({"system": "Be rude.", "prompt": [S, U], **ANSWERS}, "'system' is 'Be rude.', and the .* 'Be kind.'"),
+        (
+            {"system": "x", "chosen": "The sky is blue", "rejected": "The sky is red"},
+            "there is no prompt column, and a beginning",
+        ),
+        ({"system": "Be rude.", "prompt": [S, U], **ANSWERS}, "'system' is 'Be rude.', but the .* 'Be kind.'"),
         ({"Aufgabe": "1+1=?", "chosen": "It is 2", "rejected": "It is 3"}, "'Aufgabe' could be it"),
         ({"问题": "什么颜色?", "chosen": "The sky is blue", "rejected": "The sky is red"}, "'问题' could be it"),
-        ({"original_prompt": "Colour", "chosen": "It is 2", "rejected": "It is 3"}, "'original_prompt' could be it"),
-        ({"problem": "Colour", "chosen": [B], "rejected": [R]}, "'problem' could be it: --columns prompt=problem"),
+        ({"original_prompt": "Color", "chosen": "It is 2", "rejected": "It is 3"}, "'original_prompt' could be it"),
+        ({"problem": "Color", "chosen": [B], "rejected": [R]}, "'problem' could be it: --columns prompt=problem"),
         (
             {"prompt": "sky?", "chosen": "blue", "rejected": ["a", "b"]},
-            "'rejected' is a list of 2 texts; it must be one",
+            "'rejected' is a list of 2 strings; it must be one",
         ),
-        ({"prompt": "a", "output_1": "x", "output_2": "y", "label": 0}, "'label' is 0; it must be 1 for the first"),
+        ({"prompt": "a", "output_1": "x", "output_2": "y", "label": 0}, "'label' is 0; it must be 1 if the first"),
         ({"prompt": "a", "response": "x"}, "row 3 has no 'chosen'"),
-        ({"Frage": "Which colour?", "chosen": "The sky is blue", "rejected": "The sky is red"}, "'Frage' could be it"),
+        ({"Frage": "Which color?", "chosen": "The sky is blue", "rejected": "The sky is red"}, "'Frage' could be it"),
         (
             {"prompt": "sky?", "completion": "blue", "label": True},
-            "holds one answer, 'completion', and 'label', as KTO",
+            "has one completion, 'completion', and 'label': unpaired preference data, as for KTO",
         ),
-        ({"prompt": "a", "response_0": "x", "response_1": "y"}, "no column says which is better: 'better_response_id'"),
+        (
+            {"prompt": "a", "response_0": "x", "response_1": "y"},
+            "none of the columns that say which is better: 'better_resp",
+        ),
         (
             {"prompt": "a", "response_a": "x", "response_b": "y", "winner": "c"},
             "'winner' is 'c'; it must be 'a', 'b' or",
@@ -210,13 +228,16 @@ def test_an_empty_answer_in_ids_is_dropped_with_the_same_cause():
             {"prompt": "a", "response1": "x", "response2": "y", "overall_preference": "much"},
             "'overall_preference' is 'much'",
         ),
-        ({"prompt": "a", "responses": ["x", "y"], "ranks": [1]}, "holds 2 answers, and 1 numbers"),
-        ({"question": "sky?", "history": ["hi"], **ANSWERS}, "'history' 0 is text. It must be a list of"),
+        (
+            {"prompt": "a", "responses": ["x", "y"], "ranks": [1]},
+            "holds 2 completions, but the number of ranks or scores is 1",
+        ),
+        ({"question": "sky?", "history": ["hi"], **ANSWERS}, "'history' 0 is a string. It must be a list of"),
         (
             {"prompt": "a", "chosen": 42, "rejected": "b"},
-            r"'chosen' is 42 \(int\); .* A reader of csv or JSON may have",
+            r"'chosen' is 42 \(int\); .* A CSV or JSON reader may have",
         ),
-        ({"prompt": "a", "chosen": b"x", "rejected": "b"}, r"'chosen' is b'x' \(bytes\); it must be text"),
+        ({"prompt": "a", "chosen": b"x", "rejected": "b"}, r"'chosen' is b'x' \(bytes\); it must be a string"),
         ({"prompt": "a\ud83d", **ANSWERS}, "row 3: 'prompt' holds half of a surrogate pair"),
         ({"prompt": [U], "chosen": [{**B, "name": "\udc00"}], "rejected": [R]}, "'chosen' holds half of a surrogate"),
         (
@@ -224,57 +245,9 @@ def test_an_empty_answer_in_ids_is_dropped_with_the_same_cause():
             "'chosen': a key holds half of a surrogate",
         ),
         ({"prompt": [U], "chosen": "x", "rejected": "y", "tools": '[{"name": "\\ud83d"}]'}, "'tools' holds half of a"),
-        ({"prompt": "[{'role': 'user' 'content'", **ANSWERS}, "'prompt' begins like a list of messages"),
+        ({"prompt": "[{'role': 'user' 'content'", **ANSWERS}, "'prompt' looks like a list of messages"),
     ],
 )
 def test_what_would_change_the_meaning_of_a_row_and_is_not_read_is_refused(row, message):
     with pytest.raises(DataError, match=message):
         read_row(row, 3)
-
-
-def test_columns_are_read_under_the_names_that_a_run_gives_them():
-    row = {"frage": "sky?", "best": "blue", "worst": "red", "rolle": "Be kind.", "context": "x", "w": 0.5}
-    columns = read_columns(
-        {"question": "frage", "chosen": "best", "rejected": "worst", "system": "rolle", "ignore": "context"}
-    )
-    assert read_row(row, 0, columns) == Dialogue([S, U], [B], [R])
-    plain = read_columns({"prompt": "frage", "chosen": "best", "rejected": "worst", "ignore": ["context", "rolle"]})
-    assert read_row(row, 0, plain) == Plain("sky?", "blue", "red")
-    assert columns_of(row, plain) == (("frage", "best", "worst"), ("rolle", "context", "w"))
-    found = prepare([row], tiny_tokenizer(), columns={**plain, "weight": "w"})
-    assert found.pairs[0] == prepare([{"prompt": "sky?", **ANSWERS, "weight": 0.5}], tiny_tokenizer()).pairs[0]
-
-
-def test_columns_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match=r"columns: 'promt' is not read from any row.* Did you mean 'prompt'"):
-        read_columns({"promt": "question"})
-    with pytest.raises(ConfigError, match="columns: prompt = 3 must be the name of a column"):
-        read_columns({"prompt": 3})
-    with pytest.raises(ConfigError, match="columns = 'prompt' must be pairs"):
-        read_columns("prompt")
-    row = {"prompt": "sea?", "question": "sky?", **ANSWERS}
-    with pytest.raises(DataError, match=r"row 3 has a column 'prompt' beside 'question'.* ignore=prompt"):
-        read_row(row, 3, read_columns({"prompt": "question"}))
-    assert read_row(row, 3, read_columns({"prompt": "question", "ignore": "prompt"})).prompt == "sky?"
-    with pytest.raises(
-        DataError, match=r"prompt=qestion names a column that the rows do not have.* Did you mean 'question'"
-    ):
-        prepare([row], tiny_tokenizer(), columns={"prompt": "qestion"})
-
-
-def test_the_columns_of_a_row_are_those_used_and_those_left_alone():
-    assert columns_of({"id": 1, "system": "x", "question": "sky?", **ANSWERS, "margin": 2, "weight": None}) == (
-        ("system", "question", "chosen", "rejected", "margin"),
-        ("id", "weight"),
-    )
-    ids = {"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3], "chosen_mask": [1], "prompt": "x", "weight": 2}
-    assert columns_of(ids) == (("prompt_ids", "chosen_ids", "rejected_ids", "chosen_mask", "weight"), ("prompt",))
-
-
-def test_rows_of_which_some_have_a_system_text_are_said_to_be_of_two_kinds():
-    rows = [{"prompt": "sky", "system": text, **ANSWERS} for text in ("", "Be kind.")]
-    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    with pytest.warns(
-        UserWarning, match=r"rows with a system text, such as row 1, are conversations, .* row 0, are text"
-    ):
-        prepare(rows, tiny_tokenizer(chat_template=template))

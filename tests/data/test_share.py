@@ -1,12 +1,13 @@
-"""Rows that several processes tokenise together: each its share, and all get the same pairs."""
+"""Rows that several processes tokenize together: each its share, and all get the same pairs."""
 
 import os
 
 import pytest
 
-from easydel.data import read
+from easydel.data import row_chunks, tokenize_rows
 from easydel.data.counts import Tally
-from easydel.data.prepare import Prepared, make_recipe, prepare_with
+from easydel.data.pair import Limits
+from easydel.data.prepare import Prepared, TokenizeConfig, prepare_with
 from easydel.data.share import Share
 from oracles.shares import together
 from oracles.tokenizers import tiny_tokenizer
@@ -16,23 +17,24 @@ ROWS = [{"prompt": "ab " * (1 + at % 3), "chosen": f"yes {at}", "rejected": "no"
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(row_chunks, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(tokenize_rows, "ROWS_AT_ONCE", 3)
 
 
 @pytest.mark.parametrize("count", [2, 3, 9])
 def test_the_shares_of_several_processes_are_the_pairs_of_one(count, monkeypatch):
-    expected = prepare_with(make_recipe(tiny_tokenizer(), max_length=20), ROWS)
+    expected = prepare_with(TokenizeConfig(tiny_tokenizer(), Limits(max_length=20)), ROWS)
     rows_read: list[int] = []
-    real = read.read_tokens
+    real = tokenize_rows.read_tokens
 
     def counted(rows, first, tokenizer):
         rows_read.extend(range(first, first + len(rows)))
         return real(rows, first, tokenizer)
 
-    monkeypatch.setattr(read, "read_tokens", counted)
+    monkeypatch.setattr(tokenize_rows, "read_tokens", counted)
 
     def work(share: Share) -> Prepared:
-        return prepare_with(make_recipe(tiny_tokenizer(), max_length=20), ROWS, share=share)
+        return prepare_with(TokenizeConfig(tiny_tokenizer(), Limits(max_length=20)), ROWS, share=share)
 
     assert together(count, work) == [expected] * count
     assert sorted(rows_read) == list(range(len(ROWS)))  # each row once, by one of them
@@ -45,7 +47,7 @@ def test_each_process_knows_the_columns_examples_and_counts_of_all_rows(count):
 
     def work(share: Share) -> object:
         tally = Tally()
-        prepare_with(make_recipe(tiny_tokenizer(bos=False), max_length=20), rows, share=share, tally=tally)
+        prepare_with(TokenizeConfig(tiny_tokenizer(bos=False), Limits(max_length=20)), rows, share=share, tally=tally)
         return tally.columns.found(), tally.examples.found(), tally.counts()
 
     [expected] = together(1, work)
@@ -56,8 +58,8 @@ def test_each_process_knows_the_columns_examples_and_counts_of_all_rows(count):
 
 def test_what_is_wrong_with_the_rows_of_one_process_ends_all_of_them():
     rows = [*ROWS[:7], {"prompt": 3, "chosen": "a", "rejected": "b"}, *ROWS]
-    recipe = make_recipe(tiny_tokenizer())
-    found = together(3, lambda share: prepare_with(recipe, rows, share=share))
+    config = TokenizeConfig(tiny_tokenizer())
+    found = together(3, lambda share: prepare_with(config, rows, share=share))
     assert len(set(found)) == 1
     assert str(found[0]).startswith("row 7: 'prompt'")
 
@@ -74,9 +76,29 @@ def test_a_tokenising_worker_that_dies_ends_all_processes():
     deadly.own = Deadly()
 
     def work(share: Share) -> Prepared:
-        recipe = make_recipe(deadly, dataset_num_proc=2) if share.number == 1 else make_recipe(tiny_tokenizer())
-        return prepare_with(recipe, ROWS, share=share)
+        config = TokenizeConfig(deadly, dataset_num_proc=2) if share.number == 1 else TokenizeConfig(tiny_tokenizer())
+        return prepare_with(config, ROWS, share=share)
 
     found = together(2, work)
     assert len(set(found)) == 1
     assert str(found[0]).startswith("a process of dataset_num_proc = 2 ended before its work.")
+
+
+def test_all_read_the_rows_that_the_pairs_asked_for_need_and_no_more():
+    """Every third row has no pair: in the first round seven rows are read, and then what is missing."""
+    rows = [
+        row if at % 3 else {"prompt_ids": [1], "chosen_ids": [], "rejected_ids": [2]} for at, row in enumerate(ROWS)
+    ]
+    config = TokenizeConfig(tiny_tokenizer())
+    alone = prepare_with(config, rows, max_pairs=7)
+    assert [pair.index for pair in alone.pairs] == [1, 2, 4, 5, 7, 8, 10]
+    assert alone.counts.rows == 11
+    assert together(2, lambda share: prepare_with(config, rows, share=share, max_pairs=7)) == [alone] * 2
+
+
+def test_processes_that_tokenize_read_no_more_either():
+    asked = []
+    rows = (asked.append(at) or row for at, row in enumerate(ROWS * 10))
+    found = prepare_with(TokenizeConfig(tiny_tokenizer(), dataset_num_proc=2), rows, max_pairs=9)
+    assert found == prepare_with(TokenizeConfig(tiny_tokenizer()), ROWS[:9])
+    assert len(asked) == 9

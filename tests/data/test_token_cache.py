@@ -3,28 +3,26 @@ import pickle
 
 import pytest
 
-from easydel.data import read, token_cache
+from easydel.data import token_cache, tokenize_rows
 from easydel.data.prepare import prepare
-from easydel.data.token_cache import LEAST_ROWS, tokenizer_key
+from easydel.data.token_cache import MIN_ROWS, tokenizer_key
 from oracles.tokenizers import tiny_tokenizer
 
 TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
-ROWS = [
-    {"prompt": f"sky {'x' * (n % 50)}", "chosen": "blue", "rejected": "red" * (n % 3 + 1)} for n in range(LEAST_ROWS)
-]
+ROWS = [{"prompt": f"sky {'x' * (n % 50)}", "chosen": "blue", "rejected": "red" * (n % 3 + 1)} for n in range(MIN_ROWS)]
 
 
 @pytest.fixture
 def tokenized(monkeypatch) -> list[int]:
-    """The numbers of the chunks that are tokenised, by their first rows."""
+    """The numbers of the chunks that are tokenized, by their first rows."""
     seen = []
 
     def spy(rows, first, tokenizer):
         seen.append(first)
         return original(rows, first, tokenizer)
 
-    original = read.read_tokens
-    monkeypatch.setattr(read, "read_tokens", spy)
+    original = tokenize_rows.read_tokens
+    monkeypatch.setattr(tokenize_rows, "read_tokens", spy)
     return seen
 
 
@@ -64,7 +62,7 @@ def test_of_a_dataset_that_changed_only_the_changed_part_is_tokenised(tmp_path, 
 
 
 def test_few_short_rows_and_rows_of_ids_are_not_worth_a_file(tmp_path):
-    ids = [{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}] * LEAST_ROWS
+    ids = [{"prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3]}] * MIN_ROWS
     for rows in (ROWS[:-1], ids):
         prepare(rows, tiny_tokenizer(), cache_directory=str(tmp_path))
         assert not (tmp_path / "tokens").exists()
@@ -76,7 +74,7 @@ def test_few_short_rows_and_rows_of_ids_are_not_worth_a_file(tmp_path):
 def test_rows_of_more_than_plain_values_are_tokenised_every_time(tmp_path, tokenized):
     """Nothing tells two objects apart but their code: such rows have no name of their own."""
     said = [{"role": "user", "content": "sky"}]
-    rows = [{"messages": said, "chosen": "x", "rejected": "y", "chat_template_kwargs": {"own": object()}}] * LEAST_ROWS
+    rows = [{"messages": said, "chosen": "x", "rejected": "y", "chat_template_kwargs": {"own": object()}}] * MIN_ROWS
     tokenizer = tiny_tokenizer(chat_template=TEMPLATE)
     for _ in range(2):
         tokenized.clear()
@@ -172,7 +170,7 @@ def test_the_texts_of_conversations_are_part_of_the_key(tmp_path, tokenized):
     tokenizer = tiny_tokenizer(chat_template=TEMPLATE)
     said = [[{"role": "user", "content": "sky"}], json.loads('[{"role": "system", "content": "sky"}]')]
     for messages in said:
-        rows = [{"messages": messages, "chosen": "blue", "rejected": "red"}] * LEAST_ROWS
+        rows = [{"messages": messages, "chosen": "blue", "rejected": "red"}] * MIN_ROWS
         tokenized.clear()
         found = prepare(rows, tokenizer, cache_directory=str(tmp_path))
         assert 0 in tokenized

@@ -143,6 +143,6 @@ def test_masks_and_causes_survive_as_arrays():
         Joined([1, 2], [2] * 9, [5, 6], 0, None, [False, True], ()),
         Joined([1], [2], [3], lost=("thoughts \ud800",)),
     ]
-    assert list(from_arrays(**to_arrays(rows))) == rows
-    assert list(from_arrays(**to_arrays(rows[:1]))) == rows[:1]
-    assert list(from_arrays(**to_arrays([]))) == []
+    assert list(from_arrays(to_arrays(rows))) == rows
+    assert list(from_arrays(to_arrays(rows[:1]))) == rows[:1]
+    assert list(from_arrays(to_arrays([]))) == []

@@ -1,9 +1,11 @@
 import pytest
 
-from easydel.data.render import Preference, renderer, to_preference
+from easydel.data.render import Preference, to_preference
 from easydel.data.tokenize import Joined, tokenize
 from easydel.errors import DataError
 from oracles.tokenizers import BOS, EOS, ids, tiny_tokenizer
+
+pytestmark = pytest.mark.quick
 
 TEMPLATE = (
     "<s>{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
@@ -74,21 +76,21 @@ def conversation(**more):
 
 def test_a_conversation_goes_through_the_chat_template():
     tokenizer = tiny_tokenizer(chat_template=TEMPLATE)
-    joined = only(to_preference(conversation(), 0, renderer(tokenizer, 0)), tokenizer)
+    joined = only(to_preference(conversation(), 0, tokenizer), tokenizer)
     assert joined == Joined([BOS, *ids("u:hi"), EOS, *ids("a:")], [*ids("yo"), EOS], [*ids("no"), EOS])
 
 
 def test_what_the_template_adds_to_the_prompt_alone_is_cut_and_counted():
     tokenizer = tiny_tokenizer(chat_template=TEMPLATE)
     row = conversation(chat_template_kwargs={"think": True})
-    joined = only(to_preference(row, 0, renderer(tokenizer, 0)), tokenizer)
+    joined = only(to_preference(row, 0, tokenizer), tokenizer)
     assert joined.prompt == [BOS, *ids("u:hi"), EOS, *ids("a:")]
     assert joined.merged
 
 
 def test_rows_keep_their_order_when_text_and_conversations_are_mixed():
     tokenizer = tiny_tokenizer(chat_template=TEMPLATE)
-    chat = to_preference(conversation(), 1, renderer(tokenizer, 1))
+    chat = to_preference(conversation(), 1, tokenizer)
     rows = [text("a", "c", "d"), chat, text("b", "c", "d")]
     assert tokenize(rows, tokenizer) == [only(row, tokenizer) for row in rows]
 
@@ -102,23 +104,27 @@ def test_a_tokenizer_without_eos_is_an_error():
 
 def test_a_tokenizer_without_chat_template_is_an_error_that_shows_the_way_out():
     with pytest.raises(DataError, match=r"row 4 holds conversations, .* Set tokenizer.chat_template"):
-        to_preference(conversation(), 4, renderer(tiny_tokenizer(), 4))
+        to_preference(conversation(), 4, tiny_tokenizer())
 
 
 def test_a_conversation_that_the_template_refuses_names_the_row():
     template = "{{ raise_exception('roles must alternate') }}"
-    with pytest.raises(DataError, match="row 4: the chat template refuses the conversation: roles must alternate"):
-        to_preference(conversation(), 4, renderer(tiny_tokenizer(chat_template=template), 4))
+    with pytest.raises(
+        DataError, match="row 4: the chat template cannot render the conversation: roles must alternate"
+    ):
+        to_preference(conversation(), 4, tiny_tokenizer(chat_template=template))
 
 
 def test_content_that_the_template_cannot_join_names_the_row():
     row = conversation(prompt=[{"role": "user", "content": "hi", "name": 3}])
     template = "{% for m in messages %}{{ m.role + m.name }}{% endfor %}"
-    with pytest.raises(DataError, match="row 4: the chat template refuses the conversation: can only concatenate"):
-        to_preference(row, 4, renderer(tiny_tokenizer(chat_template=template), 4))
+    with pytest.raises(
+        DataError, match="row 4: the chat template cannot render the conversation: can only concatenate"
+    ):
+        to_preference(row, 4, tiny_tokenizer(chat_template=template))
 
 
 def test_template_arguments_that_are_ours_are_refused():
     row = conversation(chat_template_kwargs={"tokenize": True})
     with pytest.raises(DataError, match="row 4: 'chat_template_kwargs' may not set tokenize"):
-        to_preference(row, 4, renderer(tiny_tokenizer(chat_template=TEMPLATE), 4))
+        to_preference(row, 4, tiny_tokenizer(chat_template=TEMPLATE))

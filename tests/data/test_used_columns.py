@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from easydel.data import read, token_cache, used_columns
+from easydel.data import token_cache, tokenize_rows, used_columns
 from easydel.data.counts import Tally
-from easydel.data.prepare import make_recipe
+from easydel.data.pair import Limits
+from easydel.data.prepare import TokenizeConfig
 from easydel.data.used_columns import Columns, UsedColumns
 from oracles.tokenizers import tiny_tokenizer
 
@@ -78,13 +79,13 @@ ROWS = [ROW | {"weight": at, "source": "a book"} for at in range(20)]
 
 
 def test_columns_and_examples_come_with_token_ids_from_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(token_cache, "LEAST_ROWS", 1)
+    monkeypatch.setattr(token_cache, "MIN_ROWS", 1)
     found = []
     for _ in range(2):
         tally = Tally()
-        recipe = make_recipe(tiny_tokenizer(), cache_directory=str(tmp_path), max_length=4)
-        list(recipe.pairs(ROWS, tally))
+        config = TokenizeConfig(tiny_tokenizer(), Limits(max_length=4), cache_directory=str(tmp_path))
+        list(config.pairs(ROWS, tally))
         found.append((tally.columns.found(), tally.examples.found(), tally.counts()))
-        monkeypatch.setattr(read, "read_tokens", None)  # the second time nothing is tokenised
+        monkeypatch.setattr(tokenize_rows, "read_tokens", None)  # the second time nothing is tokenized
     assert found[0] == found[1]
     assert found[0][0].ignored == {"source": 20}

@@ -12,7 +12,6 @@ import termios
 
 import pytest
 
-from easydel.display import screens
 from easydel.display.display import SILENT, make_display
 from easydel.errors import ConfigError
 
@@ -30,7 +29,7 @@ with display.work("mine", unit="steps", total=2, stays=True) as work:
                 time.sleep(0.15)
                 evaluated.advance()
         display.say("looked at")
-    display.complain("warning", "it is late")
+    display.warn("warning", "it is late")
 """
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -42,7 +41,7 @@ display = make_display(sys.argv[1])
 with display.work("mine", unit="steps", total=1, stays=True) as work:
     work.advance()
     display.event("samples", {"answer": "日本"}, "日本")
-    display.complain("warning", "日本")
+    display.warn("warning", "日本")
 """
 
 
@@ -108,12 +107,12 @@ def test_a_pipe_that_cannot_take_a_sign_ends_nothing(kind):
 MARKED = r"""
 import sys
 from easydel.display.display import make_display
-from easydel.display.pairs import on_one_line, side_pieces
+from easydel.display.pairs import on_one_line, completion_pieces
 def segment(kind, text, special=False):
     return {"kind": kind, "tokens": 1, "text": text, "special": special}
 evil = "\x1b[2J[bold]\r\ud800\u202e"
 side = [segment("trained", evil), segment("untrained", "user"), segment("trained", "</s>", True)]
-marked = on_one_line(side_pieces(side))
+marked = on_one_line(completion_pieces(side))
 make_display(sys.argv[1]).event("start", {"side": side}, "".join(piece.text for piece in marked), marked)
 """
 
@@ -163,27 +162,6 @@ def test_a_program_gets_one_object_a_line_and_nothing_else():
 
 def test_a_quiet_run_shows_warnings_only():
     assert in_a_pipe("none") == ("", "warning: it is late\n")
-
-
-def test_work_that_takes_long_says_so_in_a_log_file_every_now_and_then(monkeypatch, capsys):
-    monkeypatch.setattr(screens, "SECONDS_BETWEEN_LINES", 0.0)
-    with make_display("tqdm").work("tokenise", unit="rows", total=4) as work:
-        work.advance(1)
-        work.advance(3)
-    lines = re.sub(r"[0-9.]+ s", "T", capsys.readouterr().out).splitlines()
-    assert lines == [*("tokenise: 1 of 4 rows, T left", "tokenise: 4 of 4 rows, T left", "tokenise: 4 of 4 rows in T")]
-
-
-def test_work_that_was_given_up_does_not_say_that_it_is_done(monkeypatch, capsys):
-    monkeypatch.setattr(screens, "SECONDS_BETWEEN_LINES", 0.0)
-    with pytest.raises(KeyError), make_display("json").work("load", unit="B", total=4):
-        raise KeyError
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["state"] == "failed"
-
-
-def test_what_is_no_number_is_null_for_a_program():
-    values = {"a": float("nan"), "b": [float("inf"), 1], "c": {"d": 0.5}}
-    assert screens.plain(values) == {"a": None, "b": [None, 1], "c": {"d": 0.5}}
 
 
 def test_a_kind_that_there_is_not_is_an_error_with_the_nearest_one():

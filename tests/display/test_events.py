@@ -31,7 +31,7 @@ def test_every_event_of_a_run_has_the_fields_of_the_page(tmp_path: Path, capsys)
     assert (kinds.count("start"), kinds.count("log"), kinds[-1]) == (1, 3, "end")
     works = {event["work"] for event in events if event["event"] == "work"}
     assert works >= {
-        *("tokenise train_dataset", "tokenise eval_dataset", "reference of train_dataset", "evaluate eval_dataset"),
+        *("tokenize train_dataset", "tokenize eval_dataset", "reference of train_dataset", "evaluate eval_dataset"),
         *("dpo", "save checkpoint", "save"),
     }
     assert not {event["work"] for event in events if event.get("state") == "failed"}

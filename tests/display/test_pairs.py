@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from easydel.display.pairs import plain, prompt_pieces, side_pieces, tokens_of, visible
+from easydel.display.pairs import completion_pieces, plain, prompt_pieces, tokens_of, visible
 
 
 def segment(kind: str, text: str | None, tokens: int = 1, *, special: bool = False) -> dict:
@@ -17,20 +17,20 @@ def test_every_kind_of_token_is_marked_without_colors():
     assert plain(prompt_pieces(prompt)) == "[cut, 93 tokens: … end]«<s>»Is it[… 1,200 tokens …] so?|"
     side = [segment("trained", "Yes."), segment("untrained", "\nuser:", 2), segment("untrained", "</s>", special=True)]
     side += [segment("trained", "No."), segment("cut", "more", 1), segment("cut", None, 4)]
-    assert plain(side_pieces(side)) == "|Yes.[no loss: ↵user:«</s>»]No.[cut, 5 tokens: more…]"
+    assert plain(completion_pieces(side)) == "|Yes.[no loss: ↵user:«</s>»]No.[cut, 5 tokens: more…]"
     assert (tokens_of(prompt), tokens_of(side)) == (1205, 5)
 
 
 def test_a_prompt_that_both_sides_have_of_their_own_is_no_line():
     assert prompt_pieces([]) == []
-    assert plain(side_pieces([segment("prompt", "so?"), segment("untrained", "x"), segment("trained", "y")])) == (
+    assert plain(completion_pieces([segment("prompt", "so?"), segment("untrained", "x"), segment("trained", "y")])) == (
         "so?|[no loss: x]y"
     )
 
 
 def test_turns_that_are_left_out_are_counted_together():
     hidden = [segment("trained", None, 5), segment("untrained", None, 7), segment("trained", None, 1)]
-    assert plain(side_pieces([segment("trained", "a"), *hidden, segment("trained", "b")])) == "|a[… 13 tokens …]b"
+    assert plain(completion_pieces([segment("trained", "a"), *hidden, segment("trained", "b")])) == "|a[… 13 tokens …]b"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_the_rest_takes_as_long_as_what_was_done_here(clock):
-    with Work("train", unit="steps", total=100, done=40, make_bar=lambda work: Silent()) as work:
+    with Work("train", unit="steps", total=100, done=40, make_bar=Silent) as work:
         assert work.seconds_left is None  # nothing is known yet
         clock[0] += 6.0
         work.advance(20)  # of 60, so that there are 40 more
@@ -23,7 +23,7 @@ def test_the_rest_takes_as_long_as_what_was_done_here(clock):
 
 
 def test_of_work_without_a_known_end_no_time_is_left_to_tell(clock):
-    with Work("tokenise", unit="rows", make_bar=lambda work: Silent()) as work:
+    with Work("tokenize", unit="rows", make_bar=Silent) as work:
         clock[0] += 6.0
         work.advance(2000)
         assert work.seconds_left is None
@@ -31,7 +31,7 @@ def test_of_work_without_a_known_end_no_time_is_left_to_tell(clock):
 
 
 def test_bytes_are_shown_as_people_write_them():
-    with Work("load", unit="B", total=16_000_000_000, make_bar=lambda work: Silent()) as work:
+    with Work("load", unit="B", total=16_000_000_000, make_bar=Silent) as work:
         work.advance(1_500_000)
         assert work.amount == "1.5 MB of 16.0 GB"
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from easydel.launch import ray as launcher
-from easydel.trainers.log import read_metrics
+from easydel.trainers.record.files import read_metrics
 
 
 def test_what_is_asked_of_the_launcher_is_said(capsys):

@@ -1,5 +1,6 @@
 """The recipes that start several processes: what they call, set and run is there."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ import yaml
 
 from easydel.processes import _VARIABLES
 from easydel.scripts.finetune import dpo
+from easydel.trainers.signals import EXIT_CODE
 
 LAUNCH = Path(__file__).parents[2] / "examples" / "launch"
 COMMAND = "python -m easydel.scripts.finetune.dpo"
@@ -37,7 +39,23 @@ def test_the_batch_file_of_slurm_is_sound_and_its_command_ours():
     assert command is not None
     settings = parsed(command[0])
     assert (settings.resume, settings.save_interval_minutes) == ("auto", 30)
-    assert "-eq 75" in script
+
+
+@pytest.mark.parametrize(
+    ("status", "restarts", "requeued"),
+    [(0, 0, False), (2, 0, False), (75, 99, True), (137, 9, True), (1, 9, True), (1, 10, False)],
+)
+def test_the_batch_file_of_slurm_goes_back_to_the_queue_after_what_may_pass(tmp_path, status, restarts, requeued):
+    """With an `srun` that ends with a status, and an `scontrol` that writes down what it was asked."""
+    for name, work in (("srun", f"exit {status}"), ("scontrol", 'echo "$@" > "$ASKED"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{work}\n")
+        (tmp_path / name).chmod(0o755)
+    asked = tmp_path / "asked"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ASKED": str(asked), "SLURM_JOB_ID": "7"}
+    environment |= {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_RESTART_COUNT": str(restarts)}
+    done = subprocess.run(["bash", str(LAUNCH / "slurm.sh")], env=environment, check=False)
+    assert done.returncode == status
+    assert (asked.read_text() if asked.exists() else None) == ("requeue 7\n" if requeued else None)
 
 
 def test_the_jobset_gives_each_process_an_address_and_a_number():
@@ -51,10 +69,13 @@ def test_the_jobset_gives_each_process_an_address_and_a_number():
     assert int(port) == container["ports"][0]["containerPort"]
     assert " ".join(container["command"]) == COMMAND
     assert parsed(shlex.join([*container["command"], *container["args"]])).resume == "auto"
+    [rule] = work["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [2]}
 
 
 def test_the_task_of_skypilot_sets_what_a_process_reads():
     task = yaml.safe_load((LAUNCH / "skypilot.yaml").read_text())
+    assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [EXIT_CODE]
     check_bash(task["run"])
     assert tuple(re.findall(r"export (\w+)=", task["run"])) == _VARIABLES
     assert parsed(task["run"][task["run"].index(COMMAND) :]).resume == "auto"

@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 
 from easydel.errors import WeightsError
-from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.checkpoint_forms import text_config
 from easydel.weights.model_files import read_folder
 from oracles.cases import CASES, TOKENS
 from oracles.folders import expected, tensors_of, write_model, write_tensors
+from oracles.loaded import load
+
+ONE = (1, 1, 1, 1, 1)
 
 WITH_IMAGES = {"model_type": "gemma3", "text_config": CASES["gemma3"], "vision_config": {}, "eos_token_id": [7, 8]}
 # Where versions 4 and 5 of transformers keep the text and the images.
 PREFIXES = {"4": ("language_model.model.", "vision_tower."), "5": ("model.language_model.", "model.vision_tower.")}
-
-
-def load(folder):
-    return AutoEasyDeLModelForCausalLM.from_pretrained(folder, dtype="float32", sharding_axis_dims=(1, 1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("version", PREFIXES)
@@ -88,3 +86,12 @@ def test_what_the_whole_says_of_ties_and_special_tokens_wins_over_its_text():
     assert (read["tie_word_embeddings"], read["pad_token_id"], read["bos_token_id"]) == (False, 9, 5)
     untied = WITH_IMAGES | {"text_config": CASES["gemma3"] | {"tie_word_embeddings": False}}
     assert text_config(untied)["tie_word_embeddings"] is True  # the class reads its own, true if absent
+
+
+def test_the_head_alone_is_the_embedding_of_a_model_that_ties_them(tmp_path):
+    folder = write_model(tmp_path / "in", CASES["gemma3"])
+    tensors = tensors_of(CASES["gemma3"])
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+    before = load(folder)(TOKENS).logits
+    write_tensors(folder, tensors)
+    np.testing.assert_array_equal(load(folder)(TOKENS).logits, before)

@@ -5,32 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.errors import ConfigError
-from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import CHECKPOINT_POLICIES, COMPILER_OPTIONS
 from easydel.sharding import make_mesh
 from oracles.cases import CASES, NEW_TOKENS, PROMPT_LENGTH, TOKENS
 from oracles.folders import expected, write_model
-
-# One device compiles faster than eight; `test_sharding.py` holds that the number does not matter.
-ONE_DEVICE = (1, 1, 1, 1, 1)
-hidden_states = jax.jit(
-    lambda decoder, *arguments: decoder(*arguments), static_argnums=0, compiler_options=COMPILER_OPTIONS
-)
-
-
-def load(folder, **options):
-    return AutoEasyDeLModelForCausalLM.from_pretrained(
-        folder, **{"dtype": "float32", "sharding_axis_dims": ONE_DEVICE} | options
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A llama with grouped heads, as a folder."""
-    return write_model(tmp_path_factory.mktemp("model"), CASES["llama-gqa"])
+from oracles.loaded import hidden_states, load
+from oracles.tiny import ONE_DEVICE
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -49,16 +31,6 @@ def test_greedy_tokens_are_those_of_transformers(name, tmp_path):
     out = model.generate(TOKENS[:, :PROMPT_LENGTH], max_new_tokens=NEW_TOKENS)
     np.testing.assert_array_equal(out[0, :PROMPT_LENGTH], TOKENS[0, :PROMPT_LENGTH])
     np.testing.assert_array_equal(out[0, PROMPT_LENGTH:], greedy)
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_on_either_side_does_not_change_the_logits_of_real_tokens(folder, side):
-    model = load(folder)
-    short = TOKENS[:, :9]
-    width = ((0, 0), (5, 0) if side == "left" else (0, 5))
-    real = np.pad(np.ones_like(short), width)
-    padded = model(np.pad(short, width, constant_values=3), real).logits[0][np.flatnonzero(real[0])]
-    np.testing.assert_allclose(padded, model(short).logits[0], atol=1e-5)
 
 
 def packed_row(tokens):
@@ -81,23 +53,11 @@ def test_a_packed_row_gives_each_sequence_the_hidden_states_it_has_alone(folder)
         np.testing.assert_allclose(packed[places], hidden[0], atol=1e-5)
 
 
-def test_dynamic_scaling_looks_at_its_own_segment_only(tmp_path):
-    # The first segment alone is past max_position_embeddings (16); the second must not notice.
-    model = load(write_model(tmp_path, CASES["llama-dynamic"]))
-    ids = TOKENS.astype(np.int32)
-    segment = np.where(np.arange(24) < 18, 1, 2) + 0 * ids
-    position = np.r_[0:18, 0:6] + 0 * ids
-    together = hidden_states(model.decoder, model.params, ids, segment, 0 * ids, position)
-    np.testing.assert_allclose(
-        model.decoder.logits(model.params, together)[0, 18:], model(ids[:, 18:]).logits[0], atol=1e-5
-    )
-
-
 def gradient(model):
     row = packed_row(TOKENS[0])
 
     def loss(params):
-        hidden = model.decoder(params, *row)
+        hidden, _ = model.decoder(params, *row)
         real = jnp.asarray(row[1] > 0)[..., None]
         return jnp.sum(jnp.where(real, hidden.astype(jnp.float32), 0.0) ** 3), hidden
 
@@ -155,55 +115,3 @@ def test_dropout_happens_only_with_a_key_and_depends_on_it():
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(plain, one)
     assert not np.allclose(one, two)
-
-
-def test_fresh_parameters_follow_the_configuration():
-    config = ModelConfig.from_hf(CASES["llama-biases"] | {"initializer_range": 0.05})
-    params = CausalLM.from_config(config, param_dtype="bfloat16", mesh=make_mesh(ONE_DEVICE)).params
-    assert params["layers"]["query"]["kernel"].shape == (2, 32, 4, 8)
-    assert params["embedding"].dtype == jnp.bfloat16
-    assert float(jnp.std(params["embedding"].astype(jnp.float32))) == pytest.approx(0.05, rel=0.1)
-    assert (params["layers"]["mlp_norm"] == 1).all()
-    assert (params["layers"]["down"]["bias"] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gradient_checkpointing": "nothing_savable"}, "Did you mean 'nothing_saveable'"),
-        ({"gradient_checkpointing": "save_only_these_names"}, "is not supported"),
-        ({"precision": "hihgest"}, "Did you mean 'highest'"),
-        ({"precision": 3}, "precision 3 is not supported. Supported: None, default, high, highest"),
-        ({"attn_mechanism": "vanila"}, "Did you mean 'vanilla'"),
-        ({"dtype": "float17"}, "dtype 'float17' is not supported. Supported: float32"),
-        ({"config_kwargs": {"attn_mechanisms": "vanilla"}}, "Did you mean 'attn_mechanism'"),
-    ],
-)
-def test_a_setting_that_does_not_exist_is_refused_with_the_nearest_name(folder, options, message):
-    with pytest.raises(ConfigError, match=message):
-        load(folder, **options)
-
-
-def test_config_kwargs_win_over_keywords(folder):
-    model = load(folder, config_kwargs={"gradient_checkpointing": "dots_saveable", "dtype": jnp.bfloat16})
-    assert (model.decoder.gradient_checkpointing, model.decoder.dtype) == ("dots_saveable", jnp.bfloat16)
-
-
-def test_recomputation_may_be_turned_on_and_off_as_in_other_programs(folder):
-    kept = [load(folder, gradient_checkpointing=given).decoder.gradient_checkpointing for given in (True, False)]
-    assert kept == ["nothing_saveable", ""]
-
-
-@pytest.mark.parametrize(
-    ("ids", "mask", "message"),
-    [
-        ([[1, 48]], None, "vocabulary has 0 to 47"),
-        ([[-1, 3]], None, "vocabulary has 0 to 47"),
-        ([1, 2], None, "must be integers"),
-        ([[0.5]], None, "must be integers"),
-        ([[1, 2]], [[1]], "attention_mask has shape"),
-    ],
-)
-def test_calling_with_unusable_input_says_why(folder, ids, mask, message):
-    with pytest.raises(ConfigError, match=message):
-        load(folder)(np.array(ids), mask)

@@ -16,7 +16,7 @@ from oracles.cases import CASES
 from oracles.folders import write_model
 from oracles.tiny import ONE_DEVICE
 
-EXPERTS = Experts(number=4, per_token=2, size=8, normalise=True, aux_coefficient=0.01)
+EXPERTS = Experts(number=4, per_token=2, size=8, normalize=True, aux_coefficient=0.01)
 
 
 @pytest.fixture(scope="module")

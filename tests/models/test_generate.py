@@ -10,7 +10,7 @@ from easydel.errors import ConfigError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
-from easydel.models.generate import Sampling, _generate, _How, _prefill
+from easydel.models.generate import Sampling, _generate, _LoopConfig, _prefill
 from easydel.sharding import make_mesh
 from oracles.cases import CASES, TOKENS
 from oracles.folders import write_model
@@ -165,7 +165,7 @@ def test_the_precision_asked_for_is_that_of_every_product_of_prompt_and_new_toke
 
 def generated(model, params):
     sampling = Sampling(4, 0.0, 1.0, 0, 1.0, seed=0, pad=0)
-    how, ids, finished = _How(16, sampled=False, penalised=False), PROMPT.astype(np.int32), np.zeros(1, bool)
+    how, ids, finished = _LoopConfig(16, sampled=False, penalized=False), PROMPT.astype(np.int32), np.zeros(1, bool)
     end = _generate.__wrapped__(
         model.decoder,
         how,

@@ -1,7 +1,6 @@
 """Adapters: nothing at first, then the product that the papers say, on any mesh, with layers in a loop or not."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -9,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.layers import linear
-from easydel.models.lora import TRAINED, Lora, adds_nothing
-from easydel.weights.table import unnest
-from oracles.tiny import tiny_config, tiny_model
+from easydel.models.lora import Lora, adds_nothing
+from oracles.tiny import tiny_model
 
 TOKENS = np.random.default_rng(3).integers(0, 32, (8, 12))
 KINDS: list[dict[str, Any]] = [{}, {"use_dora": True}]
@@ -75,20 +72,6 @@ def test_a_projection_is_the_formula_of_the_paper():
     np.testing.assert_allclose(found, np.tensordot(x, changed, 1) + bias, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rank": 2.5}, r"rank of the adapters \(2.5\) must be a whole number"),
-        ({"rank": "8"}, r"\('8'\) must be a whole number"),
-        ({"rank": 2, "alpha": "x"}, r"alpha \('x'\) must be a number above 0"),
-        ({"rank": 2, "target_modules": []}, "target_modules is empty: name modules"),
-    ],
-)
-def test_settings_of_another_type_are_refused(base, options, message):
-    with pytest.raises(ConfigError, match=message):
-        base.apply_lora(**options)
-
-
 def _float32(weights: dict[str, Any]) -> dict[str, jax.Array]:
     return {name: jnp.asarray(x, jnp.float32) for name, x in weights.items()}
 
@@ -99,18 +82,6 @@ def test_an_output_without_weights_stays_zero_under_dora_and_has_finite_gradient
     value, gradient = jax.value_and_grad(lambda w: linear("bi,io->bo", jnp.ones((1, 3)), w).sum())(weights)
     assert value == 0
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
-
-
-def test_a_starts_uniform_in_the_range_of_peft_and_b_at_zero(base):
-    params = unnest(base.apply_lora(8, seed=1).params)
-    for path, a in params.items():
-        if path[-1] == "lora_a":
-            bound = 1 / math.sqrt(math.prod(a.shape[1:-1]))
-            assert 0.9 * bound < np.abs(a).max() <= bound, path
-            assert np.std(a) == pytest.approx(bound / math.sqrt(3), rel=0.15), path
-            assert not np.any(params[*path[:-1], "lora_b"])
-    other = unnest(base.apply_lora(8, seed=2).params)
-    assert not np.array_equal(params["layers", "query", "lora_a"], other["layers", "query", "lora_a"])
 
 
 def test_only_the_sum_of_small_products_is_formed(base):
@@ -143,7 +114,7 @@ def test_dropout_is_of_the_inputs_of_adapters_alone(base):
     rows = [jnp.ones((8, 12), int), jnp.zeros((8, 12), int), jnp.broadcast_to(jnp.arange(12), (8, 12))]
 
     def hidden(model: CausalLM, key: jax.Array | None) -> np.ndarray:
-        return np.asarray(model.decoder(model.params, jnp.asarray(TOKENS), *rows, key))
+        return np.asarray(model.decoder(model.params, jnp.asarray(TOKENS), *rows, key)[0])
 
     one, other = jax.random.key(1), jax.random.key(2)
     assert not np.array_equal(hidden(adapted, one), hidden(adapted, None))
@@ -156,33 +127,3 @@ def test_dropout_is_of_the_inputs_of_adapters_alone(base):
 def test_the_scale_is_that_of_the_settings():
     assert Lora(4, 8.0, ()).scale_of("model.layers.0.mlp.up_proj") == 2
     assert Lora(4, 8.0, (), use_rslora=True).scale_of("model.layers.0.mlp.up_proj") == 4
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"rank": 0}, r"the rank of the adapters \(0\) must be at least 1"),
-        ({"rank": 9}, r"\(9\) is larger than self_attn\.k_proj, a matrix of 8 x 16: take at most 8"),
-        ({"rank": 4, "alpha": 0}, r"alpha \(0\) must be a number above 0"),
-        ({"rank": 4, "dropout": 1.0}, r"dropout of the adapters \(1\.0\) must be in \[0, 1\)"),
-        ({"rank": 4, "target_modules": ["nope"]}, "'nope' is no module"),
-    ],
-)
-def test_adapters_that_cannot_be_are_refused(base, settings, message):
-    with pytest.raises(ConfigError, match=message):
-        base.apply_lora(**settings)
-
-
-def test_a_model_has_one_set_of_adapters_and_only_one_with_some_can_be_merged(base, tmp_path):
-    adapted = base.apply_lora(2)
-    with pytest.raises(ConfigError, match=r"has adapters already, of rank 2: train those on, take model\.merged\(\)"):
-        adapted.apply_lora(2)
-    with pytest.raises(ConfigError, match="merge = True adds adapters to the weights, and this model has none"):
-        base.save_pretrained(tmp_path, merge=True)
-
-
-def test_adapters_are_float32_beside_weights_of_any_dtype():
-    model = CausalLM.from_config(tiny_config(num_hidden_layers=1), param_dtype="bfloat16")
-    params = unnest(model.apply_lora(2, use_dora=True).params)
-    assert {x.dtype.name for path, x in params.items() if path[-1] in TRAINED} == {"float32"}
-    assert params["layers", "query", "kernel"].dtype == jnp.bfloat16

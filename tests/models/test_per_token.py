@@ -32,7 +32,7 @@ def value_and_gradients(per_token, weights, fixed, x, end):
     def total(weights, x):
         out = per_token(function, weights, fixed, x)
         each = jnp.sum(out["sum"] ** 2, axis=-1) + jnp.sin(out["product"])
-        return jnp.sum(jnp.where(used, each * jnp.arange(ROWS * LENGTH).reshape(ROWS, LENGTH), 0.0))
+        return jnp.sum(jnp.where(used, each * jnp.arange(float(ROWS * LENGTH)).reshape(ROWS, LENGTH), 0.0))
 
     return jax.value_and_grad(total, argnums=(0, 1))(weights, x)
 
@@ -75,13 +75,13 @@ def test_the_end_is_after_the_last_token_of_the_last_row_that_has_any():
 
 def test_frozen_weights_of_any_dtype_go_without_a_gradient():
     weights, fixed, x = inputs()
-    packed = jnp.arange(WIDTH, dtype=jnp.uint8)
+    quantized = jnp.arange(WIDTH, dtype=jnp.uint8)
 
-    def packed_function(weights, fixed, x):
-        return function({"inner": weights["inner"], "outer": weights["packed"].astype(jnp.float32)}, fixed, x)
+    def quantized_function(weights, fixed, x):
+        return function({"inner": weights["inner"], "outer": weights["quantized"].astype(jnp.float32)}, fixed, x)
 
     def total(inner, per_token):
-        out = per_token(packed_function, {"inner": inner, "packed": packed}, fixed, x)
+        out = per_token(quantized_function, {"inner": inner, "quantized": quantized}, fixed, x)
         return jnp.sum(out["sum"]) + jnp.sum(out["product"])
 
     expected = jax.grad(total)(weights["inner"], at_once)

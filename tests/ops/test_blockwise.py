@@ -77,7 +77,7 @@ def compiled_results(mechanism, rows, arguments, scale=0.3, mesh=None, **options
 
 @pytest.mark.parametrize("seed", range(20))
 def test_blocks_name_each_real_query_once_and_the_keys_it_sees(seed):
-    segment, branch, _ = layout(random_rows(seed))
+    segment, branch, position = layout(random_rows(seed))
     blocks = jax.tree.map(np.asarray, query_blocks(segment, branch))
     named = np.zeros((segment.size, segment.size), int)
     for start, end, own, prompt, prompt_end in zip(*(x[: blocks.used] for x in blocks[:5]), strict=True):
@@ -87,7 +87,7 @@ def test_blocks_name_each_real_query_once_and_the_keys_it_sees(seed):
             named[query, own : query + 1] += 1
     rows, length = segment.shape
     expected = np.zeros_like(named).reshape(rows, length, rows, length)
-    for row, seen in enumerate(np.asarray(visible(segment, branch))):
+    for row, seen in enumerate(np.asarray(visible(segment, branch, position))):
         expected[row, :, row] = seen & (np.asarray(segment)[row] > 0)[:, None]
     np.testing.assert_array_equal(named, expected.reshape(named.shape))
     assert (np.diff(blocks.start[: blocks.used]) > 0).all()  # what a block writes past its end is written again
@@ -144,7 +144,7 @@ def test_values_and_gradients_in_bfloat16_are_those_of_float32_to_its_precision(
 
 
 def test_scores_far_apart_give_the_numbers_of_a_dense_mask():
-    """Their exponentials are all 0 or infinite but for the shift by the highest, and so are those of the neighbours."""
+    """Their exponentials are all 0 or infinite but for the shift by the highest, and so are those of the neighbors."""
     query, key, value = inputs(len(ROWS))
     arguments = 1000 * query, key, value
     found, expected = (compiled_results(name, ROWS, arguments) for name in ("blockwise", "vanilla"))

@@ -1,4 +1,4 @@
-"""Sequences taken apart: every mechanism that needs them against `vanilla`, values and gradients."""
+"""Unpacked sequences: every mechanism that needs them against `vanilla`, values and gradients."""
 
 import doctest
 
@@ -11,7 +11,7 @@ from easydel.data.pack import pack, pad
 from easydel.data.pair import Pair
 from easydel.ops import cudnn
 from easydel.ops.attention import attend
-from easydel.ops.cudnn import buckets, take_apart, unshared_attention
+from easydel.ops.cudnn import buckets, unpack, unpacked_attention
 from easydel.ops.visible import visible
 from oracles.pairs import pairs_of, random_pairs
 
@@ -40,56 +40,56 @@ def test_buckets_have_room_for_every_sequence_of_packed_rows(seed):
     batch = pack(pairs)
     room = buckets(*batch.tokens.shape, 2 * len(pairs))
     sides = ((len(pair.prompt) + len(side)) for pair in pairs for side in (pair.chosen, pair.rejected))
-    longest = sorted(sides, reverse=True)
+    by_length = sorted(sides, reverse=True)
     space = [bucket.length for bucket in room for _ in range(bucket.number)]
-    assert len(space) == len(longest)
-    assert all(length <= space[rank] for rank, length in enumerate(longest))
+    assert len(space) == len(by_length)
+    assert all(length <= space[rank] for rank, length in enumerate(by_length))
 
 
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize(
     "batch",
     [pack(PAIRS), pack(PAIRS, share_prompt=False), pad(PAIRS), pack(PAIRS, pad_pairs_to=9)],
-    ids=["packed", "unshared", "padded", "filler"],
+    ids=["packed", "without sharing", "padded", "with padding pairs"],
 )
-def test_sequences_taken_apart_give_the_values_and_gradients_of_a_dense_mask(batch, window):
+def test_unpacked_sequences_give_the_values_and_gradients_of_a_dense_mask(batch, window):
     segment, branch, position = layout_of(batch)
     room = buckets(*segment.shape, batch.lengths.size)
-    *arguments, pull = inputs(np.asarray(segment))
+    *arguments, d_out = inputs(np.asarray(segment))
     mask = visible(segment, branch, position, window)
 
     def ours(query, key, value):
-        apart = take_apart(segment, branch, room)
+        unpacked = unpack(segment, branch, room)
         how = {"scale": 0.3, "window": window, "implementation": "xla"}
-        return unshared_attention(query, key, value, apart, room, **how)
+        return unpacked_attention(query, key, value, unpacked, room, **how)
 
     def dense(query, key, value):
         return attend(query, key, value, mask, scale=0.3, mechanism="vanilla")
 
     real = np.asarray(segment) > 0
     found, wanted = (
-        jax.jit(lambda *x, function=function: (function(*x), *jax.vjp(function, *x)[1](jnp.asarray(pull))))(*arguments)
+        jax.jit(lambda *x, function=function: (function(*x), *jax.vjp(function, *x)[1](jnp.asarray(d_out))))(*arguments)
         for function in (ours, dense)
     )
     for given, expected in zip(found, wanted, strict=True):
         np.testing.assert_allclose(np.asarray(given)[real], np.asarray(expected)[real], atol=2e-5)
 
 
-def test_a_row_without_answers_is_one_sequence_wherever_its_padding_lies():
+def test_a_row_without_completions_is_one_sequence_wherever_its_padding_lies():
     segment = jnp.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 0]])
     room = buckets(2, 5, 2)
-    apart = take_apart(segment, jnp.zeros_like(segment), room)
-    assert sorted(apart.lengths.tolist()) == [3, 4]
-    assert (apart.second == -1).all()
-    assert ((apart.first >= 0) == (segment.reshape(-1) > 0)).all()
+    unpacked = unpack(segment, jnp.zeros_like(segment), room)
+    assert sorted(unpacked.lengths.tolist()) == [3, 4]
+    assert (unpacked.second == -1).all()
+    assert ((unpacked.first >= 0) == (segment.reshape(-1) > 0)).all()
 
 
 def test_what_a_kernel_leaves_in_slots_without_a_token_reaches_nobody():
     batch = pack(PAIRS)
     segment, branch, _ = layout_of(batch)
-    apart = take_apart(segment, branch, buckets(*segment.shape, batch.lengths.size))
-    taken = np.zeros(apart.source.size, bool)
-    taken[apart.first[apart.first >= 0]] = taken[apart.second[apart.second >= 0]] = True
+    unpacked = unpack(segment, branch, buckets(*segment.shape, batch.lengths.size))
+    taken = np.zeros(unpacked.source.size, bool)
+    taken[unpacked.first[unpacked.first >= 0]] = taken[unpacked.second[unpacked.second >= 0]] = True
     slots = jnp.where(taken, 1.0, jnp.nan)[:, None]
-    assert np.isfinite(cudnn._together(slots, apart)).all()
-    assert np.isfinite(cudnn._apart_backward(apart, slots)[0]).all()
+    assert np.isfinite(cudnn._repacked(slots, unpacked)).all()
+    assert np.isfinite(cudnn._unpacked_backward(unpacked, slots)[0]).all()

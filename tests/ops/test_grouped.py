@@ -26,7 +26,7 @@ def test_values_and_gradients_are_those_of_ragged_dot(sizes):
     x, weights, pull = (
         jnp.asarray(random.standard_normal(shape), jnp.float32) for shape in ((ROWS, 6), (len(sizes), 6, 5), (ROWS, 5))
     )
-    pull *= (jnp.arange(ROWS) < sum(sizes))[:, None]
+    pull *= (jnp.arange(ROWS) < sum(sizes))[:, None].astype(jnp.float32)
 
     def results(platform):
         @jax.jit

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-KINDS = ("python", "bash", "yaml", "json", "text")
+KINDS = ("python", "bash", "yaml", "json", "text", "diff")
 MODELS = ("path/to/model", "meta-llama/Llama-3.1-8B-Instruct")
 PAIRS = ("pairs.jsonl", "trl-lib/ultrafeedback_binarized/train.jsonl")
 ROWS = 32

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from easydel.models.adapters import rows_and_sizes
 from easydel.models.config import ModelConfig
+from easydel.models.lora_apply import rows_and_sizes
 from easydel.models.peft import lora_of
 from easydel.weights.safetensors import Spec, write_file
 from oracles.adapters import ADAPTERS, adapter_weight

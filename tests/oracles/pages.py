@@ -4,11 +4,14 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+from easydel.data.counts import Counts
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.run_folder import append_samples, write_json
+from easydel.trainers.record.files import append_samples, write_json
+from easydel.trainers.report.page import write_report
 
 EVIL = "</script><script>alert('x')</script> & \"quotes\" {{ 7 * 6 }}"
-COUNTS = {"rows": 1234, "kept": 5, "truncated": {}, "dropped": {}, "merged": 0, "identical": 0}
+COUNTS = Counts(1234, 5, {}, {}, 0, 0).values() | {"weights": [1.0, 1.0], "margins": [0.0, 0.0], "lost": {}}
+COUNTS |= {"previews": [], "columns": {"rows": 1234, "read": {}, "ignored": {}, "stands_for": {}}}
 _BARS = {"width": 2, "counts": [0, 3, 2], "mean": 3.4, "median": 3, "longest": 5}
 LENGTHS = {"lengths": dict.fromkeys(("prompt", "chosen", "rejected"), _BARS)}
 ENTRIES = (
@@ -69,3 +72,10 @@ class Page(HTMLParser):
         """Returns the texts that follow one."""
         at = self.text.index(text) + 1
         return self.text[at : at + count]
+
+
+def page_of(folder: Path) -> Page:
+    """Returns the page that is written into the folder of a run."""
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    return Page(path)

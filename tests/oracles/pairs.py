@@ -10,7 +10,7 @@ from easydel.data.pair import Pair
 
 @st.composite
 def some_pairs(draw, most: int = 9, longest: int = 14) -> list[Pair]:
-    """Pairs of random lengths whose tokens are all different, so that each can be recognised in a batch.
+    """Pairs of random lengths whose tokens are all different, so that each can be recognized in a batch.
 
     Of some sides a part of the completion bears no loss.
     """

@@ -18,7 +18,9 @@ class Room:
         def exchange(arrays: Arrays) -> Sequence[Arrays]:
             self._given[number] = arrays
             self._barrier.wait(10)
-            return list(self._given)
+            found = list(self._given)
+            self._barrier.wait(10)  # the next exchange begins when all have looked
+            return found
 
         return Share(number, len(self._given), exchange)
 

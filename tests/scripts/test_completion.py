@@ -7,7 +7,7 @@ import pytest
 
 from easydel.errors import ConfigError
 from easydel.scripts.completion import SHELLS
-from easydel.scripts.finetune.dpo import parse
+from easydel.scripts.finetune.command_line import parse
 
 
 def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -54,5 +54,5 @@ def test_every_shell_has_a_script_that_names_the_flags(shell, capsys):
 
 
 def test_a_shell_without_a_script_is_an_error_that_lists_the_others():
-    with pytest.raises(ConfigError, match=r"--print_completion nushell: there are scripts for bash, zsh, fish, tcsh\."):
+    with pytest.raises(ConfigError, match=r"--print_completion nushell is not one of bash, zsh, fish, tcsh\."):
         parse(["--print_completion", "nushell"])

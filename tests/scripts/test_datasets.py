@@ -6,7 +6,7 @@ from easydel.data.mix import first_of_each
 from easydel.data.source import RowStream
 from easydel.data.stream import is_stream
 from easydel.errors import ConfigError, DataError
-from easydel.scripts.datasets import describe, evaluation_sets, load_evaluation, load_training, place_of
+from easydel.scripts.datasets import describe, eval_names, load_eval, load_training, place_of
 
 
 @pytest.fixture
@@ -47,18 +47,18 @@ def test_streaming_reads_nothing_yet_and_then_the_same_rows(files):
     assert prompts(streamed) == prompts(streamed) == prompts(load_training(files, "train", weights=[1, 3]))
 
 
-def test_evaluation_sets_go_by_their_names(files):
-    named = load_evaluation([f"easy={files[0]}", f"hard={files[1]}"], "", None)
+def test_eval_datasets_go_by_their_names(files):
+    named = load_eval([f"easy={files[0]}", f"hard={files[1]}"], "", None)
     assert isinstance(named, dict)
     assert {name: len(list(rows)) for name, rows in named.items()} == {"easy": 30, "hard": 10}
-    assert list(load_evaluation(f"easy={files[0]}", "", None) or {}) == ["easy"]
-    assert prompts(load_evaluation(files[1], "", "train[:2]") or []) == ["b0", "b1"]
+    assert list(load_eval(f"easy={files[0]}", "", None) or {}) == ["easy"]
+    assert prompts(load_eval(files[1], "", "train[:2]") or []) == ["b0", "b1"]
 
 
 def test_without_a_name_the_evaluation_is_a_split_of_what_is_trained_on(files):
-    assert load_evaluation(None, files, None) is None
-    assert prompts(load_evaluation(None, files[0], "train[-1:]") or []) == ["a29"]
-    assert sorted(prompts(load_evaluation(None, files, "train[-1:]") or [])) == ["a29", "b9"]
+    assert load_eval(None, files, None) is None
+    assert prompts(load_eval(None, files[0], "train[-1:]") or []) == ["a29"]
+    assert sorted(prompts(load_eval(None, files, "train[-1:]") or [])) == ["a29", "b9"]
 
 
 CARD = """---
@@ -99,13 +99,13 @@ def test_a_config_is_that_of_all_datasets_or_of_each(files, carded, streaming):
         trained([carded, files[1]], "de")
     with pytest.raises(DataError, match="has no config 'fr', only 'en', 'de'"):
         trained(carded, "fr")
-    with pytest.raises(DataError, match=r"has the configs 'en', 'de': name the one to take \(dataset_config\)"):
+    with pytest.raises(DataError, match=r"has several configs, 'en', 'de': choose one \(dataset_config\)"):
         trained(carded, None)
 
 
-def test_an_evaluation_set_has_its_own_config_or_that_which_is_trained_on(files, carded):
+def test_an_eval_dataset_has_its_own_config_or_that_which_is_trained_on(files, carded):
     def evaluated(datasets, split, **configs) -> object:
-        found = load_evaluation(datasets, [carded, files[0]], split, **configs)
+        found = load_eval(datasets, [carded, files[0]], split, **configs)
         return (
             {name: prompts(rows) for name, rows in found.items()} if isinstance(found, dict) else prompts(found or [])
         )
@@ -118,28 +118,28 @@ def test_an_evaluation_set_has_its_own_config_or_that_which_is_trained_on(files,
         "b": ["b0"],
     }
     assert evaluated([f"a={carded}", f"b={files[1]}"], "train[:1]", configs=["de", "none"])["a"] == ["de/a"]
-    assert prompts(load_evaluation(None, carded, "test", training_configs="en") or []) == ["en/b"]
-    assert prompts(load_evaluation(None, carded, "train", configs="de", training_configs="en") or []) == ["de/a"]
+    assert prompts(load_eval(None, carded, "test", training_configs="en") or []) == ["en/b"]
+    assert prompts(load_eval(None, carded, "train", configs="de", training_configs="en") or []) == ["de/a"]
 
 
 def test_a_path_with_an_equals_sign_is_a_path(tmp_path):
     path = tmp_path / "run=3"
     path.mkdir()
-    assert evaluation_sets(str(path)) == {"": str(path)}
-    assert evaluation_sets(f"x={path}") == {"x": str(path)}
-    assert evaluation_sets("some/set") == {"": "some/set"}
+    assert eval_names(str(path)) == {"": str(path)}
+    assert eval_names(f"x={path}") == {"x": str(path)}
+    assert eval_names("some/set") == {"": "some/set"}
 
 
-def test_sets_without_names_of_their_own_are_an_error():
-    with pytest.raises(ConfigError, match=r"'b\.jsonl' has no name. Several sets .* easy=easy.jsonl hard=hard.jsonl"):
-        evaluation_sets(["a=a.jsonl", "b.jsonl"])
-    with pytest.raises(ConfigError, match="two sets are called 'a'"):
-        evaluation_sets(["a=a.jsonl", "a=b.jsonl"])
+def test_eval_datasets_without_names_of_their_own_are_an_error():
+    with pytest.raises(ConfigError, match=r"'b\.jsonl' has no name. Give each .* easy=easy.jsonl hard=hard.jsonl"):
+        eval_names(["a=a.jsonl", "b.jsonl"])
+    with pytest.raises(ConfigError, match="two datasets are called 'a'"):
+        eval_names(["a=a.jsonl", "a=b.jsonl"])
 
 
 def test_a_file_that_is_not_there_is_found_before_any_is_mixed(files):
     for streaming in (False, True):
-        with pytest.raises(DataError, match="there is no file or folder"):
+        with pytest.raises(DataError, match="does not exist"):
             load_training([files[0], files[1] + "x.jsonl"], "train", streaming=streaming)
 
 

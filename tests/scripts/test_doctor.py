@@ -12,8 +12,8 @@ from easydel.scripts.finetune.dpo import main
 
 def test_the_report_names_versions_devices_and_folders_and_ends_well(capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr(doctor, "LEAST_DISK", 0)
-    monkeypatch.setattr(doctor, "LEAST_MEMORY", 0)
+    monkeypatch.setattr(doctor, "MIN_DISK", 0)
+    monkeypatch.setattr(doctor, "MIN_MEMORY", 0)
     assert main(["doctor"]) == 0
     out, err = capsys.readouterr()
     for words in (f"easydel-dpo  {easydel.__version__}", "backend", "device 0    cpu", "jax ", "token ids"):
@@ -21,7 +21,7 @@ def test_the_report_names_versions_devices_and_folders_and_ends_well(capsys, mon
     assert "set, not shown" in out
     assert "hf_secret" not in out
     assert str(Path.home()) not in out
-    assert out.endswith("Nothing is wrong that could be seen.\n")
+    assert out.endswith("No problems were found.\n")
     assert out.replace("\n", "").isprintable()
     assert err == ""
 
@@ -32,23 +32,23 @@ def test_flags_of_a_run_are_none_of_the_doctors(capsys):
 
 
 def test_what_is_wrong_stands_at_the_end_and_in_the_exit_status(capsys, monkeypatch):
-    sick = doctor.Part("Memory", {"free": "9 B"}, ["only 9 B of memory are free: end other programs."])
+    sick = doctor.Part("Memory", {"free": "9 B"}, ["only 9 B of memory is free: close other programs."])
     for name in ("programs", "devices", "libraries", "folders", "environment"):
         monkeypatch.setattr(doctor, name, lambda: doctor.Part("Part", {}))
     monkeypatch.setattr(doctor, "memory", lambda: sick)
     assert doctor.main([]) == 1
     assert capsys.readouterr().out == (
-        "Memory\n  free        9 B\n\nproblem: only 9 B of memory are free: end other programs.\n"
+        "Memory\n  free        9 B\n\nproblem: only 9 B of memory is free: close other programs.\n"
     )
 
 
 def test_too_little_memory_or_room_is_a_problem(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(doctor, "LEAST_MEMORY", 10**18)
-    monkeypatch.setattr(doctor, "LEAST_DISK", 10**18)
+    monkeypatch.setattr(doctor, "MIN_MEMORY", 10**18)
+    monkeypatch.setattr(doctor, "MIN_DISK", 10**18)
     (problem,) = doctor.memory().problems
-    assert problem.endswith("of memory are free: end other programs.")
-    assert any(problem.endswith("make room.") for problem in doctor.folders().problems)
+    assert problem.endswith("of memory is free: close other programs.")
+    assert any(problem.endswith("delete files.") for problem in doctor.folders().problems)
 
 
 def test_jax_that_does_not_start_or_answer_does_not_hide_the_rest(monkeypatch):
@@ -77,7 +77,7 @@ def test_a_library_that_is_missing_or_too_old_is_a_problem_with_the_command(monk
     found = doctor.libraries()
     assert found.facts == {"jax": "1.0", "rich": "99.0"}
     assert [problem.partition(":")[0] for problem in found.problems] == [
-        "jax is 1.0, and <0.99,>=0.10.2 is needed",
+        "jax is 1.0, but <0.99,>=0.10.2 is required",
         "tqdm is not installed",
     ]
 
@@ -88,7 +88,7 @@ def test_a_package_that_is_not_installed_is_a_problem(monkeypatch):
 
     monkeypatch.setattr(doctor, "requires", missing)
     assert doctor.libraries().problems == [
-        "easydel-dpo is not installed, only its code is there: `pip install .` in its checkout."
+        "easydel-dpo is not installed, only its code is found: `pip install .` in its checkout."
     ]
 
 

@@ -18,7 +18,7 @@ def test_the_settings_name_a_model_and_tasks():
 @pytest.mark.parametrize("axis", ["1,x", "1,1,1,1", ""])
 def test_mesh_sizes_that_are_none_are_an_error_before_anything_is_loaded(axis, capsys):
     assert main([*ASKED, f"--sharding_axis={axis}"]) == 2
-    assert capsys.readouterr().err.startswith(f"error: sharding_axis = {axis!r} must be five whole numbers")
+    assert capsys.readouterr().err.startswith(f"error: sharding_axis = {axis!r} must be five integers")
 
 
 @pytest.mark.parametrize("name", ["", "missing/found.json"])

@@ -151,4 +151,4 @@ def test_a_task_of_ones_own_is_measured_from_the_command_line(folder, asked, tmp
 
 def test_an_unknown_task_is_an_error_in_a_sentence(folder, asked, capsys):
     assert main(["--repo_id", str(folder), "--tasks", "hellaswagg"]) == 2
-    assert capsys.readouterr().err.startswith("error: lm-eval knows no task 'hellaswagg'. Did you mean 'hellaswag")
+    assert capsys.readouterr().err.startswith("error: unknown lm-eval task 'hellaswagg'. Did you mean 'hellaswag")

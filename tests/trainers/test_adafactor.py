@@ -8,12 +8,11 @@ from jax.sharding import PartitionSpec
 
 from easydel.models.rows import tensors, weight_rows
 from easydel.trainers.adafactor import scale_by_adafactor
-from easydel.trainers.checkpoint import Checkpointer, Progress, Saved, form_of
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.optimizer import updates_done
-from easydel.trainers.split import split_of
-from easydel.trainers.start import optimizer_of
-from easydel.trainers.state import form_of_state, initial_state
+from easydel.trainers.optimizer import optimizer_of, updates_done
+from easydel.trainers.record.checkpoint import Checkpoint, Checkpointer, Progress, abstract_checkpoint
+from easydel.trainers.train_state import abstract_state, initial_state
+from easydel.trainers.trainable import make_partition
 from easydel.weights.table import Tensor, unnest
 from oracles.runs import same_bits
 from oracles.tiny import tiny_config, tiny_model
@@ -120,7 +119,7 @@ def test_what_is_kept_of_a_matrix_are_its_rows_and_its_columns():
 def test_rows_and_columns_lie_where_their_weights_lie():
     model = tiny_model(dims=(1, 2, 1, 2, 2))
     optimizer = optimizer_of(DPOConfig(optimizer="adafactor"), lambda step: 0.1, model)
-    state = form_of_state(model.params, optimizer, model.decoder.mesh).opt_state[0]
+    state = abstract_state(model.params, optimizer, model.decoder.mesh).opt_state[0]
     places = {
         name: unnest(getattr(state, name))["layers", "query", "kernel"].sharding.spec for name in ("rows", "columns")
     }
@@ -138,17 +137,17 @@ def test_the_state_of_adapters_of_a_fused_model_comes_back_from_a_checkpoint(nam
     """Of matrices alone: nothing is kept whole, and nothing is left for AdamW."""
     model = tiny_model(config=tiny_config(model_type="phi3")).apply_lora(2)
     config = DPOConfig(optimizer=name, frozen_parameters=r"layers\.1\.")
-    split = split_of(config, model)
+    split = make_partition(config, model)
     params = split.trained_part(model.params)
     optimizer = optimizer_of(config, lambda step: 0.1, model, split)
     state = initial_state(params, optimizer, 0, model.decoder.mesh)
     gradient = jax.tree.map(lambda x: jnp.asarray(some(x.shape, x.size)), params)
     _, moved = jax.jit(optimizer.update)(gradient, state.opt_state, params)
-    saved = Saved(state._replace(opt_state=moved), Progress(0, 0, 0, "", ""), None)
+    saved = Checkpoint(state._replace(opt_state=moved), Progress(0, 0, 0, "", ""), None)
     with Checkpointer(tmp_path / "checkpoints") as checkpointer:
         checkpointer.save(saved)
         checkpointer.wait()
-        restored = checkpointer.restore(0, form_of(saved._replace(state=state)))
+        restored = checkpointer.restore(0, abstract_checkpoint(saved._replace(state=state)))
     assert same_bits(restored.state.opt_state, moved)
     assert updates_done(moved) == 1
     assert jax.tree.structure(restored.state.opt_state) == jax.tree.structure(moved)

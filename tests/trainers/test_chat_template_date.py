@@ -9,9 +9,9 @@ import pytest
 import easydel as ed
 from easydel.models.causal_lm import CausalLM
 from easydel.sharding import make_mesh
-from easydel.trainers import datasets
-from easydel.trainers.fields import read_yaml
-from easydel.trainers.log import read_metrics
+from easydel.trainers import chat_template_date
+from easydel.trainers.options.fields import read_yaml
+from easydel.trainers.record.files import read_metrics
 from oracles.runs import config, same_bits, tiny_config
 from oracles.templates import tokenizer_for
 from oracles.tiny import ONE_DEVICE
@@ -46,7 +46,7 @@ def let_it_be(monkeypatch: pytest.MonkeyPatch, day: date) -> None:
         def now(cls, tz: object = None) -> datetime:
             return datetime(day.year, day.month, day.day, 13, 30)
 
-    monkeypatch.setattr(datasets, "date", Today)
+    monkeypatch.setattr(chat_template_date, "date", Today)
     monkeypatch.setattr(importlib.import_module("transformers.utils.chat_template_utils"), "datetime", Now)
 
 
@@ -64,7 +64,7 @@ def trainer(folder: Path, template: str = TEMPLATE, rows: list = CHATS, **option
 
 
 def prompts(of: ed.DPOTrainer) -> set[str]:
-    pairs = [*of._trained_on().loader.pairs, *of._evaluation_sets["eval"].loader.pairs]
+    pairs = [*of._plan.data.loader.pairs, *of._plan.eval_sets["eval"].loader.pairs]
     return {of.processing_class.decode(pair.prompt).partition("\n")[0] for pair in pairs}
 
 
@@ -90,19 +90,19 @@ def test_a_new_run_takes_the_day_of_today_or_the_one_that_is_asked_for(tmp_path,
     assert prompts(trainer(tmp_path)) == {"Today is 01 Dec 2026"}
     assert prompts(trainer(tmp_path, chat_template_date="2024-07-26")) == {"Today is 26 Jul 2024"}
     assert prompts(trainer(tmp_path / "other", resume="auto")) == {"Today is 01 Dec 2026"}
-    with pytest.raises(ed.ConfigError, match=r"chat_template_date = '2026-12-01' \(it was '2026-11-28'\)"):
+    with pytest.raises(ed.ConfigError, match=r"chat_template_date was '2026-11-28', is '2026-12-01' now"):
         trainer(tmp_path, max_training_steps=1, resume="auto", chat_template_date="2026-12-01").train()
 
 
 def test_the_day_is_said_at_the_start_and_only_where_a_template_asks(tmp_path, monkeypatch, capsys):
     let_it_be(monkeypatch, date(2026, 11, 28))
     trainer(tmp_path, max_training_steps=1, progress_bar_type="tqdm").train()
-    assert "writes 2026-11-28 as the date of today" in " ".join(capsys.readouterr().out.split())
+    assert "writes 2026-11-28 as today's date" in " ".join(capsys.readouterr().out.split())
     written = TEMPLATE.replace("strftime_now('%d %b %Y')", "'28 Nov 2026'")  # the same tokens: nothing to compile
     plain = trainer(tmp_path, written, max_training_steps=1, progress_bar_type="tqdm")
     assert plain.arguments.chat_template_date is None
     plain.train()
-    assert "as the date of today" not in capsys.readouterr().out
+    assert "as today's date" not in capsys.readouterr().out
 
 
 def test_the_day_of_a_yaml_file_needs_no_quotes(tmp_path):

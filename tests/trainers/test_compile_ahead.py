@@ -33,11 +33,11 @@ def test_what_a_job_raises_is_raised_where_it_is_waited_for():
 
     def fail():
         begun.set()
-        raise ValueError("the compiler's complaint")
+        raise ValueError("the compiler's error")
 
     with CompileAhead([("a", fail)], threads=1) as ahead:
         begun.wait(10)
-        with pytest.raises(ValueError, match="complaint"):
+        with pytest.raises(ValueError, match="error"):
             ahead.wait("a")
 
 
@@ -63,7 +63,7 @@ def check_compiled_once(run, caplog):
     finally:
         jax.config.update("jax_log_compiles", False)
     compiled = [record.getMessage() for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
-    forms = len({batch.tokens.shape for _, batch in run._train_set.loader.batches()})
+    forms = len({batch.tokens.shape for _, batch in run._plan.data.loader.batches()})
     assert sum("train_step" in message for message in compiled) == forms
     asked = run.arguments.needs_reference
     assert sum("reference_step" in message for message in compiled) == (forms if asked else 0)

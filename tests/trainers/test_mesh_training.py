@@ -12,13 +12,13 @@ from easydel.data.pack import Batch, Shape, pack, stack
 from easydel.models.config import ModelConfig
 from easydel.models.rows import tensors
 from easydel.sharding import row_shards
+from easydel.trainers.batch_placement import on_mesh
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.objective import make_objective
 from easydel.trainers.optimizer import make_optimizer
 from easydel.trainers.reference import Reference
-from easydel.trainers.setup import on_mesh, trained_copy
-from easydel.trainers.state import TrainState, initial_state
-from easydel.trainers.step import Forward, make_train_step
+from easydel.trainers.step_functions import Forward, make_train_step
+from easydel.trainers.train_state import TrainState, initial_state, trained_copy
 from oracles.runs import config, logged
 from oracles.tiny import ONE_DEVICE, tiny_config, tiny_model, tiny_pairs
 

@@ -11,7 +11,18 @@ from easydel.data.pack import pack, pad
 from easydel.data.pair import Pair
 from easydel.logprobs import CompletionLogprobs
 from easydel.trainers import metrics as module
-from easydel.trainers.metrics import LOGIT_METRICS, Sums, Window, add, means, names, pair_sums, unshared_tokens
+from easydel.trainers.metrics import (
+    LOGIT_METRICS,
+    MetricsWindow,
+    Sums,
+    add,
+    means,
+    metric_names,
+    pair_sums,
+    sequence_tokens,
+)
+
+pytestmark = pytest.mark.quick
 
 BETA = 0.2
 
@@ -24,6 +35,7 @@ class Numbers:
         self.lengths = random.integers(1, 9, (9, 2))
         self.reference, self.logps = random.normal(-20, 5, (2, 9, 2)).astype(np.float32)
         self.reference[4] = self.logps[4]  # equal: neither is preferred
+        self.full_logps = 1.5 * self.logps[:, ::-1]  # what is left of them by `ld_alpha` may rank them otherwise
         self.losses = random.normal(size=9).astype(np.float32)
         self.entropy, self.mean_logit = random.normal(size=(2, 9, 2)).astype(np.float32)
         self.correct = (self.lengths * random.uniform(size=(9, 2))).astype(int).astype(np.float32)
@@ -36,10 +48,10 @@ class Numbers:
             padded[: stop - start] = values[start:stop]
             return jnp.asarray(padded)
 
-        logps, entropy, mean_logit, correct = (
-            part(x, 0) for x in (self.logps, self.entropy, self.mean_logit, self.correct)
+        logps, full, entropy, mean_logit, correct = (
+            part(x, 0) for x in (self.logps, self.full_logps, self.entropy, self.mean_logit, self.correct)
         )
-        seen = CompletionLogprobs(logps, logps, entropy, mean_logit, correct, jnp.zeros_like(logps))
+        seen = CompletionLogprobs(logps, full, entropy, mean_logit, correct, jnp.zeros_like(logps))
         return pair_sums(seen, part(self.reference, 3), part(self.lengths, 0), part(self.losses, np.nan), beta=BETA)
 
 
@@ -55,9 +67,9 @@ def test_metrics_of_uneven_batches_are_means_over_all_pairs_and_tokens():
         "rewards/rejected": rewards[:, 1].mean(),
         "rewards/accuracies": sum(c > r for c, r in rewards) / 9,
         "rewards/margins": (rewards[:, 0] - rewards[:, 1]).mean(),
-        "logps/chosen": numbers.logps[:, 0].mean(),
-        "logps/rejected": numbers.logps[:, 1].mean(),
-        "logps/accuracies": sum(c > r for c, r in numbers.logps) / 9,
+        "logps/chosen": numbers.full_logps[:, 0].mean(),
+        "logps/rejected": numbers.full_logps[:, 1].mean(),
+        "logps/accuracies": sum(c > r for c, r in numbers.full_logps) / 9,
         "entropy": numbers.entropy.sum() / (chosen + rejected),
         "logits/chosen": numbers.mean_logit[:, 0].sum() / chosen,
         "logits/rejected": numbers.mean_logit[:, 1].sum() / rejected,
@@ -83,9 +95,9 @@ PAIRS = [Pair([1, 2, 3], [4, 5], [6], index=0), Pair([1, 2], [3], [4], index=1)]
 
 def test_a_prompt_counts_once_for_each_side():
     for batch in (pack(PAIRS), pad(PAIRS), pad(PAIRS, pad_pairs_to=5)):
-        assert unshared_tokens(batch) == (3 + 2) + (3 + 1) + (2 + 1) + (2 + 1)
+        assert sequence_tokens(batch) == (3 + 2) + (3 + 1) + (2 + 1) + (2 + 1)
     own_context = Pair([], [1, 2, 3], [4, 5], chosen_context=2, rejected_context=1)
-    assert unshared_tokens(pack([own_context])) == 3 + 2
+    assert sequence_tokens(pack([own_context])) == 3 + 2
 
 
 def a_step(start: int, stop: int, *, skipped: bool = False) -> Sums:
@@ -98,7 +110,7 @@ def a_step(start: int, stop: int, *, skipped: bool = False) -> Sums:
 def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
-    numbers, window = Numbers(), Window()
+    numbers, window = Numbers(), MetricsWindow()
     batch = pad(PAIRS, length=8)  # 10 tokens in 16 places
     for start, stop in ((0, 6), (6, 9)):
         window.add(batch, a_step(start, stop), flops=1000.0)
@@ -107,7 +119,7 @@ def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(m
     now[0] += 60.0  # an evaluation, and a checkpoint
     stored = json.loads(json.dumps(window.plain()))
     now[0] += 1000.0
-    for each in (window, Window(stored)):
+    for each in (window, MetricsWindow(stored)):
         each.resume()
         now[0] += 1.0
         found = each.metrics(logit_metrics=False, peak_flops=5000.0)
@@ -128,19 +140,19 @@ def test_a_window_is_the_steps_since_the_last_one_and_its_clock_can_be_stopped(m
 
 
 def test_the_means_of_a_window_are_over_the_steps_that_were_not_skipped():
-    window, good = Window(), Window()
+    window, good = MetricsWindow(), MetricsWindow()
     for start, skipped in ((0, False), (2, True), (4, False)):
         window.add(pad(PAIRS), a_step(start, start + 2, skipped=skipped), flops=1.0)
         if not skipped:
             good.add(pad(PAIRS), a_step(start, start + 2), flops=1.0)
     found, expected = (each.metrics(logit_metrics=True) for each in (window, good))
     assert found["skipped_steps"] == 1.0
-    for name in (*names(logit_metrics=True, auxiliary=False), "grad_norm"):
+    for name in (*metric_names(logit_metrics=True, auxiliary=False), "grad_norm"):
         assert found[name] == expected[name], name
 
 
 def test_a_window_of_skipped_steps_measured_nothing():
-    window = Window()
+    window = MetricsWindow()
     window.add(pad(PAIRS), a_step(0, 2, skipped=True), flops=1.0)
     found = window.metrics(logit_metrics=False)
     assert math.isnan(found["loss"])
@@ -149,12 +161,12 @@ def test_a_window_of_skipped_steps_measured_nothing():
 
 
 def test_a_window_that_was_stored_goes_on_to_the_same_bits():
-    straight, stored = Window(), Window()
+    straight, stored = MetricsWindow(), MetricsWindow()
     for start in range(0, 8, 2):
         for window in (straight, stored):
             window.add(pad(PAIRS), a_step(start, start + 2), flops=1.0)
-        stored = Window(json.loads(json.dumps(stored.plain())))
+        stored = MetricsWindow(json.loads(json.dumps(stored.plain())))
     found, expected = (each.metrics(logit_metrics=True) for each in (stored, straight))
-    assert {name: found[name] for name in names(logit_metrics=True, auxiliary=False)} == {
-        name: expected[name] for name in names(logit_metrics=True, auxiliary=False)
+    assert {name: found[name] for name in metric_names(logit_metrics=True, auxiliary=False)} == {
+        name: expected[name] for name in metric_names(logit_metrics=True, auxiliary=False)
     }

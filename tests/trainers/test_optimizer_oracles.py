@@ -13,7 +13,7 @@ from easydel.models.config import ModelConfig
 from easydel.models.rows import axis_sizes, tensors, weight_rows
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.optimizer import is_decayed, make_optimizer
-from easydel.trainers.split import Split, split_of
+from easydel.trainers.trainable import Partition, make_partition
 from easydel.weights.load import export_tensors
 from easydel.weights.table import Row, Sizes, Tensor, nest, unnest
 from oracles.cases import CASES as CONFIGURATIONS
@@ -60,12 +60,12 @@ class Case(NamedTuple):
 def case(name: str) -> Case:
     config = tiny_config(**CASES[name])
     model = tiny_model(config=config)
-    split = Split({})
+    partition = Partition({})
     if name.startswith("adapters"):
         model = model.apply_lora(3, use_dora=True)
-        split = split_of(DPOConfig(), model)
-    params = jax.tree.map(lambda x: 0.1 * normal(x.shape, seed=x.size), split.trained_part(model.params))
-    return Case(params, model.rows, model.sizes, split.of_trained(tensors(model.rows)))
+        partition = make_partition(DPOConfig(), model)
+    params = jax.tree.map(lambda x: 0.1 * normal(x.shape, seed=x.size), partition.trained_part(model.params))
+    return Case(params, model.rows, model.sizes, partition.trained_entries(tensors(model.rows)))
 
 
 def normal(shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -12,12 +12,12 @@ from hypothesis import given
 from easydel.data.pack import Batch, Shape, pack, stack
 from easydel.data.pair import Pair
 from easydel.trainers.reference_cache import (
-    Sides,
-    laid_out,
+    PairLogps,
+    by_pair,
+    in_slots,
     open_folder,
     pair_key,
     read_shards,
-    taken_apart,
     write_shard,
 )
 from oracles.pairs import some_pairs, trained_places
@@ -26,7 +26,7 @@ from oracles.tiny import tiny_pairs
 PAIR = Pair([1, 2], [3, 4], [5, 6], index=0)
 
 
-def made_up(pairs: list[Pair], seed: int = 0) -> dict[str, Sides]:
+def made_up(pairs: list[Pair], seed: int = 0) -> dict[str, PairLogps]:
     random = np.random.default_rng(seed)
     return {
         pair_key(pair): (
@@ -37,7 +37,7 @@ def made_up(pairs: list[Pair], seed: int = 0) -> dict[str, Sides]:
     }
 
 
-def same(one: dict[str, Sides], other: dict[str, Sides]) -> bool:
+def same(one: dict[str, PairLogps], other: dict[str, PairLogps]) -> bool:
     return one.keys() == other.keys() and all(
         np.array_equal(a, b) and a.dtype == b.dtype for key in one for a, b in zip(one[key], other[key], strict=True)
     )
@@ -164,11 +164,11 @@ def test_each_token_lands_in_its_own_slot_and_comes_back_from_it(pairs: list[Pai
             )
             for pair in pairs
         }
-        slots = laid_out(sides, batch)
+        slots = in_slots(sides, batch)
         filler = batch.sequence == 2 * batch.lengths.shape[1]
         np.testing.assert_array_equal(slots, np.where(filler, 0, batch.target))
         assert slots.dtype == np.float32
-        back = taken_apart(np.where(filler, np.nan, slots), batch)
+        back = by_pair(np.where(filler, np.nan, slots), batch)
         assert back.keys() == sides.keys()
         for row, expected in sides.items():
             for found, values in zip(back[row], expected, strict=True):

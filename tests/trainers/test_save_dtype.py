@@ -9,7 +9,7 @@ import pytest
 
 import easydel as ed
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
-from easydel.trainers.export import export
+from easydel.trainers.model_export import export_model
 from easydel.weights.load import OutOfRange
 from easydel.weights.model_files import read_folder
 from easydel.weights.safetensors import read_file
@@ -29,7 +29,7 @@ def base(folder, dtype, **tensors):
 
 def saved(model, folder, **settings):
     """What the summary says, and the dtypes of the files."""
-    said = export(model, None, ed.DPOConfig(**settings), folder, run=None, dataset_names=(), place="")
+    said = export_model(model, None, ed.DPOConfig(**settings), folder, run=None, dataset_names=(), place="")
     return said, {stored.dtype.name for stored in read_folder(folder).values()}
 
 
@@ -78,7 +78,9 @@ def test_a_save_in_python_without_a_dtype_keeps_every_bit(tmp_path):
 def test_adapters_alone_keep_their_dtype_unless_one_is_asked_for(tmp_path):
     model = base(tmp_path / "in", np.dtype(ml_dtypes.bfloat16)).apply_lora(rank=2)
     for settings, dtype in (({}, "float32"), ({"save_dtype": "bfloat16"}, "bfloat16")):
-        said = export(model, None, ed.DPOConfig(**settings), tmp_path / "out", run=None, dataset_names=(), place="")
+        said = export_model(
+            model, None, ed.DPOConfig(**settings), tmp_path / "out", run=None, dataset_names=(), place=""
+        )
         found = read_file(tmp_path / "out/adapter_model.safetensors")
         assert {stored.dtype.name for stored in found.values()} == {dtype}
         assert said.split(",")[0] == dtype

@@ -9,15 +9,16 @@ import optax
 import pytest
 
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.optimizer import make_optimizer
-from easydel.trainers.pace import pace_of
-from easydel.trainers.schedule import Course, make_schedule
-from easydel.trainers.start import schedule_of
+from easydel.trainers.intervals import resolve_intervals
+from easydel.trainers.optimizer import make_optimizer, schedule_of
+from easydel.trainers.schedule import ScheduleShape, make_schedule
 from trainers.test_optimizer import each_a_tensor
+
+pytestmark = pytest.mark.quick
 
 
 def rates(scheduler, count, *, total_steps=8, **options):
-    schedule = make_schedule(scheduler, learning_rate=2.0, course=Course(total_steps, **options))
+    schedule = make_schedule(scheduler, learning_rate=2.0, shape=ScheduleShape(total_steps, **options))
     return [round(float(schedule(jnp.int32(step))), 5) for step in range(count)]
 
 
@@ -71,12 +72,12 @@ def test_the_last_step_of_a_long_run_has_a_rate_of_its_own():
     """One millionth of the peak, and the sine of it squared: 1 - 999,999 / 1,000,000 in float32 is 1.01e-6."""
     last = jnp.int32(999_999)
     for name, share in (("linear", 1e-6), ("cosine", math.sin(math.pi / 2 * 1e-6) ** 2)):
-        schedule = make_schedule(name, learning_rate=1.0, course=Course(1_000_000))
+        schedule = make_schedule(name, learning_rate=1.0, shape=ScheduleShape(1_000_000))
         assert float(schedule(last)) == pytest.approx(share, rel=1e-6)
 
 
 def test_a_run_without_end_has_a_schedule():
-    schedule = make_schedule("linear", learning_rate=1.0, course=Course(10**12))
+    schedule = make_schedule("linear", learning_rate=1.0, shape=ScheduleShape(10**12))
     assert float(schedule(jnp.int32(100))) == pytest.approx(1.0)
 
 
@@ -119,7 +120,7 @@ def test_every_update_has_the_rate_of_transformers(name, given, warmup, tmp_path
     if not warmup:
         given = {key: value for key, value in given.items() if key not in ("warmup_type", "warmup_lr_rate")}
     config = DPOConfig(learning_rate=5e-7, lr_scheduler_type=name, lr_scheduler_kwargs=given, warmup_steps=warmup)
-    schedule = schedule_of(config, pace_of(config, STEPS, STEPS))
+    schedule = schedule_of(config, resolve_intervals(config, STEPS, STEPS))
     theirs = TrainingArguments(output_dir=str(tmp_path), warmup_steps=warmup, report_to=[]).get_warmup_steps(STEPS)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=5e-7)
     with warnings.catch_warnings():
@@ -144,7 +145,7 @@ def test_five_updates_of_adamw_with_warm_up_are_those_of_torch_with_the_schedule
     steps = get_scheduler("linear", theirs, num_warmup_steps=2, num_training_steps=5)
     config = DPOConfig(learning_rate=1e-3, scheduler="linear", warmup_ratio=0.4)
     params = {"w": jnp.asarray(start)}
-    schedule = schedule_of(config, pace_of(config, 5, 5))
+    schedule = schedule_of(config, resolve_intervals(config, 5, 5))
     ours = make_optimizer("adamw", schedule, tensors=each_a_tensor(params), weight_decay=0.0)
     state = ours.init(params)
     for step, gradient in enumerate(gradients):

@@ -150,7 +150,7 @@ def test_a_template_that_lies_only_where_processors_keep_theirs_is_read_and_expo
     del config["chat_template"]
     (base / "tokenizer_config.json").write_text(json.dumps(config))
     (base / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    with pytest.warns(UserWarning, match=r"the chat template is that of .*chat_template\.json"):
+    with pytest.warns(UserWarning, match=r"using the chat template of .*chat_template\.json"):
         tokenizer = load_tokenizer(str(base), None)
     assert tokenizer.chat_template == TEMPLATE
     assert (written(tokenizer, tmp_path) / "chat_template.jinja").read_text() == TEMPLATE

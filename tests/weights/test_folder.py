@@ -79,3 +79,22 @@ def test_each_save_sets_aside_into_a_folder_of_its_own(folder):
         "newer",
     )
     assert saved(folder, "model.safetensors") == found  # nothing more to set aside
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_error_while_saving_leaves_the_previous_folder_whole(tmp_path):
+    def good(folder):
+        (folder / "model.safetensors").write_text("good")
+
+    def bad(folder):
+        (folder / "model.safetensors").write_text("half")
+        raise OSError("disk full")
+
+    replace_folder(tmp_path / "out", good)
+    with pytest.raises(OSError, match="disk full"):
+        replace_folder(tmp_path / "out", bad)
+    assert (tmp_path / "out" / "model.safetensors").read_text() == "good"
+    assert entries(tmp_path) == ["out"]

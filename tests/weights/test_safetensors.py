@@ -94,8 +94,8 @@ def test_an_index_that_lies_is_refused(change, message, tmp_path):
 
 
 def test_an_index_that_is_no_index_is_refused(tmp_path):
-    (tmp_path / "model.safetensors.index.json").write_text("[]")
-    with pytest.raises(WeightsError, match="no readable weight_map"):
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(WeightsError, match="does not name a file by tensor"):
         read_folder(tmp_path)
 
 
@@ -114,9 +114,9 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
         (b"", "cut short: 0 bytes"),
         (struct.pack("<Q", 10**12), "a header of 1000000000000 bytes"),
         (struct.pack("<Q", 1000) + b"{}", "cut short: 10 bytes, its header alone needs 1008"),
-        (with_header(b"not json"), "not JSON"),
-        (with_header(b"\xff\xfe"), "not JSON"),
-        (with_header([]), "not a JSON object"),
+        (with_header(b"not json"), "its header, line 1, column 1: not valid JSON"),
+        (with_header(b"\xff\xfe"), "its header: not valid JSON"),
+        (with_header([]), "a JSON object is needed"),
         (with_header({"x": 3}), "entry of tensor 'x' is 3"),
         (with_header(entry(shape=(-2,))), "entry of tensor 'x'"),
         (with_header(entry(offsets=(-8, 0))), "entry of tensor 'x'"),

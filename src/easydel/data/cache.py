@@ -7,20 +7,20 @@ name when it is complete.
 import hashlib
 import os
 import stat
-import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
-from numpy.lib.format import read_array, write_array
+from numpy.lib.npyio import NpzFile
 
-from easydel.errors import ConfigError
+from easydel.errors import ConfigError, warn
 
 AUTO = "auto"
 _KEY, _NAMES = "key", "names"  # arrays that say which content a file belongs to, and which others are in it
 # What is raised for a file that is cut short, damaged, or of another kind.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile)
 
 
 def open_cache(directory: str | None, name: str) -> Path | None:
@@ -43,10 +43,10 @@ def open_cache(directory: str | None, name: str) -> Path | None:
             raise PermissionError(None, "it may not be written to")
     except OSError as error:
         reason = f"the cache folder {folder} cannot be used: {error.strerror or error}."
-        way_out = "Set cache_directory to a folder of your own, or to none."
+        hint = "Set cache_directory to a folder of your own, or to none."
         if directory != AUTO:
-            raise ConfigError(f"{reason} {way_out}") from error
-        warnings.warn(f"{reason} Nothing is kept for the next run. {way_out}", stacklevel=2)
+            raise ConfigError(f"{reason} {hint}") from error
+        warn(f"{reason} Nothing is kept for the next run. {hint}")
         return None
     return folder
 
@@ -73,12 +73,10 @@ def write_arrays(path: Path, key: str, arrays: Mapping[str, np.ndarray]) -> None
         OSError: the disk is full, or the folder may not be written to.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    contents: dict[str, Any] = {_KEY: np.array(key), _NAMES: np.array(list(arrays), str), **arrays}
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stat.S_IRUSR | stat.S_IWUSR), "wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, array in {_KEY: np.array(key), _NAMES: np.array(list(arrays), str), **arrays}.items():
-                    with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:  # of no date
-                        write_array(member, np.asarray(array), allow_pickle=False)
+            np.savez(file, **contents)  # writes no date
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -94,11 +92,9 @@ def read_arrays(path: Path, key: str) -> dict[str, np.ndarray] | None:
     if not path.exists():
         return None
     try:
-        arrays = {}
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as member:
-                    arrays[name] = read_array(member, allow_pickle=False)
+        # Not `np.load`, which leaves a damaged file open.
+        with path.open("rb") as file, NpzFile(file) as archive:  # which unpickles nothing
+            arrays = dict(archive)
         found, names = str(arrays.pop(_KEY)), arrays.pop(_NAMES).tolist()
         if sorted(names) != sorted(arrays):
             raise ValueError(f"it holds {len(arrays)} of {len(names)} arrays")
@@ -108,5 +104,5 @@ def read_arrays(path: Path, key: str) -> dict[str, np.ndarray] | None:
         if found == key:
             return arrays
         reason = "it was written for other content"
-    warnings.warn(f"{path} in the cache is not used: {reason}. It is made again.", stacklevel=3)
+    warn(f"{path} in the cache is not used: {reason}. It is made again.")
     return None

@@ -1,20 +1,34 @@
-"""What became of the rows of a dataset: counted as they are read, told in numbers, in words and in warnings."""
+"""What became of the rows of a dataset: counted as they are read, reported as numbers, sentences and warnings."""
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from easydel.data.bad_rows import CAUSE, reason_of
 from easydel.data.examples import Examples
-from easydel.data.lengths import PARTS, Histogram, add_lengths, histograms
 from easydel.data.lost import OF_EARLIER_TURNS
 from easydel.data.pair import Cut, Pair
 from easydel.data.tokenize import Joined
 from easydel.data.used_columns import UsedColumns
+from easydel.errors import warn
 
-_MERGED_UNSAID = 2  # tokens across the end of a prompt that many tokenizers join: in the summary, and no warning
+PARTS = ("prompt", "chosen", "rejected")
+MAX_BARS = 32
+_REASONS = 3  # of rows that could not be read
+_MERGED_WITHOUT_WARNING = 2  # tokens across the end of a prompt that many tokenizers join
+
+
+class Histogram(NamedTuple):
+    """The lengths of one part of the pairs, in tokens: `counts[i]` of them are in `[i * width, (i + 1) * width)`."""
+
+    width: int
+    counts: list[int]
+    mean: float
+    median: int
+    longest: int
 
 
 class Counts(NamedTuple):
@@ -24,19 +38,21 @@ class Counts(NamedTuple):
     kept: int
     truncated: dict[str, int]  # kept rows by the limit that cut them; a row may be cut by several
     dropped: dict[str, int]  # by cause
-    merged: int  # rows where the prompt, tokenised alone, is not how the whole text begins
+    merged: int  # rows where the prompt, tokenized alone, is not how the whole text begins
     identical: int  # kept rows whose chosen and rejected completions are the same tokens
     lengths: Mapping[str, Histogram] = MappingProxyType({})  # of prompt, chosen and rejected, as cut
     masked: int = 0  # tokens of completions that bear no loss, as the model did not write them
     lost: Mapping[str, int] = MappingProxyType({})  # rows by what the chat template left out of their messages
-    most_merged: int = 0  # tokens at the end of a prompt, tokenised alone, that are others with a completion behind it
+    most_merged: int = 0  # tokens at the end of a prompt, tokenized alone, that are others with a completion behind it
     most_merged_row: int = -1  # number of the row where they are the most
-    weights: tuple[float, float] = (1.0, 1.0)  # the least and the greatest of the kept rows
+    unreadable: tuple[str, ...] = ()  # what is wrong with the first rows that could not be read
+    weights: tuple[float, float] = (1.0, 1.0)  # smallest and largest of the kept rows
     margins: tuple[float, float] = (0.0, 0.0)
 
     def values(self) -> dict[str, Any]:
         """Returns the counts as `data.json` has them."""
-        return self._asdict() | {"lengths": {part: bars._asdict() for part, bars in self.lengths.items()}}
+        values = self._asdict() | {"lengths": {part: bars._asdict() for part, bars in self.lengths.items()}}
+        return values if self.unreadable else {name: value for name, value in values.items() if name != "unreadable"}
 
     def summary(self) -> str:
         """Returns the counts as a short paragraph.
@@ -48,6 +64,9 @@ class Counts(NamedTuple):
         for title, causes in (("Dropped", self.dropped), ("Truncated", self.truncated)):
             if causes:
                 parts.append(f"{title}: " + ", ".join(f"{count} ({cause})" for cause, count in causes.items()) + ".")
+        if self.unreadable:
+            more = self.dropped[CAUSE] - len(self.unreadable)
+            parts.append(f"Could not be read: {' '.join(self.unreadable)}" + (f" And {more} more." if more else ""))
         if self.masked:
             parts.append(f"{self.masked} tokens of completions bear no loss.")
         if self.lost:
@@ -59,7 +78,7 @@ class Counts(NamedTuple):
                 f"{self.most_merged} token{'s' * (self.most_merged > 1)} (row {self.most_merged_row})."
             )
         if self.identical:
-            parts.append(f"In {self.identical} chosen and rejected are the same and teach no preference.")
+            parts.append(f"In {self.identical} chosen and rejected are the same tokens.")
         return " ".join(parts)
 
 
@@ -81,10 +100,11 @@ class Tally:
     masked: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     first_lost: dict[str, int] = field(default_factory=dict)  # number of the row by what was left out of it
-    weights: tuple[float, float] | None = None  # the least and the greatest
+    weights: tuple[float, float] | None = None  # smallest and largest
     margins: tuple[float, float] | None = None
     examples: Examples = field(default_factory=Examples)
     columns: UsedColumns = field(default_factory=UsedColumns)
+    unreadable: list[str] = field(default_factory=list)  # what is wrong with the first ones
 
     def add(self, joined: Joined, cut: Cut, number: int) -> None:
         """Counts one more row, number `number`."""
@@ -96,15 +116,19 @@ class Tally:
         for cause in dict.fromkeys(joined.lost):
             self.lost[cause] += 1
             self.first_lost.setdefault(cause, number)
+        reason = reason_of(joined.dropped)
+        if reason is not None and len(self.unreadable) < _REASONS:
+            self.unreadable.append(reason)
         (self.dropped if cut.pair is None else self.truncated).update(cut.causes)
         if cut.pair is not None:
             self.kept += 1
             add_lengths(self.lengths, cut.pair)
-            self.masked += _masked(cut.pair)
+            sides = cut.pair.sides
+            self.masked += sum(len(side.completion) - side.slots for side in sides)
             self.weights = _widened(self.weights, cut.pair.weight)
             self.margins = _widened(self.margins, cut.pair.margin)
             self.examples.add(joined, cut.pair, cut.causes)
-            if _identical(cut.pair):
+            if sides[0].completion == sides[1].completion:
                 self.first_identical = self.first_identical if self.identical else cut.pair.index
                 self.identical += 1
 
@@ -127,31 +151,34 @@ class Tally:
             most_merged_row=self.most_merged_row,
             weights=self.weights or (1.0, 1.0),
             margins=self.margins or (0.0, 0.0),
+            unreadable=tuple(self.unreadable),
         )
 
 
-def warn_of(tally: Tally, *, stacklevel: int) -> None:
-    """Warns of what is lost: messages, the ends of prompts, and preferences between sides that are the same tokens."""
+def warn_about(tally: Tally) -> None:
+    """Warns about messages left out, prompts whose ends change, and pairs whose completions are the same tokens."""
     for cause, count in tally.lost.items():
         if cause != OF_EARLIER_TURNS:
-            warnings.warn(
+            warn(
                 f"in {count} of {tally.rows} rows the chat template leaves out {cause}; the first is row "
-                f"{tally.first_lost[cause]}.",
-                stacklevel=stacklevel,
+                f"{tally.first_lost[cause]}."
             )
-    if tally.most_merged > _MERGED_UNSAID:
-        warnings.warn(
-            f"in {tally.merged} of {tally.rows} rows the end of the prompt changes when a completion follows it; the "
-            f"most in row {tally.most_merged_row}, where the last {tally.most_merged} of {tally.most_merged_of} tokens "
-            "of the prompt are others then, and count as completion. A chat template that begins an answer in another "
-            "way than it writes one does this, as does a prompt in text that does not end at the end of a word.",
-            stacklevel=stacklevel,
+    if tally.most_merged > _MERGED_WITHOUT_WARNING:
+        warn(
+            f"in {tally.merged} of {tally.rows} rows the end of the prompt changes when a completion follows it, most "
+            f"in row {tally.most_merged_row}, where the last {tally.most_merged} of {tally.most_merged_of} tokens of "
+            "the prompt become others and count as completion. Causes are a chat template whose generation prompt "
+            "differs from how it writes an assistant message, or a prompt in text that ends inside a word."
+        )
+    if tally.unreadable:
+        warn(
+            f"{tally.dropped[CAUSE]} of {tally.rows} rows could not be read and are left out (on_bad_row = 'skip'). "
+            f"The first: {tally.unreadable[0]}"
         )
     if tally.identical:
-        warnings.warn(
-            f"in {tally.identical} of {tally.rows} rows chosen and rejected are the same and teach no preference; the "
-            f"first is row {tally.first_identical}.",
-            stacklevel=stacklevel,
+        warn(
+            f"in {tally.identical} of {tally.rows} rows chosen and rejected are the same tokens, so nothing is learned "
+            f"from them; the first is row {tally.first_identical}."
         )
 
 
@@ -159,11 +186,39 @@ def _widened(known: tuple[float, float] | None, value: float) -> tuple[float, fl
     return (value, value) if known is None else (min(known[0], value), max(known[1], value))
 
 
-def _identical(pair: Pair) -> bool:
-    return pair.chosen[pair.chosen_context :] == pair.rejected[pair.rejected_context :]
+def add_lengths(seen: Mapping[str, Counter[int]], pair: Pair) -> None:
+    """Adds the lengths of a pair; where its sides keep different parts of a prompt, its prompt is the chosen one's."""
+    seen["prompt"][len(pair.prompt) or pair.chosen_context] += 1
+    for name, side in zip(PARTS[1:], pair.sides, strict=True):
+        seen[name][len(side.completion)] += 1
 
 
-def _masked(pair: Pair) -> int:
-    """How many tokens behind the context bear no loss."""
-    sides = (pair.chosen_trained, pair.chosen_context), (pair.rejected_trained, pair.rejected_context)
-    return sum(trained.count(False) - context for trained, context in sides if trained is not None)
+def histograms(seen: Mapping[str, Counter[int]]) -> dict[str, Histogram]:
+    """Returns the lengths of each part as at most `MAX_BARS` bars; both completions have bars of one width.
+
+    >>> found = histograms({"prompt": Counter({3: 2}), "chosen": Counter({40: 1}), "rejected": Counter({60: 3})})
+    >>> found["prompt"], found["chosen"].width, found["rejected"].counts[-1]
+    (Histogram(width=1, counts=[0, 0, 0, 2], mean=3.0, median=3, longest=3), 2, 3)
+    """
+    if not seen["prompt"]:
+        return {}
+    completions = _width(max(*seen["chosen"], *seen["rejected"]))
+    widths = {"prompt": _width(max(seen["prompt"])), "chosen": completions, "rejected": completions}
+    return {part: _histogram(seen[part], widths[part]) for part in PARTS}
+
+
+def _width(longest: int) -> int:
+    """Returns 1, 2, 5, 10, 20, 50, ...: the smallest that needs at most `MAX_BARS` bars."""
+    return next(w for power in range(20) for part in (1, 2, 5) if longest // (w := part * 10**power) < MAX_BARS)
+
+
+def _histogram(lengths: Counter[int], width: int) -> Histogram:
+    bars = [0] * (max(lengths) // width + 1)
+    for length, count in lengths.items():
+        bars[length // width] += count
+    total = lengths.total()
+    mean = sum(length * count for length, count in lengths.items()) / total
+    ordered = sorted(lengths)
+    reached = accumulate(lengths[length] for length in ordered)
+    median = next(length for length, count in zip(ordered, reached, strict=True) if 2 * count >= total)
+    return Histogram(width, bars, round(mean, 2), median, max(lengths))

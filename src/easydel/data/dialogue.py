@@ -1,16 +1,11 @@
-"""A prompt and two answers as conversations, where an answer may repeat the prompt or be a whole conversation."""
+"""Where the prompt of a conversation ends, as a completion may repeat it or be a whole conversation."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from easydel.data.messages import THOUGHTS, Message
-from easydel.data.values import without_nulls
+from easydel.data.plain_values import without_nulls
 from easydel.errors import DataError
-
-_NO_PROMPT = (
-    "the conversations in {sides} share no first message that could be the prompt. Add a 'prompt' column with a list "
-    "of messages."
-)
 
 
 class Parts(NamedTuple):
@@ -21,7 +16,7 @@ class Parts(NamedTuple):
     rejected: list[Message]
 
 
-class _Side(NamedTuple):
+class _Completion(NamedTuple):
     system: list[Message]  # those that it begins with
     rest: list[Message]
     repeated: int | None  # how many messages of `rest` are the prompt; None: it only follows the prompt
@@ -35,31 +30,33 @@ def parts_of(
     where: str,
     lacking: str = "",
 ) -> Parts:
-    """Returns where a prompt ends and two completions begin, each message once.
+    """Returns a prompt and two completions, each message once.
 
-    A side is a whole conversation where it begins as the prompt does, system messages aside, or asks what the prompt
-    asks; otherwise it follows the prompt. Whole sides part from the prompt where it ends, or after the last turn of a
-    user that both share; without a prompt, where the two first differ. The system message is that of whichever has one.
-    A completion without a message is an empty answer: a whole conversation that ends where it should be.
+    A completion is a whole conversation where it begins as the prompt does, system messages aside, or asks what the
+    prompt asks; otherwise it follows the prompt. Whole conversations begin to be completions where the prompt ends, or
+    after the last user message that both share; without a prompt, where the two first differ. The system message is
+    that of whichever has one. A completion without a message is empty: its conversation ends with the prompt.
 
     Args:
         prompt: empty where the row has none.
-        names: what the row calls prompt, chosen and rejected.
-        lacking: what an error for want of a prompt begins with.
+        names: the columns of prompt, chosen and rejected.
+        lacking: says why there is no prompt, as the beginning of an error.
 
     Raises:
-        DataError: beginning with `where`.
+        DataError: beginning with `where`, conversations of which it is not clear where the prompt ends.
     """
     system, asked = _system_first(prompt)
     asked = _without_answer(asked, chosen, rejected)
-    sides = [_side(asked, side, name, names[0], where) for side, name in ((chosen, names[1]), (rejected, names[2]))]
-    system = _one_system(system, sides, names, where)
-    wholes = [system + (side.rest if side.repeated is not None else asked + side.rest) for side in sides]
-    border = _border(wholes, sides, len(system), len(asked))
-    first = 0 if sides[0].repeated is not None or sides[1].repeated is None else 1
+    both = [
+        _completion(asked, each, name, names[0], where) for each, name in ((chosen, names[1]), (rejected, names[2]))
+    ]
+    system = _one_system(system, both, names, where)
+    wholes = [system + (each.rest if each.repeated is not None else asked + each.rest) for each in both]
+    border = _border(wholes, both, len(system), len(asked))
+    first = 0 if both[0].repeated is not None or both[1].repeated is None else 1
     parts = Parts(wholes[first][:border], wholes[0][border:], wholes[1][border:])
-    if all(parts[1:]):  # otherwise an answer is empty
-        _check(parts, asked, names, f"{where}: {lacking}")
+    if all(parts[1:]):  # otherwise a completion is empty
+        _check(parts, asked, names, where, lacking)
     return parts
 
 
@@ -68,80 +65,80 @@ def _system_first(messages: list[Message]) -> tuple[list[Message], list[Message]
     return messages[:count], messages[count:]
 
 
-def _without_answer(asked: list[Message], *sides: list[Message]) -> list[Message]:
-    """The prompt without an answer to it that a side gives once more, as UltraFeedback's `messages` have."""
+def _without_answer(asked: list[Message], *completions: list[Message]) -> list[Message]:
+    """The prompt without an answer to it that a completion repeats, as UltraFeedback's `messages` have."""
     last = next((at for at, message in reversed(list(enumerate(asked))) if message["role"] == "user"), None)
     if last is None or last == len(asked) - 1:
         return asked
     answer = asked[last + 1 :]
-    for side in sides:
-        rest = _system_first(side)[1]
+    for completion in completions:
+        rest = _system_first(completion)[1]
         if _same(rest, answer) or _same(rest, asked):
             return asked[: last + 1]
     return asked
 
 
-def _side(asked: list[Message], side: list[Message], name: str, prompt_name: str, where: str) -> _Side:
-    system, rest = _system_first(side)
+def _completion(asked: list[Message], messages: list[Message], name: str, prompt_name: str, where: str) -> _Completion:
+    system, rest = _system_first(messages)
     if not rest:
         system, rest = rest, system
     if not asked:
-        return _Side(system, rest, 0)
+        return _Completion(system, rest, 0)
     if len(rest) >= len(asked) and _same(rest[: len(asked)], asked):
-        return _Side(system, rest, len(asked))
+        return _Completion(system, rest, len(asked))
     if not rest or rest[0]["role"] != "user" or not any(message["role"] == "assistant" for message in rest):
-        return _Side(system, rest, None)
+        return _Completion(system, rest, None)
     for start in range(1, len(rest) - len(asked)):
         if _same(rest[start : start + len(asked)], asked):
-            return _Side(system, rest, start + len(asked))
+            return _Completion(system, rest, start + len(asked))
     question = next((message for message in reversed(asked) if message["role"] == "user"), asked[-1])
     if len(asked) == 1 and any(_contains(message, question) for message in rest[:-1]):
-        return _Side(system, rest, 0)
+        return _Completion(system, rest, 0)
     if _same(rest[:1], asked[:1]):
         raise DataError(
-            f"{where}: {name!r} begins as {prompt_name!r} does and parts from it before its end. Give a prompt that "
-            f"both answers follow, or leave it out: --columns ignore={prompt_name}."
+            f"{where}: {name!r} begins like {prompt_name!r}, but differs from it before its end. Give a prompt that "
+            f"both completions follow, or drop it: --columns ignore={prompt_name}."
         )
     if asked[-1]["role"] == "user":
         raise DataError(
-            f"{where}: {name!r} begins with a message of the user that is not in {prompt_name!r}: {_short(rest[0])}, "
-            f"and there {_short(question)}. Give answers alone, or conversations that begin with the prompt; or leave "
-            f"one out: --columns ignore={prompt_name}."
+            f"{where}: {name!r} begins with a user message that is not in {prompt_name!r}: {_short(rest[0])}, where "
+            f"the prompt has {_short(question)}. Give completions alone, or conversations that begin with the prompt; "
+            f"or drop the prompt: --columns ignore={prompt_name}."
         )
-    return _Side(system, rest, None)
+    return _Completion(system, rest, None)
 
 
-def _one_system(system: list[Message], sides: Sequence[_Side], names: Sequence[str], where: str) -> list[Message]:
-    """The system messages of the row: those of the prompt, or of whichever side has them."""
-    given = [(name, side.system) for name, side in zip(names[1:], sides, strict=True)]
-    said = [(name, messages) for name, messages in [(names[0], system), *given] if messages]
-    for name, messages in said[1:]:
-        if not _same(messages, said[0][1]):
+def _one_system(system: list[Message], both: Sequence[_Completion], names: Sequence[str], where: str) -> list[Message]:
+    """The system messages of the row: those of the prompt, or of whichever completion has them."""
+    given = [(name, each.system) for name, each in zip(names[1:], both, strict=True)]
+    found = [(name, messages) for name, messages in [(names[0], system), *given] if messages]
+    for name, messages in found[1:]:
+        if not _same(messages, found[0][1]):
             raise DataError(
-                f"{where}: the system messages of {said[0][0]!r} and {name!r} differ: {_short(said[0][1][0])} and "
+                f"{where}: the system messages of {found[0][0]!r} and {name!r} differ: {_short(found[0][1][0])} and "
                 f"{_short(messages[0])}. A pair has one prompt: make them the same."
             )
-    silent = [
-        name for name, side in zip(names[1:], sides, strict=True) if side.repeated is not None and not side.system
+    without = [
+        name for name, each in zip(names[1:], both, strict=True) if each.repeated is not None and not each.system
     ]
-    if said and not system and silent:
+    if found and not system and without:
         raise DataError(
-            f"{where}: {said[0][0]!r} begins with a system message and {silent[0]!r} does not. A pair has one prompt: "
-            "make both begin alike, or put it into the prompt."
+            f"{where}: {found[0][0]!r} begins with a system message, {without[0]!r} does not. A pair has one prompt: "
+            "give both the same system message, or put it in the prompt."
         )
-    return said[0][1] if said else []
+    return found[0][1] if found else []
 
 
-def _border(wholes: Sequence[list[Message]], sides: Sequence[_Side], system: int, asked: int) -> int:
+def _border(wholes: Sequence[list[Message]], both: Sequence[_Completion], system: int, asked: int) -> int:
     """How many messages are the prompt."""
     shorter = min(map(len, wholes))
     common = next((at for at in range(shorter) if not _alike(wholes[0][at], wholes[1][at])), shorter)
     if common == shorter and common and min(wholes, key=len)[-1]["role"] == "assistant":
         common -= 1  # one is the beginning of the other, or both are the same: something is left of both
-    repeated = [side.repeated for side in sides]
+    repeated = [each.repeated for each in both]
     if repeated == [None, None]:
         known = system + asked
-        # Answers that go on with the same turn of a user: the turn is no part of an answer.
+        # Completions that go on with the same user message: it belongs to the prompt.
         while known < common and wholes[0][known]["role"] != "assistant":
             known += 1
         return known
@@ -153,29 +150,30 @@ def _border(wholes: Sequence[list[Message]], sides: Sequence[_Side], system: int
     return max([system + max(count or 0 for count in repeated), *turns])
 
 
-def _check(parts: Parts, asked: list[Message], names: Sequence[str], where: str) -> None:
+def _check(parts: Parts, asked: list[Message], names: Sequence[str], where: str, lacking: str) -> None:
     for name, completion in zip(names[1:], parts[1:], strict=True):
-        if not parts.prompt:
-            raise DataError(f"{where}{_NO_PROMPT.format(sides=' and '.join(map(repr, names[1:])))}")
-        if not asked and completion[0]["role"] == "user":
-            raise DataError(f"{where}{_parting(parts, names)}")
+        if not parts.prompt or (not asked and completion[0]["role"] == "user"):
+            raise DataError(f"{where}: {lacking}{_no_prompt(parts, names)}")
         if not any(message["role"] == "assistant" for message in completion):
-            roles = ", ".join(repr(message["role"]) for message in completion) or "the prompt"
+            roles = ", ".join(repr(message["role"]) for message in completion)
             raise DataError(
-                f"{where}the answer in {name!r} is no message of the assistant, but of {roles}. Give the model's "
-                "answer the role 'assistant'."
+                f"{where}: the completion in {name!r} has no assistant message; its roles: {roles}. Give what the "
+                "model writes the role 'assistant'."
             )
 
 
-def _parting(parts: Parts, names: Sequence[str]) -> str:
-    """What is wrong with whole conversations that part in a message of the user."""
+def _no_prompt(parts: Parts, names: Sequence[str]) -> str:
+    """What is wrong with whole conversations that first differ in a user message, or at once."""
     if not any(message["role"] == "user" for message in parts.prompt):
-        return _NO_PROMPT.format(sides=" and ".join(map(repr, names[1:])))
-    said = " and ".join(f"{name!r}: {_short(side[0])}" for name, side in zip(names[1:], parts[1:], strict=True))
+        return (
+            f"the conversations in {names[1]!r} and {names[2]!r} have no first message in common to use as the prompt. "
+            "Add a 'prompt' column with a list of messages."
+        )
+    shown = " and ".join(f"{name!r}: {_short(each[0])}" for name, each in zip(names[1:], parts[1:], strict=True))
     return (
-        f"the conversations part in message {len(parts.prompt)}, of the user, which is no answer; {said}. Put the "
-        "messages that are the prompt into a column 'prompt', or end both conversations with the first answers that "
-        "differ."
+        f"the conversations first differ at message {len(parts.prompt)}, a user message, where no completion can "
+        f"begin: {shown}. Put the messages of the prompt in a column 'prompt', or end both conversations with the "
+        "first assistant messages that differ."
     )
 
 
@@ -191,7 +189,7 @@ _MEANING = ("role", "name", "tool_calls", "function_calls", "functions", *THOUGH
 
 
 def _bare(message: Message) -> dict[str, object]:
-    """What a message means: without the white space around and between its words, ids, dates and the like."""
+    """The meaning of a message: without the white space around and between its words, ids, dates and the like."""
     bare = {key: message[key] for key in _MEANING if key in message}
     bare["content"] = " ".join(message["content"].split())
     if "tool_calls" in bare:

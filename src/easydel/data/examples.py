@@ -1,4 +1,4 @@
-"""A few rows of a dataset to look at: the first one kept, and the first in which something was changed, by what."""
+"""A few rows of a dataset to show: the first one kept, and the first that was changed in each way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from easydel.data.pair import Pair
 from easydel.data.tokenize import Joined
 
-MOST = 8
+MAX_EXAMPLES = 8
 FIRST = "the first row kept"
 NO_LOSS = "tokens of a completion bear no loss"
 MERGED = "the end of the prompt changes when a completion follows it"
 
 
 class Example(NamedTuple):
-    """A row that was kept, as it was before it was cut to length and after, and why it is worth a look."""
+    """A row that was kept, before and after it was cut to length, and why it is shown."""
 
     joined: Joined
     pair: Pair
@@ -23,7 +23,7 @@ class Example(NamedTuple):
 
 @dataclass
 class Examples:
-    """The rows worth a look of those that were seen."""
+    """The rows to show of those that were seen."""
 
     _by_reason: dict[str, Example] = field(default_factory=dict)
 
@@ -40,7 +40,7 @@ class Examples:
         if joined.merged > (0 if most is None else most.joined.merged):
             self._by_reason[MERGED] = example
         for reason in reasons:
-            if len(self._by_reason) < MOST:
+            if len(self._by_reason) < MAX_EXAMPLES:
                 self._by_reason.setdefault(reason, example)
 
     def found(self) -> list[Example]:

@@ -1,7 +1,7 @@
 """Rows in local files: JSON, JSON lines, CSV, TSV (each also compressed), Parquet and Arrow, read one after another.
 
-Files are read directly, so nothing is copied to a cache, a value means what the file says, and an error names the file
-and the line.
+Files are read directly: nothing is copied to a cache, values are not converted, and an error names the file and the
+line.
 """
 
 import bz2
@@ -15,19 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from easydel.data.bad_rows import BadRow, raised
 from easydel.data.json_files import json_rows
-from easydel.data.tables import arrow_rows, parquet_rows
+from easydel.data.tables import Row, arrow_rows, parquet_rows
 from easydel.errors import DataError
 
-Row = dict[str, Any]
 _KINDS = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
     ".parquet": "parquet",
     ".arrow": "arrow",
+}
+_HINTS = {
+    **dict.fromkeys((".zip", ".tar", ".tgz"), " Unpack it, and give the folder."),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), " Save the sheet as CSV (UTF-8)."),
+    ".txt": " A line of text is not a pair of completions.",
 }
 # How a file begins that is compressed, by the endings that such files have.
 _COMPRESSED = {
@@ -40,22 +42,22 @@ _COMPRESSED = {
 
 
 class DataFile(NamedTuple):
-    """A file, and how it is to be read where its name does not say so."""
+    """A file, and how to read it where its name does not say so."""
 
     path: Path
-    kind: str | None = None  # json, csv, parquet or arrow; an ending that says which goes before it
+    kind: str | None = None  # json, csv, parquet or arrow; an ending that says which takes precedence
     separator: str | None = None  # of the fields of CSV
     field: str | None = None  # of the object in a JSON file that holds the rows
 
 
 def is_data_file(path: Path) -> bool:
-    """Returns whether a file of this name can be read."""
+    """Returns whether a file with this name can be read."""
     return _suffix(path) in _KINDS
 
 
 def accepted() -> str:
-    """Returns in words which files can be read."""
-    return f"{', '.join(_KINDS)} (text files also with {', '.join(_COMPRESSED)})"
+    """Returns the endings of the files that can be read, for a message."""
+    return f"{', '.join(_KINDS)} (text files also compressed: {', '.join(_COMPRESSED)})"
 
 
 def read_file(file: Path | DataFile) -> Iterator[Row]:
@@ -64,15 +66,26 @@ def read_file(file: Path | DataFile) -> Iterator[Row]:
     Raises:
         DataError: naming the file and, in text files, the line.
     """
+    return raised(marked_rows(file))
+
+
+def marked_rows(file: Path | DataFile) -> Iterator[Row]:
+    """Yields what `read_file` does, with a `BadRow` for a line of JSON or CSV that is not a row, and goes on after it.
+
+    Raises:
+        DataError: a file that cannot be read as a whole.
+    """
     file = file if isinstance(file, DataFile) else DataFile(file)
     path = file.path
     kind = _KINDS.get(_suffix(path), file.kind)
     if kind is None:
-        raise DataError(f"{path}: cannot read files of this kind; expected {accepted()}.{_way_out(path)}")
+        raise DataError(
+            f"{path}: cannot read files of this type; expected {accepted()}.{_HINTS.get(_suffix(path), '')}"
+        )
     try:
         yield from _READERS[kind](file)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8 text ({error.reason}).") from error
+        raise DataError(f"{path}: byte {error.start} is not valid UTF-8 ({error.reason}).") from error
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what decompresses
             raise
@@ -92,11 +105,11 @@ def _csv(file: DataFile) -> Iterator[Row]:
         try:
             repeated = [name for name, times in Counter(reader.fieldnames or ()).items() if times > 1]
             if repeated:
-                raise DataError(f"{path}, line 1: two columns are called {repeated[0]!r}; only one can be meant.")
+                raise DataError(f"{path}, line 1: two columns are called {repeated[0]!r}: rename or remove one.")
             _check_separator(reader.fieldnames or (), separator, path)
             for row in reader:
                 if None in row or None in row.values():
-                    raise DataError(
+                    row = BadRow(
                         f"{path}, line {reader.line_num}: the row has more or fewer fields than the header, which has "
                         f"{len(reader.fieldnames or [])}."
                     )
@@ -112,8 +125,9 @@ def _check_separator(names: Sequence[str], separator: str, path: Path) -> None:
     found = next((mark for mark in (";", "\t", ",", "|") if mark != separator and mark in "".join(names)), None)
     if len(names) == 1 and found is not None:
         raise DataError(
-            f"{path}, line 1: the header {names[0]!r:.60} is one name, as fields are separated by {separator!r} here "
-            f"and not by {found!r}. Write it with {separator!r}, or say sep: {found!r} in the card of the folder."
+            f"{path}, line 1: the header {names[0]!r:.60} is a single column, as fields are separated by {separator!r} "
+            f"here, not {found!r}. Write the file with {separator!r}, or set sep: {found!r} in the folder's dataset "
+            "card."
         )
 
 
@@ -130,7 +144,7 @@ def _open(path: Path) -> io.TextIOWrapper:
         head = file.read(10)
     ending = path.suffix.lower()
     if ending not in _COMPRESSED:
-        # A letter is no sign that a text file begins with, and bzip2's is three of them.
+        # bzip2 files begin with three letters, as text files may.
         ending = next((name for name, magic in _COMPRESSED.items() if name != ".bz2" and head.startswith(magic)), "")
     opener = _OPENERS.get(ending)
     file = path.open("rb") if opener is None else opener(path)
@@ -153,18 +167,6 @@ _OPENERS: dict[str, Callable[[Path], Any]] = {
     ".zst": _through_arrow("zstd"),
     ".lz4": _through_arrow("lz4"),
 }
-
-
-def _way_out(path: Path) -> str:
-    match _suffix(path):
-        case ".zip" | ".tar" | ".tgz":
-            return " Unpack it, and give the folder."
-        case ".txt":
-            return " A line of text is no pair of answers."
-        case ".xlsx" | ".xls" | ".ods":
-            return " Save the sheet as CSV (UTF-8)."
-        case _:
-            return ""
 
 
 def _suffix(path: Path) -> str:

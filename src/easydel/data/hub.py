@@ -1,8 +1,8 @@
 """Rows of datasets on the Hugging Face hub.
 
 `datasets` turns the string "42" into a number where a column of a JSON file has values of several kinds, reads numbers
-below 1e-10 in a list as 0, takes rows with certain columns for traces of agents, and `NA` in CSV files for nothing. So
-JSON and CSV files are fetched, and read as local ones are; files of the other kinds say of which type a value is.
+below 1e-10 in a list as 0, takes rows with certain columns for traces of agents, and `NA` in CSV files for a missing
+value. So JSON and CSV files are downloaded and read like local ones; files of the other kinds have types.
 """
 
 import re
@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from easydel.data.files import DataFile, Row, read_file
-from easydel.data.folders import builder_errors, card_settings, check_config_of, configs_of, kind_of, load_builder
+from easydel.data.dataset_builders import (
+    builder_errors,
+    card_settings,
+    check_config_of,
+    configs_of,
+    kind_of,
+    load_builder,
+)
+from easydel.data.files import DataFile, Row, marked_rows
 from easydel.errors import DataError
 
 _ADDRESS = re.compile(r"hf://datasets/(?P<repository>[^@]+)@(?P<revision>[^/]+)/(?P<file>.+)")
@@ -21,7 +28,7 @@ _READ_HERE = ("json", "csv")
 
 @dataclass(frozen=True)
 class HubFiles:
-    """The rows of files on the hub; each is fetched when it is come to, and kept in the cache of `huggingface_hub`."""
+    """The rows of files on the hub; each is downloaded when it is reached, to the cache of `huggingface_hub`."""
 
     addresses: Sequence[str]
     kind: str
@@ -30,17 +37,17 @@ class HubFiles:
 
     def __iter__(self) -> Iterator[Row]:
         for address in self.addresses:
-            yield from read_file(DataFile(_fetched(address), self.kind, self.separator, self.field))
+            yield from marked_rows(DataFile(_downloaded(address), self.kind, self.separator, self.field))
 
 
 def hub_splits(name: str, config: str | None, wanted: Sequence[str]) -> dict[str, HubFiles | None]:
-    """Returns what reads a dataset on the hub, by split; None in place of files that `datasets` reads.
+    """Returns the rows of each split of a dataset on the hub; None in place of files that `datasets` reads.
 
     Args:
-        wanted: the splits that are asked for.
+        wanted: the splits to load.
 
     Raises:
-        DataError: no such dataset or config, or several configs and none named.
+        DataError: an unknown dataset or config, or several configs and none named.
     """
     try:
         builder = load_builder(name, config)
@@ -57,7 +64,7 @@ def hub_splits(name: str, config: str | None, wanted: Sequence[str]) -> dict[str
 
 
 def load_hub_split(name: str, config: str | None, split: str, *, streaming: bool) -> Any:
-    """Returns one split of a dataset on the hub, a table of `datasets`.
+    """Returns one split of a dataset on the hub: a `Dataset`, or an `IterableDataset` with `streaming`.
 
     Raises:
         DataError: it cannot be loaded, with the reason.
@@ -70,7 +77,7 @@ def load_hub_split(name: str, config: str | None, split: str, *, streaming: bool
         raise _not_loaded(name, split, error) from error
 
 
-def _fetched(address: str) -> Path:
+def _downloaded(address: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     match = _ADDRESS.fullmatch(address)
@@ -80,10 +87,10 @@ def _fetched(address: str) -> Path:
             hf_hub_download(match["repository"], match["file"], repo_type="dataset", revision=match["revision"])
         )
     except OSError as error:
-        raise DataError(f"cannot fetch {address}: {' '.join(str(error).split())}") from error
+        raise DataError(f"cannot download {address}: {' '.join(str(error).split())}") from error
 
 
 def _not_loaded(name: str, split: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())
     part = f"split {split!r} of " if split else ""
-    return DataError(f"cannot load {part}{name!r} (no file or folder here) from the Hugging Face hub: {reason}")
+    return DataError(f"cannot load {part}{name!r} (not a file or folder here) from the Hugging Face hub: {reason}")

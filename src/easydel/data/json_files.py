@@ -9,19 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from easydel.data.bad_rows import BadRow
+from easydel.data.plain_values import rows_of
+from easydel.data.tables import Row
 from easydel.errors import DataError, nearest
+from easydel.json_objects import located
 
-Row = dict[str, Any]
 _SPACE = re.compile(r"[ \t\r\n]*")
 _TEXTS = ("prompt", "chosen", "rejected")
 
 
-class _RepeatedKey(ValueError):
-    """An object says the same key twice."""
-
-
 def json_rows(file: TextIO, path: Path, field: str | None = None) -> Iterator[Row]:
-    """Yields the rows of a JSON file; of one with an object on each line, as they are read.
+    """Yields the rows of a JSON file; of one with an object on each line as they are read, a bad line as a `BadRow`.
 
     A file may also hold a list of objects, objects that go over several lines, or one object that is a table: a list
     of rows under a single key, columns (`{"prompt": [...], "chosen": [...]}`), or what pandas writes as `split`,
@@ -32,7 +31,7 @@ def json_rows(file: TextIO, path: Path, field: str | None = None) -> Iterator[Ro
         field: the key of one object, which holds the list of rows.
 
     Raises:
-        DataError: not JSON, a key said twice, or no object, with the line.
+        DataError: with the line, what is not JSON or not an object, or a key that comes twice.
     """
     number, line = next(((at, each) for at, each in enumerate(file, start=1) if each.strip()), (0, ""))
     if not number:
@@ -42,9 +41,9 @@ def json_rows(file: TextIO, path: Path, field: str | None = None) -> Iterator[Ro
         try:
             first = _DECODER.decode(line.rstrip())
         except json.JSONDecodeError:
-            pass  # an object over several lines, if it is one
+            pass  # it may be an object over several lines
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number}: {_reason(error)}.") from error
+            raise _damaged(path, error, number) from error
         else:
             yield from _lines(first, number, file, path)
             return
@@ -61,66 +60,64 @@ def _lines(first: Any, number: int, file: TextIO, path: Path) -> Iterator[Row]:
     if rows is not None:
         yield from rows
         for at, _ in rest:
-            raise DataError(f"{path}, line {at}: more follows after an object that holds all rows of a table.")
+            raise DataError(f"{path}, line {at}: more data follows the object that holds the whole table.")
         return
     yield _checked(first, f"{path}, line {number}", "each line")
     for at, line in rest:
         try:
-            row = _DECODER.decode(line.rstrip())
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}, line {at}, column {error.colno}: {error.msg}. Each line must be one JSON object."
-            ) from error
+            row = _checked(_DECODER.decode(line.rstrip()), f"{path}, line {at}", "each line")
+        except DataError as error:
+            row = BadRow(str(error))
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {at}: {_reason(error)}.") from error
-        yield _checked(row, f"{path}, line {at}", "each line")
+            hint = " Each line must be one JSON object." if isinstance(error, json.JSONDecodeError) else ""
+            row = BadRow(str(_damaged(path, error, at, hint)))
+        yield row
 
 
 def _listed(text: str, path: Path) -> Iterator[Row]:
     """The objects of a list, one after another, so that each is known by its line."""
-    at, lines = _after(text, text.index("[") + 1), _Lines(text)
+    at = _after(text, text.index("[") + 1)
     if text[at : at + 1] != "]":
         for number in range(len(text)):
             row, end = _decoded(text, at, path)
-            if not isinstance(row, dict):
-                raise DataError(f"{path}: item {number} of the list is of type {type(row).__name__}, not an object.")
-            yield row
+            yield _checked(row, f"{path}: item {number} of the list", "each item")
             at = _after(text, end)
             if text[at : at + 1] != ",":
                 break
             at = _after(text, at + 1)
     if text[at : at + 1] != "]":
-        error = json.JSONDecodeError("Expecting ',' delimiter", text, at)
-        raise DataError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}.")
-    if _after(text, at + 1) < len(text):
-        raise DataError(f"{path}, line {lines.number(_after(text, at + 1))}: more follows after the list of rows.")
+        raise _damaged(path, json.JSONDecodeError("Expecting ',' delimiter", text, at))
+    if (end := _after(text, at + 1)) < len(text):
+        line = text.count("\n", 0, end) + 1
+        raise DataError(f"{path}, line {line}: more data follows the list of rows.")
 
 
 def _documents(text: str, path: Path, field: str | None) -> Iterator[Row]:
-    """Objects that follow one another, each over as many lines as it likes."""
-    at, lines, single = _after(text, 0), _Lines(text), None
-    while at < len(text):
-        place = f"{path}, line {lines.number(at)}"
-        if single is not None:
-            raise DataError(f"{place}: more follows after an object that holds all rows of a table.")
-        value, end = _decoded(text, at, path)
+    """Objects that follow one another, each over any number of lines."""
+    before, line, is_table = 0, 1, False
+    while (at := _after(text, before)) < len(text):
+        line += text.count("\n", before, at)
+        place = f"{path}, line {line}"
+        if is_table:
+            raise DataError(f"{place}: more data follows the object that holds the whole table.")
+        value, before = _decoded(text, at, path)
+        line += text.count("\n", at, before)
         rows = _table(value, place) if field is None else _field(value, field, place)
         if rows is None:
             yield _checked(value, place, "each value")
         else:
-            single = rows
+            is_table = True
             yield from rows
-        at = _after(text, end)
 
 
 def _decoded(text: str, at: int, path: Path) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
+        raise _damaged(path, error) from error
     except (ValueError, RecursionError) as error:
         line = text.count("\n", 0, at) + 1
-        raise DataError(f"{path}, in the object that begins in line {line}: {_reason(error)}.") from error
+        raise _damaged(f"{path}, in the object that begins in line {line}", error) from error
 
 
 def _table(value: Any, place: str) -> list[Row] | None:
@@ -136,21 +133,14 @@ def _table(value: Any, place: str) -> list[Row] | None:
         case dict() if len(value) == 1 and _is_of_rows(next(iter(value.values()))):
             rows = next(iter(value.values()))
         case dict() if value and all(isinstance(each, list) for each in value.values()) and _has_columns(value):
-            lengths = {name: len(each) for name, each in value.items()}
-            if len(set(lengths.values())) > 1:
-                raise DataError(
-                    f"{place}: the columns of the table differ in length: "
-                    + ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
-                    + "."
-                )
-            rows = [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+            rows = rows_of(value, place)
     if rows is None:
         return None
     return [_checked(row, f"{place}, item {at} of the table", "each row") for at, row in enumerate(rows)]
 
 
 def _indexed(value: dict[str, Any]) -> list[Any] | None:
-    """Rows by their number, or columns whose values go by it: `index` and `columns` of pandas."""
+    """Rows by number, or columns of values by row number: `index` and `columns` of pandas."""
     first = next(iter(value.values()))
     if all(name.isdigit() for name in value):
         return list(value.values())
@@ -164,7 +154,7 @@ def _indexed(value: dict[str, Any]) -> list[Any] | None:
 
 
 def _is_of_rows(values: Any) -> bool:
-    """Whether it is a list of rows; one of messages is none."""
+    """Whether it is a list of rows, and not of messages."""
     return (
         isinstance(values, list)
         and bool(values)
@@ -173,7 +163,7 @@ def _is_of_rows(values: Any) -> bool:
 
 
 def _has_columns(value: dict[str, list[Any]]) -> bool:
-    """Whether lists are columns: a row has messages or ids in its lists, a column texts or lists."""
+    """Whether lists are columns: a row has messages or ids in its lists, a column strings or lists."""
     known = [value[name] for name in _TEXTS if name in value]
     return any(each and all(isinstance(item, str | list) for item in each) for each in known or value.values())
 
@@ -189,37 +179,25 @@ def _field(value: Any, field: str, place: str) -> list[Row]:
     if not isinstance(rows, list):
         hint = nearest(field, value) if isinstance(value, dict) else ""
         raise DataError(
-            f"{place}: the object has no list of rows under {field!r}, which the card of the folder names.{hint}"
+            f"{place}: {field!r}, the field that the folder's dataset card names, is not a list of rows.{hint}"
         )
     return [_checked(row, f"{place}, item {at} of {field!r}", "each row") for at, row in enumerate(rows)]
 
 
 def _checked(row: Any, place: str, each: str) -> Row:
     if not isinstance(row, dict):
-        raise DataError(f"{place}: of type {type(row).__name__}; {each} must be one JSON object.")
+        raise DataError(f"{place} is of type {type(row).__name__}; {each} must be one JSON object.")
     return row
 
 
-def _reason(error: Exception) -> str:
-    return "its lists and objects are nested too deep" if isinstance(error, RecursionError) else str(error)
+def _damaged(path: object, error: Exception, line: int | None = None, hint: str = "") -> DataError:
+    return DataError(": ".join(located(path, error, line)) + f".{hint}")
 
 
 def _after(text: str, at: int) -> int:
-    """Where the white space ends that begins there."""
+    """Where the white space at a place ends."""
     space = _SPACE.match(text, at)
     return at if space is None else space.end()
-
-
-class _Lines:
-    """Counts lines up to places that come one after another."""
-
-    def __init__(self, text: str) -> None:
-        self._text, self._at, self._number = text, 0, 1
-
-    def number(self, at: int) -> int:
-        self._number += self._text.count("\n", self._at, at)
-        self._at = at
-        return self._number
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:
@@ -227,7 +205,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
-        raise _RepeatedKey(f"an object has the key {repeated!r} twice, and only one value can be meant")
+        raise ValueError(f"an object has the key {repeated!r} twice: remove one of them")
     return row
 
 

@@ -1,15 +1,17 @@
-"""What of the messages of a row is not in the text that its template wrote."""
+"""What is in the messages of a row, but not in the text that its chat template wrote."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from easydel.data.messages import Message
-from easydel.data.template import REASONING, text_in
+from easydel.data.messages import THOUGHTS, Message, text_in
+from easydel.data.plain_values import leaves
 
-MOVED = "the prompt as it is written in front of an answer, in place of which stands the prompt alone"
-"""Where the prompt alone, which is what the model will be asked, is written in another way behind an answer."""
+MOVED = "the prompt as it is written before a completion (the prompt alone is used instead)"
+"""Where the prompt alone, which is what the model will be asked, differs from the beginning of the conversation."""
 
 OF_EARLIER_TURNS = "the reasoning of an assistant message in the prompt"
 """What most models take out by design, of turns that are over; nothing that is trained goes with it."""
@@ -20,30 +22,32 @@ _SWITCHES = re.compile(r"\s*/(?:no_?)?think\b")  # what turns thinking on and of
 _NAMES = {"system": "a system message", "user": "a message of a user", "tool": "the result of a tool"}
 
 
+@dataclass(frozen=True)
 class Text:
     """A text in which words are looked for as templates write them: trimmed, in other white space, as JSON."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._squeezed: str | None = None  # made where something is not found at once
-        self._letters: str | None = None
+    text: str
+
+    @cached_property
+    def _squeezed(self) -> str:
+        return _SPACE.sub(" ", self.text)
+
+    @cached_property
+    def _letters(self) -> str:
+        return _SIGNS.sub("", self.text)
 
     def holds(self, words: str) -> bool:
-        """Whether the words are there.
+        """Returns whether the words are there.
 
         >>> Text('{"say": "no \\\\"way\\\\""}').holds('no "way" ')
         True
         """
         stripped = _SWITCHES.sub("", words).strip()
-        if stripped in self._text:
+        if stripped in self.text:
             return True
-        if self._squeezed is None:
-            self._squeezed = _SPACE.sub(" ", self._text)
         encoded = [json.dumps(stripped, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True)]
         if any(_SPACE.sub(" ", form) in self._squeezed for form in (stripped, *encoded)):
             return True
-        if self._letters is None:
-            self._letters = _SIGNS.sub("", self._text)
         # Whatever else is escaped: by letters and digits alone. A text of signs only is not found that way.
         return any((letters := _SIGNS.sub("", form)) and letters in self._letters for form in (stripped, *encoded))
 
@@ -64,7 +68,7 @@ def lost_in_completion(messages: Sequence[Message], text: str) -> Iterator[str]:
     held = Text(text)
     for message in messages:
         for part in _lost(message, held):
-            yield f"{part} of an answer" if message["role"] == "assistant" else f"{part} in a completion"
+            yield f"{part} of a completion" if message["role"] == "assistant" else f"{part} in a completion"
 
 
 def _lost(message: Message, text: Text) -> Iterator[str]:
@@ -73,7 +77,7 @@ def _lost(message: Message, text: Text) -> Iterator[str]:
         if not text.holds(content):
             yield _NAMES.get(message["role"], f"a message of the role {message['role']!r}")
         return
-    thought = next((str(message[name]) for name in REASONING if message.get(name)), "")
+    thought = next((str(message[name]) for name in THOUGHTS if message.get(name)), "")
     if "</think>" in content and not text.holds(content):  # in the content, but written elsewhere or not at all
         inside, _, content = content.rpartition("</think>")
         thought = thought or inside.rpartition("<think>")[2]
@@ -87,22 +91,11 @@ def _lost(message: Message, text: Text) -> Iterator[str]:
 
 
 def _holds_call(call: Mapping[str, Any], text: Text) -> bool:
+    """Whether the name of a call and the texts and numbers in its arguments are there; True and None may be renamed."""
     function = call["function"]
-    return text.holds(str(function["name"])) and all(map(text.holds, _leaves(function.get("arguments"))))
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    """The texts and numbers in the arguments of a call. True and None have other names in some templates."""
-    if isinstance(value, Mapping):
-        for each in value.values():
-            yield from _leaves(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _leaves(each)
-    elif isinstance(value, str):
-        yield value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield json.dumps(value)
+    given = [each for each in leaves(function.get("arguments")) if isinstance(each, str | int | float)]
+    words = [each if isinstance(each, str) else json.dumps(each) for each in given if not isinstance(each, bool)]
+    return all(map(text.holds, [str(function["name"]), *words]))
 
 
 def _tool_name(tool: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from easydel.data.given import Row, as_rows
+from easydel.data.python_rows import Row, as_rows
 from easydel.errors import ConfigError, DataError, nearest
 
 Stop = Literal["first_exhausted", "all_exhausted"]
@@ -225,6 +225,6 @@ def _check_weights(weights: Sequence[float], datasets: int) -> None:
     for at, weight in enumerate(weights):
         if not math.isfinite(weight) or weight <= 0:
             raise ConfigError(
-                f"weight {at} of the mixture is {weight}; it must be a finite number above 0. Leave out a dataset "
-                "that should not be used."
+                f"weight {at} of the mixture is {weight}; it must be a finite number above 0. To leave out a dataset, "
+                "do not pass it."
             )

@@ -7,14 +7,15 @@ each other. A completion has a slot for each of its tokens that bear loss (all, 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from easydel.data.pair import Mask, Pair
-from easydel.data.shapes import Shape, natural_shape, place, round_length, round_slots, slots_needed
+from easydel.data.batch_layout import Shape, place, slots_needed
+from easydel.data.pair import Pair, Side
+from easydel.data.shapes import natural_shape, round_length, round_slots
 from easydel.errors import DataError
 
 __all__ = ["Batch", "Shape", "pack", "pad", "sizes", "stack"]
@@ -29,12 +30,12 @@ class Batch(NamedTuple):
     position: Int[np.ndarray, "*micro rows length"]  # the rejected completion restarts after the prompt
     source: Int[np.ndarray, "*micro shards slots"]  # flat index, within the shard's rows, of the predecessor
     target: Int[np.ndarray, "*micro shards slots"]  # the token predicted there
-    sequence: Int[np.ndarray, "*micro shards slots"]  # 2 * pair + side; 2 * pairs for a filler slot
-    offset: Int[np.ndarray, "*micro shards slots"]  # how many slots of the same completion come before; 0 for filler
-    lengths: Int[np.ndarray, "*micro pairs 2"]  # slots of chosen, rejected; 0 for a filler pair
-    # row number in the source; -1 for a filler pair. (Hides tuple.index, which nobody needs on a batch.)
+    sequence: Int[np.ndarray, "*micro shards slots"]  # 2 * pair + side; 2 * pairs for padding
+    offset: Int[np.ndarray, "*micro shards slots"]  # how many slots of the same completion come before; 0 for padding
+    lengths: Int[np.ndarray, "*micro pairs 2"]  # slots of chosen, rejected; 0 for a pair that pads
+    # row number in the source; -1 for a pair that pads. (Hides tuple.index, which nobody needs on a batch.)
     index: Int[np.ndarray, "*micro pairs"]  # pyright: ignore[reportIncompatibleMethodOverride]
-    weight: Float[np.ndarray, "*micro pairs"]  # of the pair's loss; 0 for a filler pair
+    weight: Float[np.ndarray, "*micro pairs"]  # of the pair's loss; 0 for a pair that pads
     margin: Float[np.ndarray, "*micro pairs"]  # asked for between the rewards of chosen and rejected
 
 
@@ -43,27 +44,11 @@ class _Item(NamedTuple):
 
     pair: int
     prompt: list[int]
-    sides: tuple["_Side", ...]
-
-
-class _Side(NamedTuple):
-    side: int  # 0 chosen, 1 rejected
-    ids: list[int]
-    context: int  # how many tokens of them are context
-    trained: Mask
-
-    @property
-    def slots(self) -> int:
-        return len(self.ids) - self.context if self.trained is None else sum(self.trained)
-
-    @property
-    def places(self) -> Int[np.ndarray, "slots"]:
-        """Where in the side the tokens that bear loss are."""
-        return np.arange(self.context, len(self.ids)) if self.trained is None else np.flatnonzero(self.trained)
+    sides: Mapping[int, Side]  # 0 chosen, 1 rejected
 
 
 def sizes(pairs: Sequence[Pair]) -> Int[np.ndarray, "pairs 2"]:
-    """Returns the tokens in the row and the completion slots of each pair, prompt shared.
+    """Returns the tokens in the row and the completion slots of each pair `[pairs, 2]`, prompt shared.
 
     >>> sizes([Pair(prompt=[1, 2], chosen=[3, 4, 5], rejected=[6])]).tolist()
     [[6, 4]]
@@ -90,7 +75,7 @@ def pack(
             the same; it is the oracle of the tests.
 
     Raises:
-        DataError: the pairs do not fit the shape.
+        DataError: the pairs do not fit the shape, or there are more of them than `pad_pairs_to`.
     """
     items = _items(pairs, share_prompt)
     measured = _item_sizes(items)
@@ -119,6 +104,9 @@ def pad(
     """Returns the pairs unpacked: one segment to a row, in order. What packing is tested against.
 
     `length` None takes the longest; the number of rows is rounded up to a multiple of `shards`.
+
+    Raises:
+        DataError: a pair is longer than `length`, or there are more pairs than `pad_pairs_to`.
     """
     items = _items(pairs, share_prompt)
     measured = _item_sizes(items)
@@ -139,19 +127,17 @@ def stack(batches: Sequence[Batch]) -> Batch:
 def _items(pairs: Sequence[Pair], share_prompt: bool) -> list[_Item]:
     items = []
     for number, pair in enumerate(pairs):
-        sides = (
-            _Side(0, pair.chosen, pair.chosen_context, pair.chosen_trained),
-            _Side(1, pair.rejected, pair.rejected_context, pair.rejected_trained),
-        )
-        groups = (sides,) if share_prompt else ((sides[0],), (sides[1],))
+        sides = dict(enumerate(pair.sides))
+        groups = [sides] if share_prompt else [{at: side} for at, side in sides.items()]
         items += [_Item(number, pair.prompt, group) for group in groups]
     return items
 
 
 def _item_sizes(items: Sequence[_Item]) -> Int[np.ndarray, "items 2"]:
     measured = [
-        (len(item.prompt) + sum(len(side.ids) for side in item.sides), sum(side.slots for side in item.sides))
+        (len(item.prompt) + sum(len(side.ids) for side in sides), sum(side.slots for side in sides))
         for item in items
+        for sides in [item.sides.values()]
     ]
     return np.array(measured, np.int64).reshape(-1, 2)
 
@@ -180,20 +166,20 @@ def _build(
             last_prompt, prompt = end - 1, items[member].prompt
             tokens[row, start:end] = prompt
             position[row, start:end] = np.arange(len(prompt))
-            for side in items[member].sides:
+            for at, side in items[member].sides.items():
                 ids, places = np.array(side.ids, np.int32), side.places
                 begin, end = end, end + len(ids)
                 tokens[row, begin:end] = ids
-                branch[row, begin:end] = side.side + 1
+                branch[row, begin:end] = at + 1
                 position[row, begin:end] = len(prompt) + np.arange(len(ids))
                 predecessor = np.arange(begin - 1, end - 1)
                 predecessor[0] = last_prompt  # never seen where the side has context of its own
                 slots = slice(used[shard], used[shard] + len(places))
                 source[shard, slots] = local * shape.length + predecessor[places]
                 target[shard, slots] = ids[places]
-                sequence[shard, slots] = 2 * items[member].pair + side.side
+                sequence[shard, slots] = 2 * items[member].pair + at
                 offset[shard, slots] = np.arange(len(places))
-                lengths[items[member].pair, side.side] = len(places)
+                lengths[items[member].pair, at] = len(places)
                 used[shard] = slots.stop
             segment[row, start:end] = number
     index = np.full(count, -1, np.int32)

@@ -1,6 +1,10 @@
 """The pair as token ids, and how one is cut to length."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
 
 from easydel.errors import ConfigError, nearest
 
@@ -10,6 +14,29 @@ NO_LOSS = "no token of a completion bears loss"
 NO_LOSS_LEFT = "cut to length, no token of a completion bears loss"
 Mask = list[bool] | None
 """Which tokens of a completion bear loss; None: all."""
+
+
+class Side(NamedTuple):
+    """One of the two completions of a pair, with the context that it has of its own."""
+
+    ids: list[int]
+    context: int = 0  # how many of the first ids are context
+    trained: Mask = None
+
+    @property
+    def completion(self) -> list[int]:
+        """The tokens behind the context."""
+        return self.ids[self.context :]
+
+    @property
+    def slots(self) -> int:
+        """How many of the tokens bear loss."""
+        return len(self.ids) - self.context if self.trained is None else sum(self.trained)
+
+    @property
+    def places(self) -> Int[np.ndarray, "slots"]:
+        """Where they are."""
+        return np.arange(self.context, len(self.ids)) if self.trained is None else np.flatnonzero(self.trained)
 
 
 class Pair(NamedTuple):
@@ -28,9 +55,28 @@ class Pair(NamedTuple):
     # number of the row in the source. (Hides tuple.index, which nobody needs on a pair.)
     index: int = -1  # pyright: ignore[reportIncompatibleMethodOverride]
     weight: float = 1.0  # multiplies the pair's loss
-    margin: float = 0.0  # by how much, in rewards, the chosen answer should win; see `easydel.losses.sigmoid_loss`
+    margin: float = 0.0  # by how much, in rewards, the chosen completion should win; see `easydel.losses.sigmoid_loss`
     chosen_trained: Mask = None
     rejected_trained: Mask = None
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Chosen and rejected."""
+        return (
+            Side(self.chosen, self.chosen_context, self.chosen_trained),
+            Side(self.rejected, self.rejected_context, self.rejected_trained),
+        )
+
+    def with_sides(self, chosen: Side, rejected: Side) -> "Pair":
+        """Returns the pair with other completions."""
+        return self._replace(
+            chosen=chosen.ids,
+            rejected=rejected.ids,
+            chosen_context=chosen.context,
+            rejected_context=rejected.context,
+            chosen_trained=chosen.trained,
+            rejected_trained=rejected.trained,
+        )
 
     @property
     def masks(self) -> list[list[bool]]:
@@ -40,11 +86,15 @@ class Pair(NamedTuple):
         return [self.chosen_trained or [], self.rejected_trained or []]
 
 
-class Limits(NamedTuple):
-    """How long a pair may be, in tokens; None is no limit.
+@dataclass(frozen=True)
+class Limits:
+    """How long a pair may be, in tokens (default: no limit).
 
     `max_length` is that of prompt and completion together, on each side. `max_prompt_length` keeps the end of
     a prompt, `max_completion_length` the start of a completion; both are applied first.
+
+    Raises:
+        ConfigError: limits that leave nothing to train on.
     """
 
     max_length: int | None = None
@@ -52,12 +102,11 @@ class Limits(NamedTuple):
     max_completion_length: int | None = None
     truncation_mode: str = "keep_start"
 
-    def check(self) -> None:
-        """Raises ConfigError for limits that leave nothing to train on."""
-        for name, least in (("max_length", 2), ("max_prompt_length", 1), ("max_completion_length", 1)):
+    def __post_init__(self) -> None:
+        for name, minimum in (("max_length", 2), ("max_prompt_length", 1), ("max_completion_length", 1)):
             limit = getattr(self, name)
-            if limit is not None and limit < least:
-                raise ConfigError(f"{name} is {limit}; it must be at least {least}, or None for no limit.")
+            if limit is not None and limit < minimum:
+                raise ConfigError(f"{name} is {limit}; it must be at least {minimum}, or None for no limit.")
         if self.truncation_mode not in TRUNCATION_MODES:
             raise ConfigError(
                 f"truncation_mode {self.truncation_mode!r} is not one of {', '.join(TRUNCATION_MODES)}."
@@ -85,90 +134,61 @@ def truncate(pair: Pair, limits: Limits) -> Cut:
     >>> truncate(Pair([1], [2, 3], [4, 5], chosen_trained=[False, True]), Limits(max_completion_length=1))
     Cut(pair=None, causes=('cut to length, no token of a completion bears loss',))
     """
-    if not _bears_loss(pair):
+    if not all(side.slots for side in pair.sides):
         return Cut(None, (NO_LOSS,))
     cut = _cut(pair, limits)
-    if cut.pair is None or (pair.chosen_trained is None and pair.rejected_trained is None):
+    if cut.pair is None or not pair.masks:
         return cut
-    if not _bears_loss(cut.pair):
+    sides = cut.pair.sides
+    if not all(side.slots for side in sides):
         return Cut(None, (NO_LOSS_LEFT,))
-    return cut._replace(pair=_without_needless_masks(cut.pair))
+    # Without masks that leave nothing out, equal pairs are equal values.
+    chosen, rejected = (side if side.slots < len(side.completion) else side._replace(trained=None) for side in sides)
+    return cut._replace(pair=cut.pair.with_sides(chosen, rejected))
 
 
 def _cut(pair: Pair, limits: Limits) -> Cut:
     causes = []
-    prompt = pair.prompt
-    if limits.max_prompt_length is not None and len(prompt) > limits.max_prompt_length:
-        prompt = prompt[-limits.max_prompt_length :]
+    if limits.max_prompt_length is not None and len(pair.prompt) > limits.max_prompt_length:
+        pair = pair._replace(prompt=pair.prompt[-limits.max_prompt_length :])
         causes.append("max_prompt_length")
-    pair = pair._replace(prompt=prompt)
-    most = limits.max_completion_length
-    if most is not None and max(len(pair.chosen), len(pair.rejected)) > most:
-        pair = _starts(pair, most)
+    limit = limits.max_completion_length
+    if limit is not None and max(len(pair.chosen), len(pair.rejected)) > limit:
+        pair = _starts(pair, limit)
         causes.append("max_completion_length")
-    if limits.max_length is None or len(prompt) + max(len(pair.chosen), len(pair.rejected)) <= limits.max_length:
+    longest = len(pair.prompt) + max(len(pair.chosen), len(pair.rejected))
+    if limits.max_length is None or longest <= limits.max_length:
         return Cut(pair, tuple(causes))
     if limits.truncation_mode == "keep_end":
         return Cut(_keep_end(pair, limits.max_length), (*causes, "max_length"))
-    room = limits.max_length - len(prompt)
+    room = limits.max_length - len(pair.prompt)
     if room <= 0:
         return Cut(None, (PROMPT_TOO_LONG,))
     return Cut(_starts(pair, room), (*causes, "max_length"))
 
 
-def _starts(pair: Pair, most: int) -> Pair:
-    return pair._replace(
-        chosen=pair.chosen[:most],
-        rejected=pair.rejected[:most],
-        chosen_trained=None if pair.chosen_trained is None else pair.chosen_trained[:most],
-        rejected_trained=None if pair.rejected_trained is None else pair.rejected_trained[:most],
+def _starts(pair: Pair, length: int) -> Pair:
+    chosen, rejected = (
+        side._replace(ids=side.ids[:length], trained=side.trained and side.trained[:length]) for side in pair.sides
     )
+    return pair.with_sides(chosen, rejected)
 
 
 def _keep_end(pair: Pair, max_length: int) -> Pair:
-    chosen_context, chosen, chosen_trained = _last(pair.prompt, pair.chosen, pair.chosen_trained, max_length)
-    rejected_context, rejected, rejected_trained = _last(pair.prompt, pair.rejected, pair.rejected_trained, max_length)
-    if chosen_context == rejected_context:
-        return pair._replace(
-            prompt=chosen_context,
-            chosen=chosen,
-            rejected=rejected,
-            chosen_trained=chosen_trained,
-            rejected_trained=rejected_trained,
-        )
-    return pair._replace(
-        prompt=[],
-        chosen=chosen_context + chosen,
-        rejected=rejected_context + rejected,
-        chosen_context=len(chosen_context),
-        rejected_context=len(rejected_context),
-        chosen_trained=_behind(chosen_context, chosen_trained),
-        rejected_trained=_behind(rejected_context, rejected_trained),
-    )
+    (context, chosen), (other, rejected) = (_last(pair.prompt, side, max_length) for side in pair.sides)
+    if context == other:
+        return pair._replace(prompt=context).with_sides(chosen, rejected)
+    return pair._replace(prompt=[]).with_sides(_behind(context, chosen), _behind(other, rejected))
 
 
-def _last(
-    prompt: list[int], completion: list[int], trained: Mask, max_length: int
-) -> tuple[list[int], list[int], Mask]:
+def _last(prompt: list[int], side: Side, max_length: int) -> tuple[list[int], Side]:
     """The context and completion tokens among the last `max_length`; at least one token is context."""
-    if len(completion) >= max_length:
-        completion = completion[-max_length:]
-        return completion[:1], completion[1:], None if trained is None else trained[1 - max_length :]
-    return prompt[max(len(prompt) + len(completion) - max_length, 0) :], completion, trained
+    if len(side.ids) >= max_length:
+        context, *ids = side.ids[-max_length:]
+        return [context], Side(ids, trained=side.trained and side.trained[1 - max_length :])
+    return prompt[max(len(prompt) + len(side.ids) - max_length, 0) :], side
 
 
-def _behind(context: list[int], trained: Mask) -> Mask:
-    return None if trained is None else [False] * len(context) + trained
-
-
-def _bears_loss(pair: Pair) -> bool:
-    return all(trained is None or any(trained) for trained in (pair.chosen_trained, pair.rejected_trained))
-
-
-def _without_needless_masks(pair: Pair) -> Pair:
-    """Returns the pair with None for a mask that leaves nothing out: equal pairs are then equal values."""
-    chosen, rejected = pair.chosen_trained, pair.rejected_trained
-    return pair._replace(
-        chosen_trained=None if chosen is None or all(chosen[pair.chosen_context :]) else chosen,
-        rejected_trained=None if rejected is None or all(rejected[pair.rejected_context :]) else rejected,
-    )
+def _behind(context: list[int], side: Side) -> Side:
+    trained = None if side.trained is None else [False] * len(context) + side.trained
+    return Side(context + side.ids, len(context), trained)

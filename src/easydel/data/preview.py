@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from easydel.data.examples import Example
-from easydel.data.pair import Limits, Mask, Pair, truncate
+from easydel.data.pair import Limits, Pair, Side, truncate
 from easydel.data.tokenize import Joined
-from easydel.data.tokenizer import Tokenizer
+from easydel.data.tokenizer import Tokenizer, decoded
 
 Kind = Literal["prompt", "trained", "untrained", "cut"]
 _BEFORE = 4  # tokens in front of others that may change how these are written: no character is longer
@@ -68,16 +68,12 @@ def preview_of(example: Example, limits: Limits, tokenizer: Tokenizer | None, ro
     [('cut', '1'), ('prompt', '2 3'), ('trained', '4 5')]
     """
     joined, pair = example.joined, example.pair
-    sides = (joined.chosen, pair.chosen_trained, pair.chosen), (joined.rejected, pair.rejected_trained, pair.rejected)
+    ids = [joined.prompt + whole for whole in (joined.chosen, joined.rejected)]
     spans = _kept(joined, limits)
-    kinds = [
-        _kinds(len(joined.prompt) + len(whole), span, len(side), trained, _context(pair, at))
-        for at, ((whole, trained, side), span) in enumerate(zip(sides, spans, strict=True))
-    ]
+    kinds = [_kinds(len(pair.prompt), *each) for each in zip(pair.sides, map(len, ids), spans, strict=True)]
     together = spans[0][0] == spans[1][0] < len(joined.prompt)
     border = spans[0][0] + len(pair.prompt) if together else 0  # up to where the two sides are the same tokens
     view = _View(tokenizer, {} if tokenizer is None else _names(tokenizer), room)
-    ids = [joined.prompt + whole for whole, _, _ in sides]
     return Preview(
         pair.index,
         example.reasons,
@@ -86,11 +82,6 @@ def preview_of(example: Example, limits: Limits, tokenizer: Tokenizer | None, ro
         weight=pair.weight,
         margin=pair.margin,
     )
-
-
-def _context(pair: Pair, side: int) -> int:
-    """How many tokens of a side, with the prompt, are prompt."""
-    return len(pair.prompt) + (pair.chosen_context, pair.rejected_context)[side]
 
 
 def _kept(joined: Joined, limits: Limits) -> list[tuple[int, int]]:
@@ -107,15 +98,14 @@ def _kept(joined: Joined, limits: Limits) -> list[tuple[int, int]]:
     return [(each[0], each[-1] + 1) for each in kept]
 
 
-def _kinds(length: int, kept: tuple[int, int], of_side: int, trained: Mask, context: int) -> list[Kind]:
-    """The kind of each token of a side; `context` of those kept are prompt, the last `of_side` the side's."""
-    start, end = kept
-    mask = [True] * (end - start) if trained is None else [True] * (end - start - of_side) + trained
-    of_kept: list[Kind] = [
-        "prompt" if at < context else "trained" if bears else "untrained" for at, bears in enumerate(mask)
-    ]
+def _kinds(prompt: int, side: Side, length: int, kept: tuple[int, int]) -> list[Kind]:
+    """The kind of each of the `length` tokens of a row on one side, of which a prompt and a side are kept."""
+    trained: list[Kind] = ["trained"] * len(side.ids)
+    if side.trained is not None:
+        trained = ["trained" if bears else "untrained" for bears in side.trained]
+    prompts: list[Kind] = ["prompt"] * (prompt + side.context)
     cut: list[Kind] = ["cut"]
-    return [*cut * start, *of_kept, *cut * (length - end)]
+    return [*cut * kept[0], *prompts, *trained[side.context :], *cut * (length - kept[1])]
 
 
 class _View(NamedTuple):
@@ -147,7 +137,7 @@ class _View(NamedTuple):
         first, last = (far, near) if kind == "prompt" else (near, far)
         if kind == "cut":
             first, last = (0, far) if is_first else (far, 0)
-        if len(places) <= first + last + far // 2:  # to leave out a few is worth no mark
+        if len(places) <= first + last + far // 2:  # leaving out a few tokens is not worth a mark
             return places, [], []
         return places[:first], places[first : len(places) - last], places[len(places) - last :]
 
@@ -175,7 +165,7 @@ class _View(NamedTuple):
 def _names(tokenizer: Tokenizer) -> dict[int, str]:
     """The tokens that were added to a vocabulary, without those of white space that some have for code."""
     ends = [number for number in (tokenizer.bos_token_id, tokenizer.eos_token_id) if number is not None]
-    names = {number: _decoded([number], tokenizer) for number in ends}
+    names = {number: decoded([number], tokenizer) for number in ends}
     added = tokenizer.added_tokens_decoder.items()
     return names | {number: str(token) for number, token in added if token.special or str(token).strip("\u2581 \n\t")}
 
@@ -184,11 +174,7 @@ def _text(before: Sequence[int], ids: list[int], tokenizer: Tokenizer) -> str:
     """Returns what tokens add to the text before them; where that ends inside a character, what they are alone."""
     if not tokenizer.is_fast:  # it puts spaces around special tokens that are not in the text
         before = [number for number in before if number not in tokenizer.added_tokens_decoder]
-    known, whole = _decoded(list(before), tokenizer), _decoded([*before, *ids], tokenizer)
+    known, whole = decoded(before, tokenizer), decoded([*before, *ids], tokenizer)
     if known.endswith(_HALF) or not whole.startswith(known):
-        return _decoded(ids, tokenizer)
+        return decoded(ids, tokenizer)
     return whole[len(known) :]
-
-
-def _decoded(ids: list[int], tokenizer: Tokenizer) -> str:
-    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,30 +1,29 @@
-"""The shapes of public preference rows: what asks, what answers, and what stands around them."""
+"""The shapes of public preference rows: which columns are the prompt, the completions, and what goes with them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from easydel.data.answers import EMPTY, answers_of
-from easydel.data.column_names import CONVERSATIONS, NUMBERS, QUESTIONS, SYSTEMS, TOOLS
-from easydel.data.contents import kind
-from easydel.data.literals import parsed
-from easydel.data.messages import listed, role_of
-from easydel.data.row_columns import RowColumns
+from easydel.data.column_names import CONVERSATIONS, NUMBERS, QUESTIONS, SYSTEMS, TOOLS, RowColumns
+from easydel.data.completion_columns import EMPTY, completions_of
+from easydel.data.message_content import kind
+from easydel.data.messages import roles_in
+from easydel.data.plain_values import is_void
+from easydel.data.text_literals import parsed
 from easydel.data.unread import beside, refuse_media, refuse_unread
-from easydel.data.values import is_void, written_out
 from easydel.errors import DataError
 
 
 class Fields(NamedTuple):
-    """The values of a row by what they are, before they are read as messages; `dropped` says why there is no pair."""
+    """The values of a row by their meaning, before they are read as messages; `dropped` says why there is no pair."""
 
     chosen: Any
     rejected: Any
-    sides: tuple[str, str]  # the columns of the two
+    completion_columns: tuple[str, str]
     prompt: Any = None
     source: str | None = None  # what the prompt is read as
-    column: str | None = None  # where it stands in the row
+    column: str | None = None  # its name in the row
     is_question: bool = False  # text that a user says, not the beginning of a text
-    lacking: str = ""  # of a column that could hold the prompt, that it holds nothing
+    lacking: str = ""  # says why there is no prompt, as the beginning of a message
     system: Any = None
     history: Any = None
     tools: Any = None
@@ -35,24 +34,24 @@ class Fields(NamedTuple):
 
 
 def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -> Fields:
-    """Returns the values of a row of text or conversations by what they are.
+    """Returns the values of a row of text or conversations by their meaning.
 
     Raises:
-        DataError: a row of no known shape, or a column that would change its meaning and is not read.
+        DataError: a row of unknown shape, or a column that would change its meaning and is not read.
     """
     have = RowColumns(row, columns, number)
     refuse_media(have)
-    answers = answers_of(have)
+    completions = completions_of(have)
     source, prompt, is_question = _prompt(have)
     options, tools = have.take("chat_template_kwargs")[1], have.take(*TOOLS)[1]
     if source == "input" and isinstance(prompt, Mapping) and "messages" in prompt:  # as OpenAI takes preferences
         prompt, tools = prompt["messages"], tools or prompt.get("tools")
         prompt = None if is_void(prompt) else prompt
     system, history = have.take(*SYSTEMS)[1], have.take("history")[1]
-    if source == "" and isinstance(history, str):  # SHP: the post that two comments answer
+    if source == "" and isinstance(history, str):  # SHP: the post that two comments reply to
         source, prompt, is_question, history = "history", history, True, None
     fields = Fields(
-        *answers[:3],
+        *completions[:3],
         prompt=prompt,
         source=source or None,
         column=have.names.get(source),
@@ -63,9 +62,10 @@ def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -
         tools=tools,
         options=options,
         beside=tuple(beside(have, source or None, prompt, system)),
-        dropped=answers.dropped,
+        dropped=completions.dropped,
     )
-    if prompt is None and not fields.dropped and not _asks(fields.chosen, f"row {number}: {fields.sides[0]!r}"):
+    where = f"row {number}: {fields.completion_columns[0]!r}"
+    if prompt is None and not fields.dropped and "user" not in roles_in(fields.chosen, where):
         refuse_unread(have)
     if "winner_model_a" in have.used and not fields.dropped:
         fields = _in_threads(fields)
@@ -73,31 +73,23 @@ def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -
     return fields._replace(used=tuple(have.names[name] for name in [*have.used, *numbers]))
 
 
-def _asks(answer: Any, where: str) -> bool:
-    """Whether a conversation holds a question too."""
-    if isinstance(answer, str) and (written := written_out(answer, where)):
-        answer = written.value
-    messages = [] if answer is None else listed(answer)
-    return any(isinstance(each, Mapping) and role_of(each) == "user" for each in messages)
-
-
 def _in_threads(fields: Fields) -> Fields:
-    """Arena rows whose prompt and answers are lists of what was said in each turn, in JSON, as conversations."""
-    said = [listed_texts(value) for value in (fields.prompt, fields.chosen, fields.rejected)]
-    if any(texts is None for texts in said) or len({len(texts or []) for texts in said}) != 1:
+    """Arena rows, whose prompt and completions are JSON lists of the text of each turn, as conversations."""
+    texts = [listed_texts(value) for value in (fields.prompt, fields.chosen, fields.rejected)]
+    if any(each is None for each in texts) or len({len(each or []) for each in texts}) != 1:
         return fields
-    asked, *sides = said
+    asked, *both = texts
     whole = [
-        [{"role": role, "content": text} for turn in zip(asked or [], side or [], strict=True)
+        [{"role": role, "content": text} for turn in zip(asked or [], each or [], strict=True)
          for role, text in zip(("user", "assistant"), turn, strict=True)]
-        for side in sides
+        for each in both
     ]  # fmt: skip
-    empty = any(not (side and side[-1]) for side in sides)
+    empty = any(not (each and each[-1]) for each in both)
     return fields._replace(prompt=None, chosen=whole[0], rejected=whole[1], dropped=EMPTY if empty else "")
 
 
 def listed_texts(value: Any) -> list[str] | None:
-    """Returns the texts of a list of them, or of JSON text of one; None for anything else.
+    """Returns a list of strings, which may be given as JSON; None for anything else.
 
     >>> listed_texts('["a", null]'), listed_texts("a")
     (['a', ''], None)
@@ -109,12 +101,12 @@ def listed_texts(value: Any) -> list[str] | None:
 
 
 def _prompt(have: RowColumns) -> tuple[str, Any, bool]:
-    """The column of the prompt, its value, and whether it is what a user says."""
+    """The column of the prompt, its value, and whether it is a user's message."""
     name, value = have.take("prompt", *CONVERSATIONS)
     if name:
         return name, value, False
     for name in ("context", "trajectory"):  # of HelpSteer and UltraInteract
-        if _asks(have.look(name), f"row {have.number}: {name!r}"):
+        if "user" in roles_in(have.look(name), f"row {have.number}: {name!r}"):
             return (*have.take(name), False)
     name, value = have.take(*QUESTIONS)
     if isinstance(found := parsed(value), Mapping) and found.keys() & {"full_text", "messages"}:
@@ -123,7 +115,10 @@ def _prompt(have: RowColumns) -> tuple[str, Any, bool]:
         more = have.take("input")[1]
         for column, text in (("instruction", value), ("input", more)):
             if not isinstance(text, str):
-                raise DataError(f"row {have.number}: {column!r} is {kind(text)}; beside another it must be text.")
+                raise DataError(
+                    f"row {have.number}: {column!r} is {kind(text)}; where 'instruction' and 'input' are both given, "
+                    "each must be a string."
+                )
         value = f"{value}\n{more}"
     return name, value, bool(name)
 
@@ -131,5 +126,5 @@ def _prompt(have: RowColumns) -> tuple[str, Any, bool]:
 def _lacking(have: RowColumns) -> str:
     name = next((name for name in ("prompt", *CONVERSATIONS, *QUESTIONS) if name in have.names), None)
     if name is None:
-        return ""
+        return "there is no prompt column, and "
     return f"{have.names[name]!r} is {'None' if have.look(name) is None else 'empty'}, and "

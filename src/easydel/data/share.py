@@ -1,4 +1,4 @@
-"""The work of tokenising, shared by the processes of a run: each does a part of the rows, and all get all of them."""
+"""The work of tokenizing, shared by the processes of a run: each does a part of the rows, and all get all of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -37,7 +37,7 @@ class Share(NamedTuple):
         """Returns what the processes made of all items, in the order of the items; each does its own `work`.
 
         Raises:
-            DataError: what was wrong with the rows of one of them, in each: none waits for one that has given up.
+            DataError: what was wrong with the rows of one of them, in each: no process waits for one that has given up.
             ConfigError: as well.
         """
         try:
@@ -51,13 +51,13 @@ class Share(NamedTuple):
             if "error" in each:
                 name, text = each["error"].tolist()
                 raise _ERRORS[name](text)
-        parts = [_items(**each) for each in theirs]
+        parts = [_items(each) for each in theirs]
         return (next(parts[at % self.processes]) for at in range(sum(len(each["items"]) for each in theirs)))
 
 
 ALONE = Share()
 
 
-def _items(items: np.ndarray, **rows: np.ndarray) -> Iterator[list[Joined]]:
-    found = from_arrays(**rows)
-    yield from (list(islice(found, size)) for size in items.tolist())
+def _items(arrays: Arrays) -> Iterator[list[Joined]]:
+    found = from_arrays(arrays)
+    yield from (list(islice(found, size)) for size in arrays["items"].tolist())

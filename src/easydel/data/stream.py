@@ -1,34 +1,35 @@
-"""Batches of a stream: rows without a length, read, tokenised and packed as training goes, in bounded memory.
+"""Batches of a stream: rows without a length, read, tokenized and packed as training goes, in bounded memory.
+
+No row is read that the batches asked for do not need, but for the rest of a buffer that is shuffled together.
 
 The order is that of the rows, shuffled in blocks of a buffer by a permutation keyed by (seed, epoch, block). A batch
 depends on its position and on the rows before it: a run that continues reads these again, and from there on sees
 exactly the batches that a straight run would have seen.
 """
 
-import warnings
-from collections import deque
+import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, count, islice
-from typing import Any, TypeVar
+from itertools import count, islice
+from typing import Any
 
-import numpy as np
-from jaxtyping import Int
-
-from easydel.data.counts import Counts, Tally, warn_of
-from easydel.data.given import Row, as_rows
-from easydel.data.loader import START, Position, check_sizes, make_batch, plan_for, steps_of
+from easydel.data.batch_layout import BatchLayout, Sizes
+from easydel.data.counts import Counts, Tally, warn_about
+from easydel.data.loader import START, Position, checked_seed, make_batch
 from easydel.data.pack import Batch, sizes
 from easydel.data.pair import Pair
-from easydel.data.prepare import Recipe
-from easydel.data.shapes import LENGTH_COST, MAX_SHAPES, Shape
-from easydel.errors import ConfigError, DataError
+from easydel.data.passes import Passes, shuffled
+from easydel.data.prepare import TokenizeConfig
+from easydel.data.python_rows import Row, as_rows
+from easydel.data.shapes import planned
+from easydel.errors import ConfigError, DataError, warn
 
 BUFFER_SIZE = 1024
-T = TypeVar("T")
 _PLANNED_BATCHES = 8  # of the first pairs, or a buffer full if that is more
-_ROWS_PER_PAIR = 64  # that are looked at before the first pairs are taken to be fewer than wanted
+# That are looked at before the first pairs are taken to be fewer than wanted: an endless stream of rows that are all
+# dropped must end in an error too.
+ROWS_PER_PAIR = 64
 _PLANNED_ORDERS = 3  # of these pairs, as different epochs shuffle them
 
 
@@ -46,16 +47,12 @@ class StreamLoader:
     """The batches of a stream, with the members of `Loader`. Make one with `make_stream_loader`."""
 
     pairs: Sequence[Pair]  # the first ones only, of which the shapes are planned
-    total_batch_size: int
-    gradient_accumulation_steps: int
+    layout: BatchLayout
     seed: int | None  # None keeps the order of the rows
-    shards: int
-    parts: int
-    plan: tuple[Shape, ...]
     buffer_size: int
     max_training_steps: int
-    recipe: Recipe
-    _passes: "_Passes"
+    config: TokenizeConfig
+    _passes: Passes
     _tally: Tally
     _complete: Tally | None = None
 
@@ -74,65 +71,78 @@ class StreamLoader:
         """What became of these rows."""
         return self.tally.counts()
 
+    @property
+    def first_pairs(self) -> Sequence[Pair]:
+        """Those of `pairs` that every run of this stream looks at, however long it is to be."""
+        return self.pairs[: _whole_blocks(self.layout.total_batch_size, self._block)]
+
+    @property
+    def _block(self) -> int:
+        """How many pairs are read at a time."""
+        return 1 if self.seed is None else self.buffer_size
+
     def batches(
-        self, start: Position = START, *, epochs: int | None = None
+        self, start: Position = START, *, epochs: int | None = None, steps: int | None = None
     ) -> Generator[tuple[Position, Batch], None, None]:
         """Yields each batch with the position after it; an epoch is a pass through the stream.
 
         The position is what a checkpoint stores: `batches(position)` continues with the next batch. It goes on to the
-        end of `epochs` epochs, None being without end. A stream that cannot be read again ends after the first, with
-        a warning if that is before `max_training_steps`.
+        end of `epochs` epochs, or for `steps` batches, None being without end. A stream that cannot be read again ends
+        after the first, with a warning if that is before `max_training_steps`.
+
+        The last of `steps` batches ends its epoch only where it is a smaller one: the stream is not asked for more.
 
         Raises:
-            DataError: a row that cannot be read, when it is met; or a stream that was read already, or ends before
-                `start`.
+            DataError: a row that cannot be read, after the whole batches before it; or a stream that was read already,
+                or ends before `start`.
         """
         done, before = start.batch, 0
+        left = sys.maxsize if steps is None else steps
+        if not left:
+            return
         for epoch in count(start.epoch) if epochs is None else range(start.epoch, epochs):
             rows = self._passes.begin(epoch)
             if rows is None:
-                warnings.warn(self._at_its_end(epoch), stacklevel=2)
+                warn(self._at_its_end(epoch))
                 return
             self._tally = Tally()
-            with closing(self.recipe.pairs(rows, self._tally)) as pairs:
-                ordered = _shuffled(pairs, self.buffer_size, self.seed, epoch)
-                for is_last, batch in self._rest_of_pass(ordered, Position(epoch, done)):
-                    done += 1
+            max_pairs = _whole_blocks((done + left) * self.layout.total_batch_size, self._block)
+            with closing(self.config.pairs(rows, self._tally, max_pairs=max_pairs)) as pairs:
+                ordered = shuffled(pairs, self.buffer_size, self.seed, epoch)
+                for is_last, batch in self._rest_of_pass(ordered, Position(epoch, done), left):
+                    done, left = done + 1, left - 1
+                    if not left and self._complete is None:
+                        warn_about(self._tally)
                     yield Position(epoch + 1, 0) if is_last else Position(epoch, done), batch
+            if not left:
+                return
             if self._complete is None:
                 self._complete = self._tally
                 before = epoch * done  # all that can be known of passes that another process read
-                warn_of(self._tally, stacklevel=2)
+                warn_about(self._tally)
             before += done
             if before >= self.max_training_steps:
                 return
             done = 0
 
-    def _rest_of_pass(self, pairs: Iterator[Pair], start: Position) -> Iterator[tuple[bool, Batch]]:
-        """Yields the batches of a pass from a position on, each with whether it is the last."""
-        size = self.total_batch_size
+    def _rest_of_pass(self, pairs: Iterator[Pair], start: Position, left: int) -> Iterator[tuple[bool, Batch]]:
+        """Yields the batches of a pass from a position on, `left` at most, each with whether it is the last."""
+        size = self.layout.total_batch_size
         passed = sum(1 for _ in islice(pairs, start.batch * size))
         members = list(islice(pairs, size))
-        if start.batch and not members:
+        if passed < start.batch * size:
             raise DataError(
                 f"the stream ended after {passed} pairs, but the run to continue had used {start.batch} batches of "
                 f"{size} in pass {start.epoch + 1}: give it the stream it had."
             )
-        while members:
-            following = list(islice(pairs, size))
-            yield not following, self._batch(members)
+        while members and left:
+            left -= 1
+            following, error = _next_or_error(pairs, size) if left else ([], None)
+            is_last = not following and error is None if left else len(members) < size
+            yield is_last, make_batch(members, sizes(members), self.layout)
+            if error is not None:
+                raise error
             members = following
-
-    def _batch(self, members: list[Pair]) -> Batch:
-        return make_batch(
-            members,
-            sizes(members),
-            self.plan,
-            total_batch_size=self.total_batch_size,
-            gradient_accumulation_steps=self.gradient_accumulation_steps,
-            shards=self.shards,
-            parts=self.parts,
-        )
 
     def _at_its_end(self, epoch: int) -> str:
         return (
@@ -142,114 +152,64 @@ class StreamLoader:
         )
 
 
+def _next_or_error(pairs: Iterator[Pair], size: int) -> tuple[list[Pair], Exception | None]:
+    try:
+        return list(islice(pairs, size)), None
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is raised after the batch before it
+        return [], error
+
+
 def make_stream_loader(
     rows: Iterable[Row],
-    recipe: Recipe,
+    config: TokenizeConfig,
+    layout: BatchLayout,
     *,
-    total_batch_size: int,
     max_training_steps: int | None,
-    gradient_accumulation_steps: int = 1,
     num_train_epochs: float = 1,
     shuffle: bool = True,
     buffer_size: int | None = None,
     seed: int = 0,
-    shards: int = 1,
-    parts: int = 1,
-    max_shapes: int = MAX_SHAPES,
-    length_cost: float = LENGTH_COST,
-    chunk: int | None = None,
 ) -> StreamLoader:
     """Returns the loader of a run on a stream, after a look at its first rows, of which the shapes are planned.
 
     Args:
         rows: an iterable without a length; an iterator, such as a generator, is read once and never again.
-        recipe: how rows become pairs.
+        config: how rows become pairs.
+        layout: how pairs become batches.
         max_training_steps: how long to train, which a stream does not say; it is read again as often as needed.
         num_train_epochs: must be left at 1.
         buffer_size: how many pairs are shuffled together; None is 1024.
-
-    The other arguments are those of `easydel.data.loader.make_loader`.
 
     Raises:
         ConfigError: no `max_training_steps`, or settings that cannot work together.
         DataError: the first rows cannot be read, or there are none.
     """
     rows = as_rows(rows)
-    check_sizes(total_batch_size, gradient_accumulation_steps, max_shapes, seed if shuffle else 0)
+    key = checked_seed(seed) if shuffle else None
     steps = _checked_steps(rows, max_training_steps)
     check_stream(num_train_epochs, shuffle, buffer_size)
-    buffer, key = buffer_size or BUFFER_SIZE, seed if shuffle else None
-    passes, tally = _Passes(rows), Tally()
-    wanted = max(buffer, _PLANNED_BATCHES * total_batch_size)
-    # An endless stream of rows that are all dropped must end in an error too.
-    with closing(recipe.pairs(islice(passes.look(), _ROWS_PER_PAIR * wanted), tally)) as found:
+    buffer = buffer_size or BUFFER_SIZE
+    passes, tally = Passes(rows), Tally()
+    needed = _whole_blocks(steps * layout.total_batch_size, 1 if key is None else buffer)
+    wanted = min(max(buffer, _PLANNED_BATCHES * layout.total_batch_size), needed)
+    with closing(config.pairs(islice(passes.look(), ROWS_PER_PAIR * wanted), tally, max_pairs=wanted)) as found:
         pairs = list(islice(found, wanted))
-    plan = plan_for(
-        _planned_steps(pairs, buffer, key, total_batch_size, gradient_accumulation_steps),
-        max_shapes=max_shapes,
-        per_epoch=-(-len(pairs) // total_batch_size),
-        most_steps=steps,
-        shards=shards,
-        parts=parts,
-        length_cost=length_cost,
-        chunk=chunk,
-    )
-    return StreamLoader(
-        pairs=pairs,
-        total_batch_size=total_batch_size,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        seed=key,
-        shards=shards,
-        parts=parts,
-        plan=plan,
-        buffer_size=buffer,
-        max_training_steps=steps,
-        recipe=recipe,
-        _passes=passes,
-        _tally=tally,
-    )
+    looked_at = _first_steps(pairs, layout, buffer, key)
+    layout = planned(layout, looked_at, steps_per_epoch=layout.steps_for(len(pairs)), max_steps=steps)
+    return StreamLoader(pairs, layout, key, buffer, steps, config, passes, tally)
 
 
-def _planned_steps(
-    pairs: Sequence[Pair], buffer: int, key: int | None, total_batch_size: int, gradient_accumulation_steps: int
-) -> list[list[Int[np.ndarray, "items 2"]]]:
+def _whole_blocks(pairs: int, block: int) -> int:
+    """Returns how many pairs are read to have the first `pairs`, as whole blocks are read."""
+    return -(-pairs // block) * block
+
+
+def _first_steps(pairs: Sequence[Pair], layout: BatchLayout, buffer: int, key: int | None) -> list[list[Sizes]]:
     """Returns the sizes of the first pairs by step and micro-batch, in some of the orders that they may come in."""
     measured, steps = sizes(pairs), []
     for epoch in range(1 if key is None else _PLANNED_ORDERS):
-        order = list(_shuffled(range(len(pairs)), buffer, key, epoch))
-        steps += steps_of(measured[order], total_batch_size, gradient_accumulation_steps)
+        steps += layout.steps(measured[list(shuffled(range(len(pairs)), buffer, key, epoch))])
     return steps
-
-
-class _Passes:
-    """The rows of a stream, pass after pass. The first looked at are kept, and the first pass begins with them."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = rows
-        self._iterator = iter(rows)
-        self._is_read_once = self._iterator is rows
-        self._looked_at: deque[Row] = deque()
-        self._has_begun = False
-
-    def look(self) -> Iterator[Row]:
-        """Yields the first rows, as many as are asked for."""
-        for row in self._iterator:
-            self._looked_at.append(row)
-            yield row
-
-    def begin(self, epoch: int) -> Iterator[Row] | None:
-        """Returns the rows of a pass; None where there is no such pass, as the stream cannot be read again."""
-        if epoch == 0 and not self._has_begun:
-            self._has_begun = True
-            return chain(_drained(self._looked_at), self._iterator)
-        if self._is_read_once and epoch == 0:
-            raise DataError(
-                f"the stream ({type(self._rows).__name__}) was read already and cannot be read again: give a fresh "
-                "one, or rows that can be, such as a list or a datasets.IterableDataset."
-            )
-        rows = iter(() if self._is_read_once else self._rows)
-        first = list(islice(rows, 1))  # none, where an iterable hands out one iterator again and again
-        return chain(first, rows) if first else None
 
 
 def _checked_steps(rows: Iterable[Row], max_training_steps: int | None) -> int:
@@ -274,22 +234,3 @@ def check_stream(num_train_epochs: float, shuffle: bool, buffer_size: int | None
             f"shuffle_buffer_size = {buffer_size} has no meaning with shuffle_train_dataset = False: drop one of the "
             "two."
         )
-
-
-def _drained(rows: deque[Row]) -> Iterator[Row]:
-    while rows:
-        yield rows.popleft()
-
-
-def _shuffled(items: Iterable[T], size: int, seed: int | None, epoch: int) -> Iterator[T]:
-    """Yields the items in blocks of `size`, each in an order of its own; in their own order without a seed."""
-    items = iter(items)
-    if seed is None:
-        yield from items
-        return
-    for block in count():
-        members = list(islice(items, size))
-        if not members:
-            return
-        key = np.random.SeedSequence([seed, epoch, block])
-        yield from (members[at] for at in np.random.Generator(np.random.Philox(key)).permutation(len(members)))

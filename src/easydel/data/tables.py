@@ -1,4 +1,4 @@
-"""Rows in Parquet and Arrow files, with the columns of JSON text that `datasets` makes of values of several kinds."""
+"""Rows in Parquet and Arrow files, with the JSON columns that `datasets` makes of values of several types."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -11,7 +11,7 @@ from easydel.errors import DataError
 Row = dict[str, Any]
 Read = Callable[[Any], Any]
 _ROWS_AT_ONCE = 1000
-# Where a value is text, messages, or a list of parts, and never a number, a truth value or another object.
+# Where a value is a string, messages, or a list of parts, and never a number, a boolean or another object.
 _TEXTS = ("prompt", "chosen", "rejected", "content", "value", "text")
 
 
@@ -19,7 +19,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     """Yields the rows of a Parquet file.
 
     Raises:
-        DataError: it is damaged, or of another kind.
+        DataError: it is damaged, or of another format.
     """
     import pyarrow  # comes with `datasets`; slow to import
     import pyarrow.parquet
@@ -35,7 +35,7 @@ def arrow_rows(path: Path) -> Iterator[Row]:
     """Yields the rows of a file in Arrow's IPC format, a stream as `datasets` writes it, or a file.
 
     Raises:
-        DataError: it is damaged, or of another kind.
+        DataError: it is damaged, or of another format.
     """
     import pyarrow
     import pyarrow.ipc
@@ -57,8 +57,8 @@ def arrow_rows(path: Path) -> Iterator[Row]:
 def table_rows(schema: Any, batches: Any) -> Iterator[Row]:
     """Yields the rows of Arrow's record batches as they were written, before they became columns of one type.
 
-    Columns of JSON text become what the text says. Where a string is meant, `datasets` keeps one that is JSON itself
-    as it is: there the text `42` is the answer "42", and not a number.
+    JSON columns are parsed. Where a string is meant, `datasets` keeps one that is JSON itself as it is: there `42` is
+    the completion "42", and not a number.
     """
     features = _features(schema)
     readers = [(field.name, _reader(field.name, field.type, features.get(field.name))) for field in schema]
@@ -71,7 +71,7 @@ def table_rows(schema: Any, batches: Any) -> Iterator[Row]:
 
 
 def as_written(dataset: Any) -> Any:
-    """Returns the rows of a `Dataset` or `IterableDataset` as they were written: itself where no column is JSON text.
+    """Returns the rows of a `Dataset` or `IterableDataset` as they were written: itself where no column is JSON.
 
     >>> import datasets
     >>> rows = [{"chosen": "42"}, {"chosen": [{"role": "assistant", "content": "Yes."}]}]
@@ -90,7 +90,7 @@ def as_written(dataset: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Written:
-    """The rows of a dataset as they were written, read as they are iterated over."""
+    """The rows of a dataset as they were written, read while they are iterated over."""
 
     dataset: Any
 
@@ -100,7 +100,7 @@ class _Written:
 
 
 def _features(schema: Any) -> Mapping[str, Any]:
-    """What `datasets` says of the columns in the metadata of a file; nothing in a file of others."""
+    """The features of the columns that `datasets` writes into a file; {} in files of other programs."""
     said = (schema.metadata or {}).get(b"huggingface")
     try:
         features = (json.loads(said).get("info") or {}).get("features") if said else None
@@ -110,11 +110,11 @@ def _features(schema: Any) -> Mapping[str, Any]:
 
 
 def _reader(name: str, kind: Any, feature: Any) -> Read | None:
-    """What makes a value of a column what was meant by it; None where it is that already.
+    """The function that turns a value of a column into what was written; None where it is that already.
 
     Args:
         name: of the column, or of the innermost field.
-        feature: what `datasets` says of it.
+        feature: its type, as `datasets` writes it.
     """
     import pyarrow.types as types
 
@@ -151,7 +151,7 @@ def _read(read: Read | None, value: Any) -> Any:
 
 
 def _json_value(text: Any) -> Any:
-    """What JSON text says."""
+    """The value of a JSON string."""
     if not isinstance(text, str):
         return text
     try:
@@ -162,7 +162,7 @@ def _json_value(text: Any) -> Any:
 
 
 def _json_text(text: Any) -> Any:
-    """The string, messages or parts that JSON text says; all else was a string that happens to be JSON."""
+    """The string, messages or parts in JSON; anything else was a string that happens to be JSON."""
     value = _json_value(text)
     is_message = isinstance(value, dict) and bool(value.keys() & {"role", "from"})
     is_list = isinstance(value, list) and all(isinstance(each, dict) for each in value)

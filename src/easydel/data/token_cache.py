@@ -1,13 +1,12 @@
-"""Token ids kept on disk: rows that were tokenised once, by the same tokenizer, are read and not tokenised again.
+"""Token ids kept on disk: rows that were tokenized once, by the same tokenizer, are read and not tokenized again.
 
 A file holds the token ids of some hundred rows as they are before truncation, and is named after what they depend on:
 the text of the rows, the tokenizer as it would be saved, and the code here. Limits may change without a row being
-tokenised again, and of a dataset that grew only the new rows are tokenised.
+tokenized again, and of a dataset that grew only the new rows are tokenized.
 """
 
 import json
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,16 +18,18 @@ from typing import Any, Self
 import numpy as np
 
 from easydel.data.cache import content_key, open_cache, read_arrays, write_arrays
-from easydel.data.clock import asks_for_day
 from easydel.data.format import NO_COLUMNS, content_of
-from easydel.data.given import Row
-from easydel.data.given_ids import id_columns
+from easydel.data.python_rows import Row
+from easydel.data.template_date import asks_for_day
+from easydel.data.token_id_rows import id_columns
 from easydel.data.tokenize import Joined
-from easydel.data.tokenizer import Tokenizer
+from easydel.data.tokenizer import Tokenizer, encoded
+from easydel.errors import warn
+from easydel.json_objects import read_object
 
-VERSION = "3"  # of the way from a row to its token ids: another one makes every cached file again
-# Less is tokenised in the time that it takes to write a large tokenizer down for its key, half a second.
-LEAST_ROWS, LEAST_BYTES = 2000, 1_000_000
+VERSION = "4"  # of the way from a row to its token ids: another one makes every cached file again
+# Less is tokenized in the time that it takes to write a large tokenizer down for its key, half a second.
+MIN_ROWS, MIN_BYTES = 2000, 1_000_000
 # What a tokenizer notes down of how it was loaded, and not of how it works.
 _OF_LOADING = ("is_local", "local_files_only", "name_or_path")
 _PROBE = "The 3 quick brown foxes, naïve; don't\n\tjump: 狐 🦊 <|end|> </s>"
@@ -36,7 +37,7 @@ _PROBE = "The 3 quick brown foxes, naïve; don't\n\tjump: 狐 🦊 <|end|> </s>"
 
 @dataclass
 class TokenCache:
-    """The kept token ids of one tokenizer. With `folder` None none are kept or found."""
+    """The kept token ids of one tokenizer. With `folder` None nothing is kept or found."""
 
     folder: Path | None
     tokenizer: Tokenizer | None
@@ -55,7 +56,7 @@ class TokenCache:
         Token ids that are given as they are need no cache.
         """
         texts = [row for row in some_rows if id_columns(row, columns) is None]
-        worth = len(texts) >= LEAST_ROWS or sum(len(_content([row], columns) or b"") for row in texts) >= LEAST_BYTES
+        worth = len(texts) >= MIN_ROWS or sum(len(_content([row], columns) or b"") for row in texts) >= MIN_BYTES
         return cls(open_cache(directory, "tokens") if worth and tokenizer is not None else None, tokenizer, columns)
 
     @cached_property
@@ -72,7 +73,7 @@ class TokenCache:
     def load(self, key: str | None) -> list[Joined] | None:
         """Returns the token ids that were stored under a key; None where there are none to be used."""
         arrays = None if self.folder is None or key is None else read_arrays(self.folder / f"{key}.npz", key)
-        return None if arrays is None else list(from_arrays(**arrays))
+        return None if arrays is None else list(from_arrays(arrays))
 
     def store(self, key: str | None, rows: Sequence[Joined]) -> None:
         """Keeps token ids under a key. Where that fails, a warning says why and no more are kept."""
@@ -81,20 +82,20 @@ class TokenCache:
         try:
             write_arrays(self.folder / f"{key}.npz", key, to_arrays(rows))
         except OSError as error:
-            warnings.warn(f"token ids are not kept in {self.folder}: {error.strerror or error}.", stacklevel=2)
+            warn(f"token ids are not kept in {self.folder}: {error.strerror or error}.")
             self.folder = None
 
 
 def tokenizer_key(tokenizer: Tokenizer) -> str:
-    """Returns 32 hex digits that tell apart tokenizers that may tokenise a row differently.
+    """Returns 32 hex digits that tell apart tokenizers that may tokenize a row differently.
 
     They are made from the files that the tokenizer would be saved as (vocabulary, merges, special tokens, chat
-    template), its class, the versions of the libraries, the ids of a text that is hard to tokenise and, where the
+    template), its class, the versions of the libraries, the ids of a text that is hard to tokenize and, where the
     template asks for it, the date.
     """
     parts = [VERSION, *(version(name) for name in ("transformers", "tokenizers", "jinja2")), str(type(tokenizer))]
-    probe = tokenizer([_PROBE], add_special_tokens=True, return_attention_mask=False, verbose=False)
-    parts.append(json.dumps([list(map(int, ids)) for ids in probe["input_ids"]]))
+    probe = encoded([_PROBE], tokenizer, add_special_tokens=True)
+    parts.append(json.dumps([list(map(int, ids)) for ids in probe]))
     if asks_for_day(tokenizer):
         parts.append(date.today().isoformat())
     with tempfile.TemporaryDirectory() as folder:
@@ -107,8 +108,7 @@ def tokenizer_key(tokenizer: Tokenizer) -> str:
 def _without_loading(path: Path) -> bytes:
     if path.name != "tokenizer_config.json":
         return path.read_bytes()
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    return json.dumps({name: value for name, value in settings.items() if name not in _OF_LOADING}).encode()
+    return json.dumps({name: value for name, value in read_object(path).items() if name not in _OF_LOADING}).encode()
 
 
 def _content(rows: Sequence[Row], columns: Mapping[str, Any]) -> bytes | None:
@@ -136,21 +136,13 @@ def to_arrays(rows: Sequence[Joined]) -> dict[str, np.ndarray]:
     }
 
 
-def from_arrays(
-    ids: np.ndarray,
-    lengths: np.ndarray,
-    merged: np.ndarray,
-    masked: np.ndarray,
-    trained: np.ndarray,
-    losses: np.ndarray,
-    lost: np.ndarray,
-    dropped: np.ndarray,
-) -> Iterator[Joined]:
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> Iterator[Joined]:
     """Yields the rows of `to_arrays`."""
-    sides = _parted(ids.tolist(), lengths)
-    masks = _parted(np.unpackbits(trained, count=int(masked.sum())).astype(bool).tolist(), masked)
-    causes = _parted(lost.tolist(), losses)
-    rows = zip(merged.tolist(), causes, dropped.tolist(), strict=True)
+    sides = _parted(arrays["ids"].tolist(), arrays["lengths"])
+    bits = np.unpackbits(arrays["trained"], count=int(arrays["masked"].sum()))
+    masks = _parted(bits.astype(bool).tolist(), arrays["masked"])
+    causes = _parted(arrays["lost"].tolist(), arrays["losses"])
+    rows = zip(arrays["merged"].tolist(), causes, arrays["dropped"].tolist(), strict=True)
     for at, (changed, left_out, cause) in enumerate(rows):
         prompt, chosen, rejected = sides[3 * at : 3 * at + 3]
         of_chosen, of_rejected = (mask or None for mask in masks[2 * at : 2 * at + 2])

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from easydel.data.render import Span
-from easydel.data.tokenizer import Tokenizer
+from easydel.data.tokenizer import Tokenizer, decoded, encoded
 
 
 def encode_masked(
@@ -17,19 +17,19 @@ def encode_masked(
 ) -> tuple[list[list[int]], list[list[bool]]]:
     """Returns the ids of templated texts, and which of their tokens bear loss; `untrained` are the parts that do not.
 
-    Fast tokenizers say which characters a token stands for. Of others the text before each border is tokenised as well.
+    Fast tokenizers say which characters a token stands for. Of others the text before each border is tokenized as well.
     """
     if tokenizer.is_fast:
-        encoded = tokenizer(
+        found = tokenizer(
             list(texts),
             add_special_tokens=False,
             return_attention_mask=False,
             return_offsets_mapping=True,
             verbose=False,
         )
-        ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+        ids, offsets = found["input_ids"], found["offset_mapping"]
         return ids, [trained_tokens(*each) for each in zip(texts, offsets, untrained, strict=True)]
-    ids = _plain_ids(texts, tokenizer)
+    ids = encoded(texts, tokenizer)
     return ids, [_by_prefixes(*each, tokenizer) for each in zip(texts, ids, untrained, strict=True)]
 
 
@@ -67,15 +67,9 @@ def _by_prefixes(text: str, ids: list[int], untrained: Sequence[Span], tokenizer
 
 def _first_token(before: str, ids: list[int], tokenizer: Tokenizer) -> int:
     """Returns the place of the first token whose first character that is no white space lies behind `before`."""
-    [known] = _plain_ids([before], tokenizer) if before else [[]]
+    [known] = encoded([before], tokenizer) if before else [[]]
     same = next((at for at, (one, other) in enumerate(zip(known, ids, strict=False)) if one != other), len(known))
     if same == len(known):
         return same
     # The token there reaches across the border: to which side it belongs depends on what of it lies before.
-    left = tokenizer.decode(known[same:], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return same + bool(left.strip())
-
-
-def _plain_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
-    return encoded["input_ids"]
+    return same + bool(decoded(known[same:], tokenizer).strip())

@@ -1,4 +1,4 @@
-"""Texts as token ids: prompt and completion tokenised together, special tokens once, cut where they part."""
+"""Texts as token ids: prompt and completion tokenized together, special tokens once, cut where they part."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from easydel.data.endings import Endings
 from easydel.data.pair import Mask
 from easydel.data.render import Preference
 from easydel.data.token_mask import encode_masked
-from easydel.data.tokenizer import Tokenizer
+from easydel.data.tokenizer import Tokenizer, encoded
 
 
 class Joined(NamedTuple):
@@ -16,7 +16,7 @@ class Joined(NamedTuple):
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
-    merged: int = 0  # how many tokens at the end of the prompt, tokenised alone, are others with a completion behind it
+    merged: int = 0  # how many tokens at the end of the prompt, tokenized alone, are others with a completion behind it
     chosen_trained: Mask = None
     rejected_trained: Mask = None
     lost: tuple[str, ...] = ()  # what the template left out, a cause each
@@ -24,7 +24,7 @@ class Joined(NamedTuple):
 
 
 def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Joined]:
-    """Returns each row's prompt and completions as ids, prompt and completion tokenised together.
+    """Returns each row's prompt and completions as ids, prompt and completion tokenized together.
 
     Plain text gets the special tokens of the tokenizer and one end, see `Endings.ended`; templated text has its own. A
     completion starts where the tokens of the prompt alone first differ from those of the prompt with either
@@ -40,11 +40,10 @@ def tokenize(preferences: Sequence[Preference], tokenizer: Tokenizer) -> list[Jo
             spans = [part for _, each in members for part in ((), each.chosen_untrained, each.rejected_untrained)]
             ids, trained = encode_masked(texts, spans, tokenizer) if texts else ([], [])
         else:
-            ids, trained = _encode(texts, tokenizer, add_special_tokens=not templated), [None] * len(texts)
+            ids, trained = _encode(texts, endings, add_special_tokens=not templated), [None] * len(texts)
         for of, (at, preference) in enumerate(members):
-            prompt, chosen, rejected = ids[3 * of : 3 * of + 3]
-            _, of_chosen, of_rejected = trained[3 * of : 3 * of + 3]
-            joined[at] = _join(prompt, chosen, rejected, of_chosen, of_rejected, preference.lost)
+            texts_of = slice(3 * of, 3 * of + 3)
+            joined[at] = _join(ids[texts_of], trained[texts_of], preference.lost)
     return [joined[at] for at in range(len(preferences))]
 
 
@@ -60,49 +59,28 @@ def _texts(preference: Preference, endings: Endings) -> tuple[str, str, str]:
     return prompt, prompt + endings.ended(chosen[start:]), prompt + endings.ended(rejected[start:])
 
 
-def _encode(texts: list[str], tokenizer: Tokenizer, *, add_special_tokens: bool) -> list[list[int]]:
+def _encode(texts: list[str], endings: Endings, *, add_special_tokens: bool) -> list[list[int]]:
     if not texts:
         return []
-    encoded = tokenizer(texts, add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)
-    ids = encoded["input_ids"]
+    tokenizer = endings.tokenizer
+    ids = encoded(texts, tokenizer, add_special_tokens=add_special_tokens)
     if not add_special_tokens:
         return ids
-    return [_once(tokens, text, tokenizer) for tokens, text in zip(ids, texts, strict=True)]
+    return [endings.with_one_eos(_with_one_bos(*each, tokenizer), each[1]) for each in zip(ids, texts, strict=True)]
 
 
-def _once(ids: list[int], text: str, tokenizer: Tokenizer) -> list[int]:
-    """Ids without a BOS doubled by one in the text, and ending in one EOS exactly if the text ends in it."""
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    if tokenizer.bos_token and text.startswith(tokenizer.bos_token) and ids[:2] == [bos, bos]:
-        ids = ids[1:]
-    ends = bool(tokenizer.eos_token) and text.endswith(str(tokenizer.eos_token))
-    while len(ids) > 1 and ids[-1] == eos and (not ends or ids[-2] == eos):
-        ids = ids[:-1]
-    return ids
+def _with_one_bos(ids: list[int], text: str, tokenizer: Tokenizer) -> list[int]:
+    bos = tokenizer.bos_token_id
+    is_doubled = tokenizer.bos_token and text.startswith(tokenizer.bos_token) and ids[:2] == [bos, bos]
+    return ids[1:] if is_doubled else ids
 
 
-def _join(
-    prompt: list[int],
-    prompt_chosen: list[int],
-    prompt_rejected: list[int],
-    chosen_trained: Mask,
-    rejected_trained: Mask,
-    lost: tuple[str, ...],
-) -> Joined:
-    start = min(_common(prompt, prompt_chosen), _common(prompt, prompt_rejected))
-    return Joined(
-        prompt[:start],
-        prompt_chosen[start:],
-        prompt_rejected[start:],
-        merged=len(prompt) - start,
-        chosen_trained=_from(chosen_trained, start),
-        rejected_trained=_from(rejected_trained, start),
-        lost=lost,
-    )
-
-
-def _from(trained: Mask, start: int) -> Mask:
-    return None if trained is None or all(trained[start:]) else trained[start:]
+def _join(ids: Sequence[list[int]], trained: Sequence[Mask], lost: tuple[str, ...]) -> Joined:
+    """The tokens of a prompt, and of it with each completion, cut where they part."""
+    prompt, chosen, rejected = ids
+    start = min(_common(prompt, chosen), _common(prompt, rejected))
+    of_chosen, of_rejected = (None if mask is None or all(mask[start:]) else mask[start:] for mask in trained[1:])
+    return Joined(prompt[:start], chosen[start:], rejected[start:], len(prompt) - start, of_chosen, of_rejected, lost)
 
 
 def _common(ids: list[int], longer: list[int]) -> int:

@@ -1,13 +1,13 @@
 """The part of a Hugging Face tokenizer that is used here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from easydel.data.messages import Message
 
 
 class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer used here."""
+    """See the methods of `transformers.PreTrainedTokenizerBase`."""
 
     @property
     def eos_token(self) -> str | None: ...
@@ -25,8 +25,6 @@ class Tokenizer(Protocol):
     def is_fast(self) -> bool: ...
     @property
     def special_tokens_map(self) -> Mapping[str, Any]: ...
-
-    def get_chat_template(self, chat_template: str | None, tools: Any) -> str: ...
 
     def __call__(
         self,
@@ -53,3 +51,15 @@ class Tokenizer(Protocol):
     ) -> Any: ...
 
     def save_pretrained(self, save_directory: str) -> Any: ...
+
+
+def encoded(texts: Sequence[str], tokenizer: Tokenizer, *, add_special_tokens: bool = False) -> list[list[int]]:
+    """Returns the ids of texts."""
+    return tokenizer(list(texts), add_special_tokens=add_special_tokens, return_attention_mask=False, verbose=False)[
+        "input_ids"
+    ]
+
+
+def decoded(ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Returns ids as they are written, special tokens too."""
+    return tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,18 +1,17 @@
-"""Columns that a row is not read from: those that could change what it says are refused, the others left alone."""
+"""Columns that are not read: those that could change the meaning of a row are refused, the others ignored."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from easydel.data.column_names import CONVERSATIONS, QUESTIONS, READ, SYSTEMS, TOOLS
-from easydel.data.contents import kind
-from easydel.data.literals import parsed
-from easydel.data.ranked import CANDIDATES
-from easydel.data.row_columns import RowColumns
-from easydel.data.values import strings
+from easydel.data.column_names import CONVERSATIONS, QUESTIONS, READ, SYSTEMS, TOOLS, RowColumns
+from easydel.data.message_content import kind
+from easydel.data.plain_values import leaves
+from easydel.data.rankings import CANDIDATES
+from easydel.data.text_literals import parsed
 from easydel.errors import DataError
 
-# Columns that would change what a row says, if they hold something and nothing is read from them.
+# Columns that would change the meaning of a row, if they hold something and are not read.
 TELLING = frozenset(
     (
         *("prompt", "context", "history", *CONVERSATIONS, *QUESTIONS, *SYSTEMS, *TOOLS, "chat_template_kwargs"),
@@ -36,18 +35,18 @@ _LABEL = re.compile(r"[\w.:/@+-]{0,40}", re.ASCII)
 
 
 def beside(have: RowColumns, source: str | None, *read: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the columns that hold a prompt too; raises DataError for what would change the meaning otherwise.
+    """Yields the columns that hold a prompt too; raises DataError for what would change the meaning of the row.
 
     Args:
         source: what the prompt is read as.
-        read: the values of prompt and system, which another column may say once more.
+        read: the values of prompt and system, which another column may repeat.
     """
-    said = {_bare(text) for value in read for text in strings(value)}
+    known = {_bare(text) for text in leaves(read) if isinstance(text, str)}
     for name in have.names:
         if name in have.used or _canonical(name) not in TELLING or not have.has(name):
             continue
         value = have.look(name)
-        if isinstance(value, str) and _bare(value) in said:
+        if isinstance(value, str) and _bare(value) in known:
             continue
         if _canonical(name) in ("prompt", *CONVERSATIONS, *QUESTIONS) and source is not None:
             yield name, value
@@ -58,13 +57,13 @@ def beside(have: RowColumns, source: str | None, *read: Any) -> Iterator[tuple[s
             continue  # of the answers of which the two were taken
         asks = "" if source else f"Is it the prompt? --columns prompt={name}. "
         raise DataError(
-            f"row {have.number}: the column {name!r} could change what the row says, and nothing is read from it here. "
-            f"{asks}{_way_out(name, 'if it does not')}"
+            f"row {have.number}: the column {name!r} could change the meaning of the row, but is not read here. "
+            f"{asks}{_hint(name, 'if it does not')}"
         )
 
 
 def refuse_unread(have: RowColumns) -> None:
-    """Raises DataError for a column beside answers without a prompt that may be it."""
+    """Raises DataError for a column that may be the prompt of completions without one."""
     for name in have.names:
         canonical = _canonical(name)
         asks = bool(_ASKING.search(canonical))
@@ -72,24 +71,25 @@ def refuse_unread(have: RowColumns) -> None:
             continue
         if _HARMLESS_BEGIN.match(canonical) and not asks:
             continue
-        if any(text.strip() and (asks or not _LABEL.fullmatch(text.strip())) for text in strings(have.look(name))):
+        texts = [text.strip() for text in leaves(have.look(name)) if isinstance(text, str)]
+        if any(text and (asks or not _LABEL.fullmatch(text)) for text in texts):
             raise DataError(
                 f"row {have.number} has no 'prompt', and {name!r} could be it: --columns prompt={name} (a text that "
-                f"the answers follow) or question={name} (what a user says). {_way_out(name, 'if it is not')}"
+                f"the completions follow) or question={name} (what a user says). {_hint(name, 'if it is not')}"
             )
 
 
 def refuse_media(have: RowColumns) -> None:
-    """Raises DataError for a column of pictures, films or sounds that holds some."""
+    """Raises DataError for a column of images, videos or audio that is not empty."""
     for name in MEDIA:
         if have.has(name):
             raise DataError(
                 f"row {have.number}: {name!r} holds {kind(have.look(name))}; only text can be trained on. "
-                f"{_way_out(name, 'if the text says all')}"
+                f"{_hint(name, 'if the text says all')}"
             )
 
 
-def _way_out(name: str, condition: str) -> str:
+def _hint(name: str, condition: str) -> str:
     return f"--columns ignore={name} leaves it out, {condition}."
 
 

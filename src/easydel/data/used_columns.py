@@ -9,7 +9,7 @@ import numpy as np
 
 from easydel.data.column_names import IGNORE
 from easydel.data.format import NO_COLUMNS, columns_of
-from easydel.data.values import is_empty
+from easydel.data.plain_values import is_empty
 from easydel.errors import DataError
 
 _MOST_KINDS = 1000

@@ -1,12 +1,12 @@
-"""Which columns a dataset was read from, in words."""
+"""The columns that a dataset was read from, as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from easydel.display.pairs import visible
 
-# What a line has room for: so many columns, so many signs of the name of each.
-_MOST, _LONGEST = 24, 60
+# What fits on a line: columns, and characters of the name of each.
+_MAX_COLUMNS, _MAX_NAME = 24, 60
 
 
 def read_and_ignored(counts: Mapping[str, Any]) -> tuple[str, str]:
@@ -22,8 +22,8 @@ def read_and_ignored(counts: Mapping[str, Any]) -> tuple[str, str]:
     read = []
     for column, count in columns["read"].items():
         role = stands_for.get(column, column)
-        said = _name(column) + ("" if role == column else f" as {role}")
-        read.append(said + _range(ranges.get(role)) + _in(count, rows))
+        shown = _name(column) + ("" if role == column else f" as {role}")
+        read.append(shown + _range(ranges.get(role)) + _in(count, rows))
     rest = columns["ignored"].items()
     return _listed(read), _listed(
         [_name(column) + (_in(count, rows) if count else " (empty)") for column, count in rest]
@@ -31,19 +31,19 @@ def read_and_ignored(counts: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _name(column: str) -> str:
-    return visible(column if len(column) <= _LONGEST else f"{column[: _LONGEST - 1]}\u2026")
+    return visible(column if len(column) <= _MAX_NAME else f"{column[: _MAX_NAME - 1]}\u2026")
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = [f"and {len(names) - _MOST:,} more"] if len(names) > _MOST else []
-    return ", ".join([*names[:_MOST], *more])
+    more = [f"and {len(names) - _MAX_COLUMNS:,} more"] if len(names) > _MAX_COLUMNS else []
+    return ", ".join([*names[:_MAX_COLUMNS], *more])
 
 
 def _range(values: Any) -> str:
     if values is None:
         return ""
-    least, most = values
-    return f" ({least:g})" if least == most else f" ({least:g} to {most:g})"
+    low, high = values
+    return f" ({low:g})" if low == high else f" ({low:g} to {high:g})"
 
 
 def _in(count: int, rows: int) -> str:

@@ -1,8 +1,8 @@
 """The tokens of a prepared pair as marked text, for a terminal and for a page.
 
-A part of a pair, its prompt or one of its sides, is a list of segments as `data.json` has them: the kind of neighboring
-tokens (`prompt`, `trained`, `untrained`, `cut`), how many, their text or None where they are left out of the view, and
-whether they are one special token.
+A part of a pair, its prompt or a completion, is a list of segments as `data.json` has them: the kind of neighboring
+tokens (`prompt`, `trained`, `untrained`, `cut`), their number, their text or None where they are hidden, and whether
+they are one special token.
 """
 
 import unicodedata
@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 Style = Literal["text", "special", "untrained", "cut", "hidden", "border"]
 Segment = Mapping[str, Any]
 
-_SIGNS = {"\n": "\u21b5", "\t": "\u21e5"}
-_AS_THEY_ARE = "\u200c\u200d\u3000"  # within words and emoji, and between words of Chinese
+_SYMBOLS = {"\n": "\u21b5", "\t": "\u21e5"}
+_UNCHANGED = "\u200c\u200d\u3000"  # within words and emoji, and between words of Chinese
 
 
 class Piece(NamedTuple):
@@ -25,32 +25,32 @@ class Piece(NamedTuple):
 
 
 def visible(text: str, newline: str = "\u21b5") -> str:
-    """Returns text with everything in it to be seen: signs that move the cursor or turn lines around are written out.
+    """Returns text with everything in it visible: characters that move the cursor or turn lines around are escaped.
 
     >>> print(visible("a\\tb\\n\\x1b[2J\\u202e\\ud800"))
     a⇥b↵\\x1b[2J\\u202e\\ud800
     """
-    return "".join(newline if sign == "\n" else _seen(sign) for sign in text)
+    return "".join(newline if each == "\n" else _visible(each) for each in text)
 
 
-def _seen(sign: str) -> str:
-    if sign.isprintable() or sign in _AS_THEY_ARE or unicodedata.category(sign) == "Co":
-        return sign
-    return _SIGNS.get(sign) or sign.encode("unicode_escape").decode("ascii")
+def _visible(character: str) -> str:
+    if character.isprintable() or character in _UNCHANGED or unicodedata.category(character) == "Co":
+        return character
+    return _SYMBOLS.get(character) or character.encode("unicode_escape").decode("ascii")
 
 
 def prompt_pieces(segments: Sequence[Segment]) -> list[Piece]:
-    """Returns a prompt as marked text, up to the border with a completion; nothing where the sides have their own."""
+    """Returns a prompt as marked text, up to the border with a completion; [] where each completion has its own."""
     return [*_pieces(segments), Piece("border", "|")] if segments else []
 
 
-def side_pieces(segments: Sequence[Segment]) -> list[Piece]:
-    """Returns a side as marked text, from the border with its prompt on, or with the prompt that it begins with.
+def completion_pieces(segments: Sequence[Segment]) -> list[Piece]:
+    """Returns a completion as marked text, from the border with its prompt on, or with the prompt that it begins with.
 
     >>> cut = {"kind": "cut", "tokens": 9, "text": "once", "special": False}
     >>> context = {"kind": "prompt", "tokens": 1, "text": " more", "special": False}
     >>> end = {"kind": "trained", "tokens": 1, "text": "</s>", "special": True}
-    >>> plain(side_pieces([cut, context, end]))
+    >>> plain(completion_pieces([cut, context, end]))
     '[cut, 9 tokens: once] more|«</s>»'
     """
     bears = [at for at, segment in enumerate(segments) if segment["kind"] in ("trained", "untrained")]
@@ -59,7 +59,7 @@ def side_pieces(segments: Sequence[Segment]) -> list[Piece]:
 
 
 def plain(pieces: Iterable[Piece]) -> str:
-    """Returns marked text on one line, without colors; nothing of it moves a cursor."""
+    """Returns marked text on one line, without colors or anything that moves a cursor."""
     return "".join(piece.text for piece in on_one_line(pieces))
 
 
@@ -83,7 +83,7 @@ def below_one_another(lines: Sequence[tuple[str, Sequence[Piece]]]) -> list[Piec
 
 
 def tokens_of(segments: Iterable[Segment]) -> int:
-    """Returns how many tokens are left of a part."""
+    """Returns the number of tokens of a part that are not cut."""
     return sum(segment["tokens"] for segment in segments if segment["kind"] != "cut")
 
 

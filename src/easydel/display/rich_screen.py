@@ -1,8 +1,6 @@
-"""Bars of rich, in colour. A module of its own, as rich takes a tenth of a second to import."""
+"""Bars of rich, in color. A module of its own, as rich takes a tenth of a second to import."""
 
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -10,7 +8,7 @@ from rich.table import Column
 from rich.text import Text
 
 from easydel.display.pairs import Piece, Style
-from easydel.display.screens import SECONDS_UNSEEN
+from easydel.display.screens import SECONDS_UNSEEN, print_lines
 from easydel.display.work import Bar, Work
 
 _STYLES: Mapping[Style, str] = {
@@ -24,35 +22,29 @@ _STYLES: Mapping[Style, str] = {
 
 
 class RichScreen:
-    """Bars and text on the terminal; where stdout is none, bars on stderr and plain text on stdout.
+    """Bars and text on the terminal; where stdout is not one, bars on stderr and plain text on stdout.
 
     Args:
-        shows_figures: stdout is a terminal.
+        on_stdout: stdout is a terminal.
     """
 
-    def __init__(self, *, shows_figures: bool) -> None:
-        self.shows_figures = shows_figures
-        self._console = Console(stderr=not shows_figures, highlight=False)
+    def __init__(self, *, on_stdout: bool) -> None:
+        self._on_stdout = on_stdout
+        self._console = Console(stderr=not on_stdout, highlight=False)
+        self._console.on_broken_pipe = lambda: None  # it would end the process
         self._progress: Progress | None = None  # while there is work
         self._open = 0  # bars
 
     def say(self, text: str, marked: Sequence[Piece] = ()) -> None:
         """Prints text above the bars, colored by its marks; brackets in it are no markup."""
-        if self.shows_figures:
+        if self._on_stdout:
             styled = Text.assemble(*((piece, _STYLES[style]) for style, piece in marked)) if marked else Text(text)
             self._console.print(styled, soft_wrap=True)
         else:
-            print(text, flush=True)
-
-    def complain(self, text: str) -> None:
-        """Prints to stderr, which rich puts above the bars."""
-        print(text, file=sys.stderr, flush=True)
-
-    def emit(self, event: str, values: Mapping[str, Any]) -> None:
-        """People read this one."""
+            print_lines(text)
 
     def bar(self, work: Work) -> Bar:
-        """Returns a bar, which shows itself when the work turns out to take a while; all are drawn together."""
+        """Returns a bar, which appears when the work takes a while; all are drawn together."""
         if self._progress is None:
             self._progress = self._started()
         self._open += 1
@@ -62,7 +54,7 @@ class RichScreen:
         return _RichBar(self, self._progress, task)
 
     def close(self, progress: Progress, task: TaskID, *, stays: bool) -> None:
-        """Takes a bar away, or leaves it where it is, and stops drawing when there is no other."""
+        """Removes a bar, or leaves it where it is, and stops drawing when it was the last."""
         if not stays:
             progress.remove_task(task)
         self._open -= 1
@@ -86,7 +78,7 @@ class RichScreen:
             ),
             console=self._console,
             refresh_per_second=4,
-            redirect_stdout=self.shows_figures,
+            redirect_stdout=self._on_stdout,
         )
         progress.start()
         return progress

@@ -1,39 +1,39 @@
-"""A piece of work that takes a while: how far it is, and how long it may take yet."""
+"""A piece of work that takes a while: its progress, and the time left."""
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Protocol, Self
 
-from easydel.display.words import size
+from easydel.display.formatting import size
+from easydel.display.streams import sparing
 
 
 class Bar(Protocol):
     """What shows one piece of work: a bar on a terminal, a line now and then, an object for a program, or nothing."""
 
     def show(self, work: "Work") -> None:
-        """Shows how far the work is; called often, and draws as often as is good."""
+        """Shows the progress of the work; called often, and draws only now and then."""
         ...
 
     def close(self, work: "Work", *, failed: bool) -> None:
-        """Ends: the work is done, or was given up."""
+        """Ends: the work is done, or `failed`."""
         ...
 
 
 class Work:
-    """Counts what is done of a piece of work; use it as a context manager.
+    """Counts the progress of a piece of work; use it as a context manager.
 
-    >>> with Work("pack", total=3, unit="rows", make_bar=lambda work: Silent()) as work:
+    >>> with Work("pack", total=3, unit="rows", make_bar=Silent) as work:
     ...     work.advance(2)
     ...     work.amount
     '2 of 3 rows'
 
     Args:
         name: what is done, such as `load`.
-        unit: what is counted, in the plural; `B` is bytes, and "" nothing at all: only time passes.
-        total: how much there is to do; None where nobody knows.
+        unit: what is counted, in the plural; `B` is bytes, and "" nothing: only time passes.
+        total: how much there is to do; None where that is unknown.
         done: how much of it was done before.
-        stays: the bar is left on the terminal at the end.
+        stays: whether the bar is left on the terminal at the end.
 
     Attributes:
         note: figures that stand beside the bar.
@@ -56,42 +56,44 @@ class Work:
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
-        self._bar = self._make_bar(self)
+        self._bar: Bar = Silent(self)  # where none can be drawn
+        with sparing():
+            self._bar = self._make_bar(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close(self, failed=error is not None)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        with sparing():
+            self._bar.close(self, failed=kind is not None)
 
     def advance(self, count: int = 1) -> None:
-        """Counts so much more as done."""
+        """Counts `count` more as done."""
         self.done += count
-        self._bar.show(self)
+        self.tick()
 
     def tick(self) -> None:
-        """Shows that time goes on; while something is waited for, call it a few times a second."""
-        self._bar.show(self)
+        """Shows that time passes; call it a few times a second while waiting for something."""
+        with sparing():
+            self._bar.show(self)
 
     def put_beside(self, note: str) -> None:
         """Shows figures beside the bar."""
         self.note = note
-        self._bar.show(self)
+        self.tick()
 
     @property
     def seconds(self) -> float:
-        """How long the work has taken since it was begun here."""
+        """Seconds since the work began in this process."""
         return time.monotonic() - self._began
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at the rate so far; None while that is not known."""
+        """Seconds that the rest takes at the rate so far; None while that is unknown."""
         here = self.done - self._before
         return None if self.total is None or not here else (self.total - self.done) * self.seconds / here
 
     @property
     def amount(self) -> str:
-        """What is done of how much, in words."""
+        """How much is done, of how much, as text."""
         if not self.unit:
             return ""
         if self.unit == "B":
@@ -102,6 +104,8 @@ class Work:
 
 class Silent:
     """A bar that shows nothing."""
+
+    def __init__(self, work: Work) -> None: ...
 
     def show(self, work: Work) -> None:
         """Shows nothing."""

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train(argv: Sequence[str], *, workers: int, gpu: bool = False) -> Any:
-    """Returns what Ray says of a training with these arguments of the command line, by so many workers.
+    """Returns the result of Ray for a training with these arguments of the command line, by `workers` workers.
 
     `--resume auto` in `argv` makes a training that Ray starts again continue. The folder this is called in must be one
     that all workers see, as paths may be relative to it; what Ray itself keeps goes to `.ray` in save_directory.
@@ -74,8 +74,8 @@ def _work(settings: dict[str, Any]) -> None:
     processes.start(address, context.get_world_size(), context.get_world_rank())
     if processes.count() != settings["workers"]:
         raise ConfigError(
-            f"{settings['workers']} workers were asked for, and {processes.count()} have joined: each would train a "
-            "model of its own."
+            f"{settings['workers']} workers were asked for and {processes.count()} have joined: each would train "
+            "a model of its own."
         )
     os.chdir(settings["folder"])  # Ray starts its workers elsewhere
     status = dpo.main(settings["argv"])

@@ -1,13 +1,11 @@
 """Loads a model from a folder or a Hub id, without torch."""
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,44 +13,36 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from easydel.display.display import Display, make_display
-from easydel.errors import ConfigError, nearest
+from easydel.errors import ConfigError, unsupported, warn
 from easydel.memory import available_bytes, require
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import PRECISIONS, Decoder
 from easydel.models.export import Origin
-from easydel.models.folders import (
-    find_folder,
-    has_adapters_too,
-    is_adapter_folder,
-    read_config,
-    read_generation,
-    read_tensors,
-)
-from easydel.models.peft import base_of, read_adapter_config
-from easydel.models.quantize import check_quantization, is_packable, load_packed, packed_bytes
+from easydel.models.folders import ModelFolder, find_model
+from easydel.models.quantize import check_quantization, is_quantizable
+from easydel.models.quantized_params import load_quantized_row, quantized_bytes
 from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
 from easydel.processes import is_first
 from easydel.sharding import make_mesh, sharding_for
-from easydel.weights.load import array_bytes, load_params
+from easydel.weights.load import array_bytes, check_tensors, load_params, load_row
 from easydel.weights.safetensors import Stored
 from easydel.weights.table import Row
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-@dataclass(frozen=True)
-class _Options:
-    """The settings that `config_kwargs` may hold, with the defaults of `from_pretrained`."""
+class _Options(NamedTuple):
+    """The settings that `config_kwargs` may hold, see `from_pretrained`."""
 
-    dtype: DTypeLike = jnp.bfloat16
-    param_dtype: DTypeLike = jnp.float32
-    precision: str | jax.lax.Precision | None = None
-    sharding_axis_dims: Sequence[int] = (1, -1, 1, 1, 1)
-    attn_mechanism: str = "auto"
-    gradient_checkpointing: str | bool = ""
-    scan_layers: bool = True
-    quantization: str | None = None
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+    precision: str | jax.lax.Precision | None
+    sharding_axis_dims: Sequence[int]
+    attn_mechanism: str
+    gradient_checkpointing: str | bool
+    scan_layers: bool
+    quantization: str | None
 
 
 class AutoEasyDeLModelForCausalLM:
@@ -60,7 +50,7 @@ class AutoEasyDeLModelForCausalLM:
 
     @staticmethod
     def from_pretrained(
-        repo_or_folder: str | Path,
+        repo_or_folder: str | Path | ModelFolder,
         *,
         dtype: DTypeLike = jnp.bfloat16,
         param_dtype: DTypeLike = jnp.float32,
@@ -75,7 +65,7 @@ class AutoEasyDeLModelForCausalLM:
         progress_bar_type: str = "tqdm",
         config_kwargs: Mapping[str, Any] | None = None,
     ) -> CausalLM:
-        """Returns the model of a local folder or of a Hugging Face Hub id.
+        """Returns the model of a local folder, opened already or not, or of a Hugging Face Hub id.
 
         A folder of adapters, as PEFT writes them, gives the model that they were made for with the adapters on it; one
         of a whole model and adapters gives that model with them, as in `transformers`, and a warning.
@@ -89,17 +79,17 @@ class AutoEasyDeLModelForCausalLM:
                 left.
             attn_mechanism, gradient_checkpointing, scan_layers: see `Decoder`. gradient_checkpointing may also be true,
                 as other programs have it: that is 'nothing_saveable'.
-            quantization: 'nf4' or 'int8' packs matrices and embeddings as they are read, for a base that is not
-                trained itself (see `CausalLM.apply_lora`); None packs nothing.
+            quantization: 'nf4' or 'int8' quantizes matrices and embeddings as they are read, for a base that is not
+                trained itself (see `CausalLM.apply_lora`); None quantizes nothing.
             revision, token: for the Hub only.
             progress_bar_type: how it is shown how far reading is, see `DPOConfig`; what is read at once is not.
             config_kwargs: the same settings (dtype ... quantization) by name; they win over the keywords.
 
         Raises:
-            ConfigError: a setting we do not support, or a configuration we cannot build.
+            ConfigError: a setting we do not support, a revision of a folder, or a configuration we cannot build.
             WeightsError: a folder that is not a model, or weights that do not fit their configuration.
         """
-        given = _Options(
+        options = _Options(
             dtype,
             param_dtype,
             precision,
@@ -109,27 +99,28 @@ class AutoEasyDeLModelForCausalLM:
             scan_layers,
             quantization,
         )
-        options = _merged(given, config_kwargs)
+        for name in config_kwargs or {}:
+            if name not in _Options._fields:
+                raise unsupported("config_kwargs: the setting", name, _Options._fields)
+        options = options._replace(**config_kwargs or {})
         display = make_display(progress_bar_type if is_first() else "none")
-        folder = find_folder(repo_or_folder, revision, token)
-        if not is_adapter_folder(folder):
-            model = _load(folder, str(repo_or_folder), options, display)
-            if not has_adapters_too(folder):
+        folder = find_model(repo_or_folder, revision, token)
+        if not folder.is_adapter:
+            model = _load(folder, options, display)
+            if not folder.has_adapters:
                 return model
-            warnings.warn(
-                f"{folder} holds a whole model and adapters (adapter_config.json): the adapters are put on that model, "
-                "as transformers does. If they are in its weights already, take the adapter files away.",
-                stacklevel=2,
+            warn(
+                f"{folder.path} holds a whole model and adapters (adapter_config.json): the adapters are put on that "
+                "model, as transformers does. If they are in its weights already, take the adapter files away."
             )
             return model.load_adapter(folder)
-        adapters = read_adapter_config(folder)
-        base = base_of(adapters, folder)
-        return _load(find_folder(base, adapters.get("revision"), token), base, options, display).load_adapter(folder)
+        on_hub = isinstance(folder.base, str)
+        base = find_model(folder.base, folder.adapter_config.get("revision") if on_hub else None, token)
+        return _load(base, options, display).load_adapter(folder)
 
 
-def _load(folder: Path, name: str, options: _Options, display: Display) -> CausalLM:
-    source, config = read_config(folder)
-    written = read_generation(folder)
+def _load(folder: ModelFolder, options: _Options, display: Display) -> CausalLM:
+    config, generation = folder.config, folder.generation
     mesh = make_mesh(options.sharding_axis_dims)
     decoder = Decoder(
         config=config,
@@ -144,29 +135,22 @@ def _load(folder: Path, name: str, options: _Options, display: Display) -> Causa
     kind = options.quantization
     if kind is not None:
         check_quantization(kind)
-    stored = read_tensors(folder, config)
+    stored = folder.tensors()
     require(
-        {f"weights of {name} in {kind or param_dtype}": _weight_bytes(config, mesh, param_dtype, kind)},
+        {f"weights of {folder.name} in {kind or param_dtype}": _weight_bytes(config, mesh, param_dtype, kind)},
         available_bytes(list(mesh.devices.flat)),
-        way_out="Take a smaller model or param_dtype 'bfloat16', or spread it over more devices (sharding_axis_dims).",
+        hint="Take a smaller model or param_dtype 'bfloat16', or spread it over more devices (sharding_axis_dims).",
     )
-    load = load_params if kind is None else partial(load_packed, kind=kind)
+    load = load_row if kind is None else partial(load_quantized_row, kind=kind)
     rows, sizes = weight_rows(config), axis_sizes(config)
+    check_tensors(rows, stored, sizes, duplicates=TIED_HEAD if config.tie_word_embeddings else {})
     with display.work("load", unit="B", total=array_bytes(rows, sizes, param_dtype)) as work:
-        params = load(
-            rows,
-            stored,
-            sizes,
-            mesh=mesh,
-            dtype=param_dtype,
-            duplicates=TIED_HEAD if config.tie_word_embeddings else {},
-            advance=work.advance,
-        )
-    return CausalLM(decoder, params, Origin(name, source, written, _most(stored)))
+        params = load_params(rows, stored, sizes, mesh=mesh, dtype=param_dtype, advance=work.advance, load=load)
+    return CausalLM(decoder, params, Origin(folder.name, config.source, generation, _main_dtype(stored), folder.path))
 
 
-def _most(stored: Mapping[str, Stored]) -> str | None:
-    """Returns the dtype that most bytes of a checkpoint have, None where it is none that a model is kept in."""
+def _main_dtype(stored: Mapping[str, Stored]) -> str | None:
+    """Returns the dtype that most bytes of a checkpoint have, None where a model is not kept in it."""
     held = Counter[str]()
     for tensor in stored.values():
         held[tensor.dtype.name] += tensor.data.nbytes
@@ -181,23 +165,11 @@ def _weight_bytes(config: ModelConfig, mesh: jax.sharding.Mesh, dtype: np.dtype,
     def on_each(row: Row) -> int:
         shape = row.shape(sizes)
         part = math.prod(sharding_for(row.axes, shape, mesh, name=row.name).shard_shape(shape))
-        if kind is None or not is_packable(row):
+        if kind is None or not is_quantizable(row):
             return part * dtype.itemsize
-        return part * packed_bytes(row, sizes, kind) // math.prod(shape)
+        return part * quantized_bytes(row, sizes, kind) // math.prod(shape)
 
     return sum(map(on_each, weight_rows(config))) * mesh.size
-
-
-def _merged(given: _Options, config_kwargs: Mapping[str, Any] | None) -> _Options:
-    known = [item.name for item in fields(_Options)]
-    values = {name: getattr(given, name) for name in known}
-    for name, value in (config_kwargs or {}).items():
-        if name not in known:
-            raise ConfigError(
-                f"config_kwargs has no setting {name!r}.{nearest(name, known)} Supported: {', '.join(known)}."
-            )
-        values[name] = value
-    return _Options(**values)
 
 
 def _dtype(field: str, value: DTypeLike) -> np.dtype:

@@ -1,6 +1,5 @@
 """A causal language model as a value: a decoder, its parameters, and where they came from."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,21 +15,23 @@ from jaxtyping import Array, Float, Int
 
 from easydel.display.display import make_display
 from easydel.errors import ConfigError
-from easydel.models.adapters import loaded_adapters, new_adapters, rows_and_sizes
 from easydel.models.config import ModelConfig
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.models.export import Origin, exported, write_whole
-from easydel.models.fresh import init_params
+from easydel.models.folders import ModelFolder
 from easydel.models.generate import Sampling, generate_tokens
+from easydel.models.init import init_params
 from easydel.models.inputs import checked_rows
 from easydel.models.lora import Lora, without_adapters
+from easydel.models.lora_apply import loaded_adapters, new_adapters, rows_and_sizes
 from easydel.models.peft import write_adapters
-from easydel.models.quantize import check_quantization, packed_params
+from easydel.models.quantize import check_quantization
+from easydel.models.quantized_params import quantized_params
 from easydel.models.rows import weight_rows
 from easydel.processes import is_first
 from easydel.sharding import length_shards, make_mesh, row_shards
 from easydel.weights.folder import replace_folder
-from easydel.weights.load import export_tensors
+from easydel.weights.load import export_specs, export_tensors
 from easydel.weights.table import Row, nest, unnest
 
 
@@ -42,9 +43,9 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class CausalLM:
-    """A language model: what is compiled (`decoder`), its weights (`params`), what saving copies (`origin`).
+    """A language model: what is compiled (`decoder`), its parameters (`params`), what saving copies (`origin`).
 
-    With adapters (`lora`), they are part of the parameters, see `easydel.models.lora`.
+    Adapters (`lora`) are part of the parameters, see `easydel.models.lora`.
     """
 
     decoder: Decoder
@@ -79,12 +80,12 @@ class CausalLM:
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """The token ids at which its answers stop: those of generation_config.json, else of config.json.
+        """The token ids at which its completions end: those of generation_config.json, else of config.json.
 
-        A number that is no token, such as -1, is none: nothing ever stops there.
+        Ids outside the vocabulary, such as -1, are left out.
         """
         ids = (self.origin.generation or {}).get("eos_token_id")
-        ids = self.config.eos_token_id if ids is None else ids  # null says as little as no entry
+        ids = self.config.eos_token_id if ids is None else ids  # null is as good as no entry
         found = np.atleast_1d(np.asarray(ids, int)).tolist()
         return tuple(number for number in found if 0 <= number < self.config.vocab_size)
 
@@ -106,8 +107,8 @@ class CausalLM:
     def __call__(self, input_ids: ArrayLike, attention_mask: ArrayLike | None = None) -> Output:
         """Returns the logits of every position, float32.
 
-        Padding (mask 0) may be on either side: positions count real tokens only. Logits at padding mean
-        nothing.
+        Padding (mask 0) may be on either side: positions count real tokens only. Logits at padding are
+        undefined.
 
         Args:
             input_ids: token ids [batch length].
@@ -118,9 +119,9 @@ class CausalLM:
         """
         tokens, mask = checked_rows(input_ids, attention_mask, self.config.vocab_size)
         (batch, length), mesh = tokens.shape, self.decoder.mesh
-        # Rows and their length are split over devices: fill up with padding, and drop it again.
-        filler = ((0, -batch % row_shards(mesh)), (0, -length % length_shards(mesh)))
-        logits = _logits(self.decoder, self.params, np.pad(tokens, filler), np.pad(mask, filler))
+        # Rows and their length are split over devices: pad both, and drop the padding again.
+        padding = ((0, -batch % row_shards(mesh)), (0, -length % length_shards(mesh)))
+        logits = _logits(self.decoder, self.params, np.pad(tokens, padding), np.pad(mask, padding))
         return Output(logits[:batch, :length])
 
     def generate(
@@ -158,8 +159,7 @@ class CausalLM:
             ConfigError: settings out of range, a row without any token, or ids outside the vocabulary.
         """
         tokens, mask = checked_rows(input_ids, attention_mask, self.config.vocab_size)
-        given = None if eos_token_id is None else tuple(np.atleast_1d(np.asarray(eos_token_id, int)).tolist())
-        eos = self.eos_token_ids if given is None else given
+        eos = self.eos_token_ids if eos_token_id is None else np.atleast_1d(np.asarray(eos_token_id, int)).tolist()
         vocabulary = self.config.vocab_size
         if pad_token_id is not None and not 0 <= pad_token_id < vocabulary:
             raise ConfigError(f"pad_token_id ({pad_token_id}) must be in the vocabulary, 0 to {vocabulary - 1}.")
@@ -205,7 +205,7 @@ class CausalLM:
         )
         return self._with_adapters(params, lora)
 
-    def load_adapter(self, folder: str | Path) -> "CausalLM":
+    def load_adapter(self, folder: str | Path | ModelFolder) -> "CausalLM":
         """Returns the model with the adapters of a PEFT folder here, in float32.
 
         Raises:
@@ -213,34 +213,35 @@ class CausalLM:
             ConfigError: the model has adapters, or those in the folder have a rank or targets that cannot be.
         """
         self._require_no_adapters()
-        place, mesh = Path(folder).expanduser(), self.decoder.mesh
-        params, lora = loaded_adapters(self.config, self.params, mesh, place, base=self.origin.name)
-        return self._with_adapters(params, lora)
+        opened = folder if isinstance(folder, ModelFolder) else ModelFolder(Path(folder).expanduser(), str(folder))
+        params, lora = loaded_adapters(self.config, self.params, self.decoder.mesh, opened, base=self.origin.name)
+        return replace(self, origin=replace(self.origin, adapters=opened.path))._with_adapters(params, lora)
 
     def quantized(self, kind: str) -> "CausalLM":
-        """Returns the model with its matrices and embeddings packed, "nf4" or "int8", see `easydel.models.quantize`.
+        """Returns the model with matrices and embeddings quantized to "nf4" or "int8", see `easydel.models.quantize`.
 
         Raises:
-            ConfigError: another kind, or weights that are packed already.
+            ConfigError: another kind, or weights that are quantized already.
         """
         check_quantization(kind, self.params)
-        packed = packed_params(weight_rows(self.config), self.params, self.sizes, self.decoder.mesh, kind)
-        return replace(self, params=nest(unnest(self.params) | unnest(packed)))
+        quantized = quantized_params(weight_rows(self.config), self.params, self.sizes, self.decoder.mesh, kind)
+        return replace(self, params=nest(unnest(self.params) | unnest(quantized)))
 
     def without_adapters(self) -> "CausalLM":
         """Returns the base of the model; its weights are the same arrays, not copies."""
         decoder = replace(self.decoder, adapter_dropout=0.0)
-        return CausalLM(decoder, without_adapters(self.params), self.origin)
+        return CausalLM(decoder, without_adapters(self.params), replace(self.origin, adapters=None))
 
     def merged(self, dtype: DTypeLike | None = None) -> "CausalLM":
-        """Returns a model without adapters that computes what this one does; packed weights are unpacked.
+        """Returns a model without adapters that computes what this one does; quantized weights are dequantized.
 
         Args:
             dtype: of its weights; None is that of the base as it was loaded.
         """
         rows = weight_rows(self.config)
         arrays = {row.path: exported(self.params, row, None if dtype is None else np.dtype(dtype)) for row in rows}
-        return CausalLM(replace(self.decoder, adapter_dropout=0.0), nest(arrays), self.origin)
+        origin = replace(self.origin, adapters=None)
+        return CausalLM(replace(self.decoder, adapter_dropout=0.0), nest(arrays), origin)
 
     def save_pretrained(
         self,
@@ -259,7 +260,7 @@ class CausalLM:
         it, such as a tokenizer, stay. Of several processes the first one writes, and all must come here.
 
         Args:
-            dtype: of the written weights; None writes the parameters bit for bit, packed ones in the dtype that they
+            dtype: of the written weights; None writes the parameters bit for bit, quantized ones in the dtype that they
                 were loaded in.
             max_shard_size: bytes above which the weights are split into several files with an index.
             merge: add the adapters to the weights, and write the whole model.
@@ -268,22 +269,20 @@ class CausalLM:
             progress_bar_type: how it is shown how far writing is, see `DPOConfig`.
         """
         written = None if dtype is None else np.dtype(dtype)
+        adapters = None if merge else self.lora
+        rows = weight_rows(self.config) if adapters is None else self.adapter_rows
+        specs = export_specs(rows, self.params, self.sizes, written)
+        tensors = export_tensors(rows, self.params, self.sizes, written, partial(exported, dtype=written))
 
         def write(target: Path) -> None:
             if also is not None:
                 also(target)
-            if self.lora is not None and not merge:
-                rows, sizes = self.adapter_rows, self.sizes
-                write_adapters(target, self.lora, rows, self.params, sizes, base=self.origin.name, dtype=written)
+            if adapters is not None:
+                write_adapters(target, adapters, specs, tensors, base=self.origin.name)
                 return
+            saved, display = str(written or self.params["embedding"].dtype), make_display(progress_bar_type)
             write_whole(
-                target,
-                self.config,
-                self.params,
-                self.origin,
-                dtype=written,
-                max_shard_size=max_shard_size,
-                display=make_display(progress_bar_type),
+                target, self.origin, specs, tensors, dtype=saved, max_shard_size=max_shard_size, display=display
             )
 
         if merge and self.lora is None:
@@ -291,10 +290,8 @@ class CausalLM:
         if is_first():
             replace_folder(Path(folder), write)
         else:  # to give the first process the parts that lie here
-            lies_here = self.adapter_rows if self.lora is not None and not merge else weight_rows(self.config)
-            deque(
-                export_tensors(lies_here, self.params, self.sizes, written, partial(exported, dtype=written)), maxlen=0
-            )
+            for _ in tensors:
+                pass
 
     def _with_adapters(self, params: Params, lora: Lora) -> "CausalLM":
         return CausalLM(replace(self.decoder, adapter_dropout=lora.dropout), params, self.origin, lora)
@@ -310,4 +307,5 @@ class CausalLM:
 @partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
 def _logits(decoder: Decoder, params: Params, tokens: jax.Array, mask: jax.Array) -> jax.Array:
     position = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-    return decoder.logits(params, decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens)))
+    hidden, _ = decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens))
+    return decoder.logits(params, hidden)

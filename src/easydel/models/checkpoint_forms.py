@@ -6,17 +6,17 @@ layer in one tensor, and writes them so when it is told to (`save_original_forma
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
+
+import numpy as np
 
 from easydel.models.kinds import Experts
 from easydel.weights.safetensors import Stored
 
 _TEXT_OF = {"gemma3": ("gemma3_text", "Gemma3ForCausalLM")}
 # What the whole model says wins over what its text says.
-_OF_THE_WHOLE = (
-    *("dtype", "torch_dtype", "quantization_config"),
-    *("bos_token_id", "eos_token_id", "pad_token_id"),
-)
+_OF_THE_WHOLE = ("dtype", "torch_dtype", "quantization_config", "bos_token_id", "eos_token_id", "pad_token_id")
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 # Of the versions 4 and 5 of `transformers`.
 _NOT_TEXT = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.")
@@ -84,9 +84,6 @@ def _parts(tensor: Stored, names: tuple[str, ...]) -> list[tuple[int, str, Store
     """Returns (expert, name, matrix) of a tensor [experts, matrices side by side, inputs]."""
     experts, *matrix = tensor.shape
     shape = (matrix[0] // len(names), *matrix[1:])
-    each = len(tensor.data) // max(experts * len(names), 1)
-    parts = []
-    for place in range(experts * len(names)):
-        data = tensor.data[place * each : (place + 1) * each]
-        parts.append((place // len(names), names[place % len(names)], tensor._replace(shape=shape, data=data)))
-    return parts
+    parts = np.array_split(tensor.data, max(experts * len(names), 1))
+    places = product(range(experts), names)
+    return [(*place, tensor._replace(shape=shape, data=data)) for place, data in zip(places, parts, strict=False)]

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from easydel.errors import ConfigError
+from easydel.errors import ConfigError, unsupported
 from easydel.models.families import FAMILIES
+from easydel.models.hf_config import check_types
 from easydel.models.kinds import Experts, Layer, Rope
-from easydel.models.source import unsupported
-from easydel.models.value_types import check_types
 
 _WITH_IMAGES = ("gemma3", "llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
@@ -27,7 +26,7 @@ class ModelConfig:
         embedding_scale, residual_scale: factors of the embeddings, and of what a layer adds to the residual stream.
         attention_scale: of query key^T.
         logits_scaling: what logits are divided by.
-        score_cap, logit_cap: c of c * tanh(x / c) for attention scores and for logits; None is no cap.
+        score_cap, logit_cap: c of c * tanh(x / c) for attention scores and for logits; None: no cap.
         source: the `config.json` that this was read from.
 
     Raises:
@@ -85,26 +84,38 @@ class ModelConfig:
             )
         for layer in self.layers:
             if layer.window is not None and layer.window < 1:
-                raise ConfigError(f"sliding_window ({layer.window}) must be at least 1, or null for none.")
+                raise ConfigError(f"sliding_window ({layer.window}) must be at least 1, or null for no window.")
         if not 0 <= self.attention_dropout < 1:
             raise ConfigError(f"attention_dropout ({self.attention_dropout}) must be in [0, 1).")
         if self.hidden_act not in ACTIVATIONS:
-            raise unsupported("hidden_act", str(self.hidden_act), ACTIVATIONS)
+            raise unsupported("hidden_act", str(self.hidden_act), sorted(ACTIVATIONS))
 
     @classmethod
     def from_hf(cls, source: Mapping[str, Any]) -> "ModelConfig":
         """Returns the configuration that a parsed `config.json` describes.
 
         Raises:
-            ConfigError: a model type, rotary type or activation we do not support, quantised weights, a missing key,
+            ConfigError: a model type, rotary type or activation we do not support, quantized weights, a missing key,
                 or sizes that do not fit together.
         """
         check_types(source)
         model_type = source.get("model_type")
         if model_type is None:
-            raise ConfigError(f"there is no model_type, which says how a model computes. Supported: {_supported()}.")
-        _check_type(model_type)
-        _check_unquantised(source)
+            supported = ", ".join(sorted(FAMILIES))
+            raise ConfigError(f"there is no model_type, which names the architecture. Supported: {supported}.")
+        if model_type in _WITH_IMAGES:
+            raise ConfigError(
+                f"model_type {model_type!r} is a model of text and images, which is not supported. Take a model of "
+                "text alone, such as one of model_type 'gemma3_text'; of 'gemma3' the text_config is read."
+            )
+        if model_type not in FAMILIES:
+            raise unsupported("model_type", model_type, sorted(FAMILIES))
+        quantized = source.get("quantization_config")
+        if quantized:
+            raise ConfigError(
+                f"the weights are quantized already (quantization_config: {quantized!r:.80}), in a format that is not "
+                "read. Load the original model; quantization = 'nf4' or 'int8' quantizes it while it is read."
+            )
         family = FAMILIES[model_type]
         fields = family.read({**family.absent, **source})
         return cls(model_type=model_type, architecture=family.architecture, source=dict(source), **fields)
@@ -116,34 +127,10 @@ class ModelConfig:
             ConfigError: this was changed afterwards.
         """
         if not self.source or ModelConfig.from_hf(self.source) != self:
-            raise ConfigError("this configuration is not that of its config.json: change a copy of that and read it.")
+            raise ConfigError("this configuration was changed after it was read: change config.json, and read that.")
         return {**self.source, "architectures": [self.architecture]}
 
     @property
     def ropes(self) -> tuple[Rope, ...]:
         """The rotary embeddings of its layers, each once."""
         return tuple(dict.fromkeys(layer.rope for layer in self.layers if layer.rope is not None))
-
-
-def _supported() -> str:
-    return ", ".join(sorted(FAMILIES))
-
-
-def _check_type(model_type: str) -> None:
-    if model_type in _WITH_IMAGES:
-        raise ConfigError(
-            f"model_type {model_type!r} is a model of text and images, which is not supported. Take a model of text "
-            "alone, such as one of model_type 'gemma3_text'; of 'gemma3' the text_config is read."
-        )
-    if model_type not in FAMILIES:
-        raise unsupported("model_type", model_type, FAMILIES)
-
-
-def _check_unquantised(source: Mapping[str, Any]) -> None:
-    quantised = source.get("quantization_config")
-    if quantised:
-        method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
-        raise ConfigError(
-            f"the weights are quantised ({method or 'quantization_config without quant_method'}), and no quantised "
-            "format is read. Take the model that they were made from; it can be quantised after loading."
-        )

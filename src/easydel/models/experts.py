@@ -1,4 +1,7 @@
-"""The MLP of a sparse layer: a router sends each token to a few of many experts, each a small MLP."""
+"""The MLP of a sparse layer: a router sends each token to a few of many experts, each a small MLP.
+
+Source: Mixtral (Jiang et al. 2024, arXiv 2401.04088, section 2.1).
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -28,7 +31,7 @@ def routes(x: Float[Array, "... embed"], router: Mapping[str, Any], experts: Exp
     """Returns the most likely experts of every token; softmax and weights are float32."""
     probability = jax.nn.softmax(linear("...e,ex->...x", x, router).astype(jnp.float32), axis=-1)
     weight, expert = jax.lax.top_k(probability, experts.per_token)
-    if experts.normalise:
+    if experts.normalize:
         weight = weight / jnp.sum(weight, axis=-1, keepdims=True)
     return Routes(expert, weight, probability)
 
@@ -68,14 +71,9 @@ def sparse_mlp(
         first = jax.lax.axis_index("ep") * kernels[0].shape[0]
         return jax.lax.psum(mix(x, expert - first, weight, *kernels), ("ep", "tp"))
 
-    tokens = token_spec(x, mesh)
-    into, out = (
-        spec_for(axes, kernel.shape, mesh, name="experts")  # whole along `embed`, which is split for storage only
-        for axes, kernel in (
-            (("experts", "residual", "expert_mlp"), kernels[0]),
-            (("experts", "expert_mlp", "residual"), kernels[2]),
-        )
-    )
+    tokens = token_spec(x, mesh)  # kernels are whole along `embed`, which is split for storage only
+    into = spec_for(("experts", "residual", "expert_mlp"), kernels[0].shape, mesh, name="experts")
+    out = spec_for(("experts", "expert_mlp", "residual"), kernels[2].shape, mesh, name="experts")
     specs = (tokens, tokens, tokens, into, into, out)
     shared = jax.shard_map(share, mesh=mesh, in_specs=specs, out_specs=tokens, check_vma=False)
     return shared(x, chosen.expert, chosen.weight, *kernels)

@@ -1,8 +1,7 @@
-"""Writes a whole model as a folder that `transformers` loads: adapters added, packed weights unpacked."""
+"""Writes a whole model as a folder that `transformers` loads: adapters added, quantized weights dequantized."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,10 @@ import jax
 import numpy as np
 
 from easydel.display.display import Display
-from easydel.models.config import ModelConfig
 from easydel.models.decoder import Params
 from easydel.models.lora import merged_kernel, with_shared
 from easydel.models.quantize import dense
-from easydel.models.rows import axis_sizes, weight_rows
-from easydel.weights.load import export_specs, export_tensors
-from easydel.weights.safetensors import write_files, write_json
+from easydel.weights.safetensors import Spec, write_files, write_json
 from easydel.weights.table import Row, get
 
 _NAMES_OF_FILES = ("transformers_weights", "auto_map")
@@ -29,37 +25,38 @@ class Origin:
     Attributes:
         dtype: that most bytes of its weights have, None where it was not read from a file, or has one that we do not
             compute in.
+        folder: where it was read, None where it was not.
+        adapters: where the adapters on it were read, None where they were not.
     """
 
     name: str
     config: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] | None = None
     dtype: str | None = None
+    folder: Path | None = None
+    adapters: Path | None = None
 
 
 def write_whole(
     folder: Path,
-    config: ModelConfig,
-    params: Params,
     origin: Origin,
+    specs: Mapping[str, Spec],
+    tensors: Iterable[tuple[str, np.ndarray]],
     *,
-    dtype: np.dtype | None,
+    dtype: str,
     max_shard_size: int,
     display: Display,
 ) -> None:
     """Writes config.json, weights, and generation_config.json if there was one, see `CausalLM.save_pretrained`."""
-    rows, sizes = weight_rows(config), axis_sizes(config)
-    write_json(folder / "config.json", _patched(origin.config, str(dtype or np.dtype(params["embedding"].dtype))))
+    write_json(folder / "config.json", _patched(origin.config, dtype))
     if origin.generation is not None:
         write_json(folder / "generation_config.json", origin.generation)
-    specs = export_specs(rows, params, sizes, dtype)
-    tensors = export_tensors(rows, params, sizes, dtype, partial(exported, dtype=dtype))
     with display.work("save", unit="B", total=sum(spec.nbytes for spec in specs.values())) as work:
         write_files(folder, specs, _counted(tensors, work.advance), max_shard_size=max_shard_size)
 
 
 def exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
-    """Returns an array of the base in `dtype` (None: its own), unpacked and with its adapters added."""
+    """Returns an array of a model in `dtype` (None: its own), of its base dequantized and with the adapters added."""
     weights = get(params, row.path)
     if row.path[-1] == "kernel" and row.path[:-2] == ("layers",):
         of_projection = with_shared(params["layers"])[row.path[-2]]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from easydel.models.fields import Fields, by_type, common, every, indices, with_experts, with_types, with_window
+from easydel.models.family_fields import Fields, by_type, common, every, indices, with_experts, with_types, with_window
+from easydel.models.hf_config import Source, cap, number, only, per_layer, positive
 from easydel.models.kinds import Experts
-from easydel.models.source import Source, cap, flags, number, only, positive
 
 # What the classes of several families take for keys that are absent.
 _QWEN = {
@@ -32,7 +32,7 @@ def llama(source: Source) -> Fields:
 
 
 def mistral(source: Source) -> Fields:
-    """Mistral: every layer has the window; `sliding_window` null is none."""
+    """Mistral: every layer has the window; `sliding_window` null turns it off."""
     return with_window(common(source), source.get("sliding_window"))
 
 
@@ -97,7 +97,9 @@ def smollm3(source: Source) -> Fields:
     """SmolLM 3: Llama in which some layers, every fourth, know no positions; those may have a window."""
     fields = llama(source)
     interval = positive(source, "no_rope_layer_interval", int, 4)
-    turned = flags(source, "no_rope_layers", len(fields["layers"]), [(i + 1) % interval != 0 for i in indices(fields)])
+    turned = per_layer(
+        source, "no_rope_layers", len(fields["layers"]), [(i + 1) % interval != 0 for i in indices(fields)]
+    )
     fields = with_types(fields, source, ["full_attention" if each else "sliding_attention" for each in turned])
     layers = [
         layer if each else layer._replace(rope=None) for layer, each in zip(fields["layers"], turned, strict=True)
@@ -130,14 +132,14 @@ def granite(source: Source) -> Fields:
 
 
 def mixtral(source: Source) -> Fields:
-    """Mixtral: Mistral with experts in every layer, and no window unless there is one."""
+    """Mixtral: Mistral with experts in every layer, and a window only where `sliding_window` is given."""
     only(source, "router_jitter_noise", 0.0, "noise on the input of the router")
     fields = mistral(source)
     experts = Experts(
         number=number(source, "num_local_experts", int, 8),
         per_token=number(source, "num_experts_per_tok", int, 2),
         size=fields["intermediate_size"],
-        normalise=True,
+        normalize=True,
         aux_coefficient=number(source, "router_aux_loss_coef", float, 0.001),
         module="block_sparse_moe",
         projections=("w1", "w3", "w2"),
@@ -153,7 +155,7 @@ def qwen3_moe(source: Source) -> Fields:
         number=number(source, "num_experts", int, number(source, "num_local_experts", int, 128)),
         per_token=number(source, "num_experts_per_tok", int, 8),
         size=number(source, "moe_intermediate_size", int, 768),
-        normalise=bool(source.get("norm_topk_prob", False)),
+        normalize=bool(source.get("norm_topk_prob", False)),
         aux_coefficient=number(source, "router_aux_loss_coef", float, 0.001),
     )
     step, dense = number(source, "decoder_sparse_step", int, 1), source.get("mlp_only_layers") or ()
@@ -213,10 +215,7 @@ FAMILIES: dict[str, Family] = {
     "mixtral": Family(
         "MixtralForCausalLM",
         mixtral,
-        {
-            **{"num_key_value_heads": 8, "max_position_embeddings": 131_072},
-            **{"rope_theta": 1e6, "rms_norm_eps": 1e-5},
-        },
+        {"num_key_value_heads": 8, "max_position_embeddings": 131_072, "rope_theta": 1e6, "rms_norm_eps": 1e-5},
     ),
     "qwen3_moe": Family("Qwen3MoeForCausalLM", qwen3_moe, {**_QWEN, "num_key_value_heads": 4}),
 }

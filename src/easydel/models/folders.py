@@ -1,17 +1,17 @@
-"""Model folders: found here or on the Hub, and what their `config.json` says, read before any weights."""
+"""Model folders: found here or on the hub, and what they hold, read once: configurations first, weights last."""
 
-import json
-import warnings
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from easydel.errors import ConfigError, WeightsError
+from easydel.errors import ConfigError, WeightsError, warn
+from easydel.json_objects import read_object
 from easydel.models.checkpoint_forms import has_images, text_config, text_tensors, unstacked, with_embedding
 from easydel.models.config import ModelConfig
+from easydel.models.hf_config import check_types
 from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
-from easydel.models.peft import base_of, read_adapter_config
-from easydel.models.value_types import check_types
+from easydel.models.peft import read_adapter_config
 from easydel.weights.model_files import has_weights, read_folder
 from easydel.weights.safetensors import Stored
 
@@ -24,147 +24,175 @@ _HUB_PATTERNS = (
 _HUB_SKIPPED = ("consolidated*.safetensors", "*/*.safetensors", "model.fp*.safetensors", "model.bf*.safetensors")
 
 
-def find_folder(repo_or_folder: str | Path, revision: str | None, token: str | None) -> Path:
-    """Returns the local folder, after downloading it when the name is a Hub id."""
-    folder = local_folder(repo_or_folder)
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that holds a model, adapters of one, or both; passed on, so that each of its files is read once.
+
+    Attributes:
+        path: the folder.
+        name: what it was asked for by: its path, or the name of a model on the hub.
+    """
+
+    path: Path
+    name: str
+
+    @cached_property
+    def written(self) -> dict[str, Any]:
+        """The config.json as it is written.
+
+        Raises:
+            WeightsError: there is no such file, or it is not a JSON object.
+        """
+        if not self._config.is_file():
+            raise WeightsError(f"{self.path} is not a model folder: it has no config.json.")
+        return read_object(self._config)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The configuration of the model, or of the text part of a model of text and images.
+
+        Raises:
+            WeightsError: there is no config.json, or it is not JSON.
+            ConfigError: it describes a model that is not supported, or weights quantized in a format not read.
+        """
+        try:
+            return ModelConfig.from_hf(text_config(self.written))
+        except ConfigError as error:
+            raise ConfigError(f"{self._config}: {error}") from None
+
+    @cached_property
+    def generation(self) -> dict[str, Any] | None:
+        """The generation_config.json, None where there is no such file.
+
+        Raises:
+            WeightsError: it is not a JSON object.
+            ConfigError: its eos_token_id is not made of token ids.
+        """
+        file = self.path / "generation_config.json"
+        written = read_object(file) if file.is_file() else None
+        try:
+            check_types({"eos_token_id": (written or {}).get("eos_token_id")})
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from None
+        return written
+
+    @cached_property
+    def adapter_config(self) -> dict[str, Any]:
+        """The adapter_config.json, see `easydel.models.peft.read_adapter_config`."""
+        return read_adapter_config(self.path)
+
+    @cached_property
+    def base(self) -> "ModelFolder | str":
+        """The model that its adapters were made for: a folder here, or the name of one on the hub.
+
+        Raises:
+            WeightsError: no such folder, or see `adapter_config`.
+            ConfigError: `adapter_config` does not name it.
+        """
+        name = self.adapter_config.get("base_model_name_or_path")
+        if not isinstance(name, str) or not name:
+            raise ConfigError(
+                f"{self.path / ADAPTER_CONFIG} does not say which model the adapters are for "
+                "(base_model_name_or_path): load that model, and then model.load_adapter(folder)."
+            )
+        return local_model(name) or name
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether it holds adapters."""
+        return (self.path / ADAPTER_CONFIG).is_file()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it holds a whole model; a config.json alone is not one."""
+        return self._config.is_file() and has_weights(self.path)
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it holds adapters alone. Of a model with adapters `transformers` puts these on that model."""
+        return self.has_adapters and not self.has_model
+
+    def check(self) -> None:
+        """Reads the configuration, that of the base of adapters where it is here, but no weights.
+
+        Raises:
+            ConfigError, WeightsError: see `config`, `base`.
+        """
+        model = self.base if self.is_adapter else self
+        if isinstance(model, ModelFolder):
+            _ = model.config
+
+    def tensors(self) -> dict[str, Stored]:
+        """Returns the tensors by the names of the weight table, whatever form they are in; nothing is read yet.
+
+        Raises:
+            WeightsError: see `easydel.weights.model_files.read_folder`.
+        """
+        stored = read_folder(self.path, self.written.get("transformers_weights"))
+        if has_images(self.written):
+            warn(
+                f"{self.path} holds a model of text and images: its text is loaded, and saving writes a model of text "
+                f"alone, of model_type {self.config.model_type!r}."
+            )
+            stored = text_tensors(stored)
+        if self.config.tie_word_embeddings:
+            stored = with_embedding(stored)
+        return stored if self.config.experts is None else unstacked(stored, self.config.experts)
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
+
+
+def find_model(repo_or_folder: "str | Path | ModelFolder", revision: str | None, token: str | None) -> ModelFolder:
+    """Returns the folder of a model, downloaded if it is on the hub.
+
+    Raises:
+        ConfigError: a revision of a folder here.
+        WeightsError: neither a folder here nor a model that could be downloaded.
+    """
+    folder = local_model(repo_or_folder)
     if folder is not None:
+        check_revision(folder, revision)
         return folder
     name = str(repo_or_folder)
     import huggingface_hub  # imported here: a local folder needs no network library
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                name,
-                revision=revision,
-                token=token,
-                allow_patterns=list(_HUB_PATTERNS),
-                ignore_patterns=list(_HUB_SKIPPED),
-            )
+        path = huggingface_hub.snapshot_download(
+            name, revision=revision, token=token, allow_patterns=list(_HUB_PATTERNS), ignore_patterns=list(_HUB_SKIPPED)
         )
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise WeightsError(
             f"{name!r} is neither a folder here nor a model that the Hugging Face Hub gave us: {error}"
         ) from error
+    return ModelFolder(Path(path), name)
 
 
-def local_folder(repo_or_folder: str | Path) -> Path | None:
-    """Returns the folder of that name, or None where the name can be a Hub id.
+def check_revision(model: "str | ModelFolder", revision: str | None) -> None:
+    """Raises ConfigError for a revision of a folder here, which has none."""
+    if revision is not None and isinstance(model, ModelFolder):
+        raise ConfigError(
+            f"revision = {revision!r} has no effect on the folder {model.name}: models on the hub alone have one. "
+            "Leave it out, or give the name of the model on the hub."
+        )
+
+
+def local_model(repo_or_folder: "str | Path | ModelFolder") -> ModelFolder | None:
+    """Returns the folder of that name, or None where it can be the name of a model on the hub.
 
     Raises:
-        WeightsError: it can only be a path, and no folder is there.
+        WeightsError: it can only be a path, and does not exist.
     """
+    if isinstance(repo_or_folder, ModelFolder):
+        return repo_or_folder
     folder, name = Path(repo_or_folder).expanduser(), str(repo_or_folder)
     if folder.is_dir():
-        return folder
+        return ModelFolder(folder, name)
     if folder.exists():
         raise WeightsError(f"{folder} is a file; a model or tokenizer is a folder, or a Hugging Face Hub id.")
     is_path = isinstance(repo_or_folder, Path) or name.startswith(("/", ".", "~")) or name.endswith("/")
     if is_path or name.count("/") > 1:
-        raise WeightsError(f"There is no folder {folder}. A Hugging Face Hub id looks like 'owner/name'.")
+        raise WeightsError(f"{folder} does not exist. A Hugging Face Hub id looks like 'owner/name'.")
     return None
-
-
-def read_config(folder: Path) -> tuple[dict[str, Any], ModelConfig]:
-    """Returns the config.json of a model folder, as it is written and as we understand it.
-
-    Of a model of text and images it is that of its text.
-
-    Raises:
-        WeightsError: there is none, it is not JSON, or its weights are packed in a way that we do not read.
-        ConfigError: it describes a model that we cannot build.
-    """
-    file = folder / "config.json"
-    if not file.is_file():
-        raise WeightsError(f"{folder} is not a model folder: it has no config.json.")
-    source = text_config(read_json(file))
-    _check_not_packed(source, file)
-    try:
-        return source, ModelConfig.from_hf(source)
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
-
-
-def read_generation(folder: Path) -> dict[str, Any] | None:
-    """Returns the generation_config.json of a model folder, None where it has none.
-
-    Raises:
-        WeightsError: it is not JSON.
-        ConfigError: its ends of answers are no token ids.
-    """
-    file = folder / "generation_config.json"
-    written = read_json(file) if file.is_file() else None
-    try:
-        check_types({"eos_token_id": (written or {}).get("eos_token_id")})
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
-    return written
-
-
-def read_tensors(folder: Path, config: ModelConfig) -> dict[str, Stored]:
-    """Returns the tensors of a model folder by the names of the weight table, whatever form they are in.
-
-    Raises:
-        WeightsError: see `easydel.weights.model_files.read_folder`.
-    """
-    written = read_json(folder / "config.json")
-    stored = read_folder(folder, written.get("transformers_weights"))
-    if has_images(written):
-        warnings.warn(
-            f"{folder} holds a model of text and images: its text is loaded, and saving writes a model of text alone, "
-            f"of model_type {config.model_type!r}.",
-            stacklevel=4,
-        )
-        stored = text_tensors(stored)
-    if config.tie_word_embeddings:
-        stored = with_embedding(stored)
-    return stored if config.experts is None else unstacked(stored, config.experts)
-
-
-def is_adapter_folder(folder: Path) -> bool:
-    """Returns whether a folder holds adapters and no model of its own; a config.json alone makes no model."""
-    return (folder / ADAPTER_CONFIG).is_file() and not _has_model(folder)
-
-
-def has_adapters_too(folder: Path) -> bool:
-    """Returns whether a folder holds a whole model and adapters: `transformers` puts these on that model."""
-    return (folder / ADAPTER_CONFIG).is_file() and _has_model(folder)
-
-
-def _has_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and has_weights(folder)
-
-
-def check_folder(folder: Path) -> None:
-    """Raises ConfigError or WeightsError for a folder that holds neither a model that we can build nor adapters of one.
-
-    The model that adapters are for is looked at too where it is a folder here.
-    """
-    if not is_adapter_folder(folder):
-        read_config(folder)
-        return
-    base = local_folder(base_of(read_adapter_config(folder), folder))
-    if base is not None:
-        read_config(base)
-
-
-def _check_not_packed(source: Mapping[str, Any], file: Path) -> None:
-    packed = source.get("quantization_config")
-    if packed:
-        method = packed.get("quant_method") if isinstance(packed, Mapping) else None
-        said = f"{packed!r:.80}" if method is None else f"quant_method {method!r}"
-        raise WeightsError(
-            f"{file}: the weights are quantised already (quantization_config: {said}), in a format that "
-            "is not read. Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
-        )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path} holds {type(value).__name__}; it must hold a JSON object.")
-    return value

@@ -10,31 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from easydel.errors import ConfigError
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, KeepingAttention, Params
+from easydel.models.sampling import Sampling, check_sampling, penalized, sample
 from easydel.ops.attention import attend
 from easydel.processes import on_host
 from easydel.sharding import length_shards, row_shards
 
 
-class Sampling(NamedTuple):
-    """How to choose new tokens, and when to stop. Temperature 0 takes the most likely token."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    top_k: int
-    repetition_penalty: float
-    seed: int
-    pad: int
-
-
-class _How(NamedTuple):
+class _LoopConfig(NamedTuple):
     """What a compilation depends on besides shapes."""
 
     room: int  # tokens in the cache for new ones
     sampled: bool
-    penalised: bool
+    penalized: bool
 
 
 class _Progress(NamedTuple):
@@ -50,30 +38,29 @@ class _Progress(NamedTuple):
 
 
 def generate_tokens(
-    decoder: Decoder, params: Params, tokens: np.ndarray, mask: np.ndarray, sampling: Sampling, eos: tuple[int, ...]
+    decoder: Decoder, params: Params, tokens: np.ndarray, mask: np.ndarray, sampling: Sampling, eos: Sequence[int]
 ) -> Int[np.ndarray, "batch total"]:
-    """Returns `tokens` followed by the new ones; see `CausalLM.generate`.
+    """Returns `tokens` [batch length] followed by the new ones; see `CausalLM.generate`.
 
     The numbers of rows and of new tokens and the length of the prompts are rounded up to powers of two, so a handful of
     compilations serve all.
+
+    Raises:
+        ConfigError: settings out of range, or a row without any token.
     """
-    _check(sampling, mask)
+    check_sampling(sampling, mask)
     batch, rows = tokens.shape[0], _rounded(tokens.shape[0])
-    filler = rows - batch + -rows % row_shards(decoder.mesh)
-    # Filler rows repeat the first one, and have finished from the start.
-    texts = [tokens[row][mask[row] == 1] for row in [*range(batch), *[0] * filler]]
-    key, finished, parts, left = (
-        jax.random.key(sampling.seed),
-        np.arange(len(texts)) >= batch,
-        [tokens],
-        sampling.max_new_tokens,
-    )
+    padding = rows - batch + -rows % row_shards(decoder.mesh)
+    # Rows of padding repeat the first one, and have finished from the start.
+    texts = [tokens[row][mask[row] == 1] for row in [*range(batch), *[0] * padding]]
+    key, finished = jax.random.key(sampling.seed), np.arange(len(texts)) >= batch
+    parts, left = [tokens], sampling.max_new_tokens
     while left and not finished.all():
         steps = _steps(decoder, [len(text) for text in texts], left)
-        how = _How(_bucket(steps), sampling.temperature > 0, sampling.repetition_penalty != 1)
+        config = _LoopConfig(_bucket(steps), sampling.temperature > 0, sampling.repetition_penalty != 1)
         settings = sampling._replace(max_new_tokens=steps)
         prompt, real = _left_padded(texts, length_shards(decoder.mesh))
-        end = _generate(decoder, how, params, prompt, real, np.asarray(eos, np.int32), settings, finished, key)
+        end = _generate(decoder, config, params, prompt, real, np.asarray(eos, np.int32), settings, finished, key)
         new, finished, key = on_host(end.out)[:, : int(end.step)], on_host(end.finished), end.key
         texts = [np.concatenate(both) for both in zip(texts, new, strict=True)]
         parts.append(new[:batch])
@@ -104,7 +91,7 @@ def _steps(decoder: Decoder, lengths: Sequence[int], left: int) -> int:
 @partial(jax.jit, static_argnums=(0, 1), compiler_options=COMPILER_OPTIONS)
 def _generate(
     decoder: Decoder,
-    how: _How,
+    config: _LoopConfig,
     params: Params,
     prompt: jax.Array,
     real: jax.Array,
@@ -115,28 +102,28 @@ def _generate(
 ) -> _Progress:
     """Returns what the loop ended with, without its cache: `step` new tokens in `out`."""
     rows, length = prompt.shape
-    hidden, cache = _prefill(decoder, params, prompt, real, how.room)
+    hidden, cache = _prefill(decoder, params, prompt, real, config.room)
     lengths = jnp.sum(real, axis=1)
 
     def body(at: _Progress) -> _Progress:
         key, draw = jax.random.split(at.key)
-        logits = _penalised(at.last, at.used, sampling.repetition_penalty) if how.penalised else at.last
-        chosen = _choose(logits, draw, sampling) if how.sampled else jnp.argmax(logits, axis=-1)
+        logits = penalized(at.last, at.used, sampling.repetition_penalty) if config.penalized else at.last
+        chosen = sample(logits, draw, sampling) if config.sampled else jnp.argmax(logits, axis=-1)
         token = jnp.where(at.finished, sampling.pad, chosen.astype(jnp.int32))
         out = jax.lax.dynamic_update_slice(at.out, token[:, None], (0, at.step))
         finished = at.finished | jnp.isin(token, eos)
-        used = at.used.at[jnp.arange(rows), token].set(True) if how.penalised else at.used
+        used = at.used.at[jnp.arange(rows), token].set(True) if config.penalized else at.used
         hidden, cache = _next(decoder, params, token, lengths + at.step, at.cache, length + at.step)
         return _Progress(at.step + 1, decoder.logits(params, hidden)[:, 0], out, finished, used, cache, key)
 
     last = decoder.logits(params, hidden[:, -1:])[:, 0]
-    used = jnp.zeros(last.shape if how.penalised else (), bool)
+    used = jnp.zeros(last.shape if config.penalized else (), bool)
     start = _Progress(
         step=jnp.int32(0),
         last=last,
-        out=jnp.full((rows, how.room), sampling.pad, jnp.int32),
+        out=jnp.full((rows, config.room), sampling.pad, jnp.int32),
         finished=finished,
-        used=used.at[jnp.arange(rows)[:, None], prompt].max(real == 1) if how.penalised else used,
+        used=used.at[jnp.arange(rows)[:, None], prompt].max(real == 1) if config.penalized else used,
         cache=cache,
         key=key,
     )
@@ -203,30 +190,6 @@ def _next(
     return hidden, cache
 
 
-def _penalised(
-    logits: Float[Array, "batch vocab"], used: Bool[Array, "batch vocab"], penalty: jax.Array | float
-) -> Float[Array, "batch vocab"]:
-    """Returns the logits, of tokens that the row has already divided by the penalty, or times it where below 0.
-
-    Source: CTRL (arXiv 1909.05858), as in `transformers`.
-    """
-    return jnp.where(used, jnp.where(logits > 0, logits / penalty, logits * penalty), logits)
-
-
-def _choose(logits: Float[Array, "batch vocab"], key: Key[Array, ""], sampling: Sampling) -> Int[Array, "batch"]:
-    """Returns one sample per row, after temperature, then top_k, then top_p as in `transformers`."""
-    vocab = logits.shape[-1]
-    logits = logits / sampling.temperature
-    ordered = jnp.sort(logits, axis=-1, descending=True)
-    kept = jnp.where(sampling.top_k > 0, jnp.minimum(sampling.top_k, vocab), vocab)
-    ordered = jnp.where(jnp.arange(vocab) < kept, ordered, -jnp.inf)
-    chances = jax.nn.softmax(ordered, axis=-1)
-    # A token stays while those before it sum to less than top_p, so the most likely one always does.
-    inside = jnp.cumsum(chances, axis=-1) - chances < sampling.top_p
-    least = jnp.min(jnp.where(inside & (chances > 0), ordered, jnp.inf), axis=-1, keepdims=True)
-    return jax.random.categorical(key, jnp.where(logits >= least, logits, -jnp.inf), axis=-1)
-
-
 def _rounded(size: int) -> int:
     """Returns the next power of two."""
     return 1 << (size - 1).bit_length()
@@ -235,19 +198,3 @@ def _rounded(size: int) -> int:
 def _bucket(tokens: int) -> int:
     """Returns the next power of two, at least 16."""
     return max(16, _rounded(tokens))
-
-
-def _check(sampling: Sampling, mask: np.ndarray) -> None:
-    if sampling.max_new_tokens < 1:
-        raise ConfigError(f"max_new_tokens ({sampling.max_new_tokens}) must be at least 1.")
-    if sampling.temperature < 0:
-        raise ConfigError(f"temperature ({sampling.temperature}) must be at least 0.")
-    if not 0 < sampling.top_p <= 1:
-        raise ConfigError(f"top_p ({sampling.top_p}) must be in (0, 1].")
-    if sampling.top_k < 0:
-        raise ConfigError(f"top_k ({sampling.top_k}) must be at least 0; 0 takes all tokens.")
-    if sampling.repetition_penalty <= 0:
-        raise ConfigError(f"repetition_penalty ({sampling.repetition_penalty}) must be above 0; 1 is none.")
-    empty = np.flatnonzero(mask.sum(axis=1) == 0)
-    if mask.shape[0] == 0 or len(empty):
-        raise ConfigError(f"Nothing to continue: rows {empty[:5].tolist()} of input_ids have no real token.")

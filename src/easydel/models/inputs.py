@@ -1,4 +1,4 @@
-"""What people call a model with, looked at before anything is compiled."""
+"""Checks of what a model is called with, before anything is compiled."""
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -13,7 +13,7 @@ def checked_rows(
     """Returns (token ids, 1 where they are real) of what a model is called with; without a mask all are real.
 
     Raises:
-        ConfigError: no rows of integers, ids that are not in a vocabulary of that size, or a mask of another shape.
+        ConfigError: not rows of integers, ids outside a vocabulary of that size, or a mask of another shape.
     """
     tokens = np.asarray(input_ids)
     if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):

@@ -1,4 +1,4 @@
-"""What a layer is told by, besides its weights: how positions turn its queries, how far it sees, and its experts."""
+"""How layers differ besides their weights: rotary embedding, window, experts."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ class Rope(NamedTuple):
 
     Attributes:
         dim: the channels of a head that are turned, the first ones.
-        original_max_position_embeddings: what the scaling starts from; with `dynamic` the longest sequence without any.
+        original_max_position_embeddings: what the scaling starts from; with `dynamic` the longest without scaling.
         attention_factor: of cosine and sine with `yarn` and `longrope`; None follows from `factor`.
     """
 
@@ -57,7 +57,7 @@ class Experts(NamedTuple):
         number: how many there are.
         per_token: to how many a token goes.
         size: the width of each.
-        normalise: whether the weights of a token's experts are made to sum to 1.
+        normalize: whether the weights of a token's experts are made to sum to 1.
         aux_coefficient: of the loss that keeps them equally used, see `easydel.models.experts.balance`.
         module, projections: what the files call the sparse MLP, and gate, up and down of an expert.
     """
@@ -65,7 +65,7 @@ class Experts(NamedTuple):
     number: int
     per_token: int
     size: int
-    normalise: bool
+    normalize: bool
     aux_coefficient: float
     module: str = "mlp"
     projections: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")

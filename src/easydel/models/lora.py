@@ -1,8 +1,9 @@
 """Low-rank adapters (LoRA, rsLoRA, DoRA): small trained matrices beside frozen ones.
 
-A projection with adapters computes `x W + s (x A) B`, A [in, rank] and B [rank, out] (Hu et al. 2021), without ever
-forming `W + s A B`; s is `alpha / rank`, or `alpha / sqrt(rank)` (rsLoRA, Kalajdzievski 2023). B starts at 0, so that
-the model starts as its base, bit for bit. DoRA (Liu et al. 2024) also learns the length of each output's weight vector:
+A projection with adapters computes `x W + s (x A) B`, A [in, rank] and B [rank, out] (LoRA, Hu et al. 2021, arXiv
+2106.09685, eq. 3), without ever forming `W + s A B`; s is `alpha / rank`, or `alpha / sqrt(rank)` (rsLoRA,
+Kalajdzievski 2023, arXiv 2312.03732). B starts at 0, so that the model starts as its base, bit for bit. DoRA (Liu et
+al. 2024, arXiv 2402.09353, eq. 5) also learns the length of each output's weight vector:
 
     W' = m (W + s A B) / |W + s A B|        the norm being a constant to the gradient (section 4.3 of the paper)
 
@@ -31,7 +32,7 @@ _N = TypeVar("_N", int, float)
 
 @dataclass(frozen=True)
 class Lora:
-    """How the adapters of a model were made, as `adapter_config.json` says it.
+    """How the adapters of a model were made, with the names of `adapter_config.json`.
 
     Attributes:
         target_modules: the modules that have adapters, by the ends of their names in the checkpoint.

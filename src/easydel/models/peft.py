@@ -1,26 +1,24 @@
 """Adapter folders as PEFT writes them: `adapter_config.json` and `adapter_model.safetensors`."""
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from easydel.errors import ConfigError, WeightsError, some
+from easydel.errors import WeightsError
+from easydel.json_objects import read_object
 from easydel.models.lora import Lora
-from easydel.weights.load import export_specs, export_tensors
-from easydel.weights.safetensors import Stored, read_file, write_file, write_json
+from easydel.weights.load import check_tensors
+from easydel.weights.safetensors import Spec, Stored, read_file, write_file, write_json
 from easydel.weights.table import Row, Sizes
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 # Settings of PEFT that change what is computed and that we read.
-_READ = (
-    *("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern"),
-)
-# Those that say where adapters come from or how they are served, and have no part in what they compute.
+_READ = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
+# Those about where adapters come from or how they are served, without a part in what they compute.
 _HARMLESS = (
     *("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode", "peft_version"),
     *("auto_mapping", "megatron_core", "qalora_group_size", "loftq_config", "runtime_config"),
@@ -33,17 +31,12 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """Returns the `adapter_config.json` of a folder, which describes adapters that we can compute.
 
     Raises:
-        WeightsError: there is none, it is not JSON, or it asks for something that is not supported: it names the key.
+        WeightsError: there is no such file, it is not JSON, or it asks for something unsupported, with the key.
     """
     file = folder / CONFIG_NAME
     if not file.is_file():
-        raise WeightsError(f"{folder} is no folder of adapters: it has no {CONFIG_NAME}.")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{file} is not valid JSON: {error}.") from None
-    if not isinstance(config, dict):
-        raise WeightsError(f"{file} holds {type(config).__name__}; it must hold a JSON object.")
+        raise WeightsError(f"{folder} is not a folder of adapters: it has no {CONFIG_NAME}.")
+    config = read_object(file)
     if config.get("peft_type") != "LORA":
         raise WeightsError(f"{file}: peft_type {config.get('peft_type')!r} is not supported; 'LORA' is.")
     missing = [name for name in ("r", "lora_alpha", "target_modules") if config.get(name) is None]
@@ -62,7 +55,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def lora_of(config: Mapping[str, Any], file: Path) -> Lora:
-    """Returns what a checked `adapter_config.json` says, `target_modules` as it is written there.
+    """Returns the settings of a checked `adapter_config.json`, `target_modules` as it is written there.
 
     Raises:
         WeightsError: a value of another type.
@@ -71,12 +64,12 @@ def lora_of(config: Mapping[str, Any], file: Path) -> Lora:
     ranks, alphas = (config.get(name) or {} for name in ("rank_pattern", "alpha_pattern"))
     plain = isinstance(targets, str) or (isinstance(targets, list) and all(isinstance(x, str) for x in targets))
     for name, kind, fits in (
-        ("r", "a whole number", _is_whole(config["r"])),
-        ("lora_alpha", "a number", _is_number(config["lora_alpha"])),
-        ("lora_dropout", "a number", _is_number(config.get("lora_dropout", 0.0))),
+        ("r", "an integer", type(config["r"]) is int),
+        ("lora_alpha", "a number", type(config["lora_alpha"]) in (int, float)),
+        ("lora_dropout", "a number", type(config.get("lora_dropout", 0.0)) in (int, float)),
         ("target_modules", "a list of names, or a name", plain),
-        ("rank_pattern", "an object of ranks by regular expressions", _is_pattern(ranks, _is_whole)),
-        ("alpha_pattern", "an object of numbers by regular expressions", _is_pattern(alphas, _is_number)),
+        ("rank_pattern", "an object of ranks by regular expressions", _is_pattern(ranks, int)),
+        ("alpha_pattern", "an object of numbers by regular expressions", _is_pattern(alphas, int, float)),
     ):
         if not fits:
             raise WeightsError(f"{file}: {name} is {config.get(name)!r}; it must be {kind}.")
@@ -108,45 +101,28 @@ def read_adapters(folder: Path, rows: Sequence[Row], sizes: Sizes, *, base: str)
             f"{folder} holds no {WEIGHTS_NAME}. Adapters in adapter_model.bin can run code when they are opened, so "
             "they are not read: save them with PEFT as safetensors."
         )
-    stored = read_file(file)
-    expected = {name: row.file_shape(sizes) for row in rows for name in row.names(sizes)}
-    missing = [name for name in expected if name not in stored]
-    unexpected = [name for name in stored if name not in expected]
-    hint = f"Was it made for another base than {base}?"
-    if missing or unexpected:
-        kinds = {"missing": missing, "unexpected": unexpected}
-        found = "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
-        if not missing and not any("lora_" in name for name in unexpected):
-            hint = (
+
+    def hint(missing: Sequence[str], unexpected: Sequence[str]) -> str:
+        if unexpected and not missing and not any("lora_" in name for name in unexpected):
+            return (
                 "PEFT writes whole weights beside adapters where these were trained or the vocabulary was changed: "
                 "merge them with PEFT (merge_and_unload), and load the folder of the merged model."
             )
-        raise WeightsError(f"The adapters in {file} do not fit this model and {CONFIG_NAME}: {found}. {hint}")
-    for name, shape in expected.items():
-        if stored[name].shape != shape:
-            raise WeightsError(
-                f"{file}: {name} has shape {list(stored[name].shape)}; this model and {CONFIG_NAME} imply "
-                f"{list(shape)}. {hint}"
-            )
+        return f"Was it made for another base than {base}?"
+
+    stored = read_file(file)
+    check_tensors(rows, stored, sizes, fits=f"this model and {CONFIG_NAME}", hint=hint)
     return stored
 
 
 def write_adapters(
-    folder: Path,
-    lora: Lora,
-    rows: Sequence[Row],
-    params: Mapping[str, Any],
-    sizes: Sizes,
-    *,
-    base: str,
-    dtype: np.dtype | None = None,
+    folder: Path, lora: Lora, specs: Mapping[str, Spec], tensors: Iterator[tuple[str, np.ndarray]], *, base: str
 ) -> None:
     """Writes the adapters of a model into an empty folder, as PEFT reads them.
 
     Args:
-        rows: those of the adapters.
+        specs, tensors: of the adapters, see `easydel.weights.load`.
         base: the name of the model without them, a folder or a Hub id.
-        dtype: of the written weights; None keeps theirs.
     """
     config = {
         "peft_type": "LORA",
@@ -164,41 +140,17 @@ def write_adapters(
         "alpha_pattern": {name: _plain(alpha) for name, alpha in lora.alpha_pattern},
     }
     write_json(folder / CONFIG_NAME, config)
-    tensors: Iterator[tuple[str, np.ndarray]] = export_tensors(rows, params, sizes, dtype)
-    write_file(folder / WEIGHTS_NAME, export_specs(rows, params, sizes, dtype), tensors)
-
-
-def base_of(config: Mapping[str, Any], folder: Path) -> str:
-    """Returns the model that the adapters of a folder were made for.
-
-    Raises:
-        ConfigError: `adapter_config.json` names none.
-    """
-    base = config.get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise ConfigError(
-            f"{folder / CONFIG_NAME} does not say which model the adapters are for (base_model_name_or_path): load "
-            "that model, and then model.load_adapter(folder)."
-        )
-    return base
+    write_file(folder / WEIGHTS_NAME, specs, tensors)
 
 
 def _plain(alpha: float) -> int | float:
     return int(alpha) if alpha.is_integer() else alpha
 
 
-def _is_pattern(value: object, fits: Callable[[object], bool]) -> bool:
-    if not isinstance(value, dict) or not all(map(fits, value.values())):
+def _is_pattern(value: object, *kinds: type) -> bool:
+    if not isinstance(value, dict) or not all(type(each) in kinds for each in value.values()):
         return False
     try:
         return all(re.compile(name) for name in value)
     except re.error:
         return False
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,13 +1,13 @@
-"""Functions of single tokens, on all slots at once or chunk by chunk up to where the tokens end.
+"""Functions of single tokens, on all positions at once or chunk by chunk up to where the tokens end.
 
 All of a decoder but attention looks at one token at a time. On CPU a loop over chunks has three uses: it ends with the
-tokens, so that one compiled shape serves batches of any length and filler costs nothing; what a chunk needs on its way
+tokens, so that one compiled shape serves batches of any length and padding costs nothing; what a chunk needs on its way
 stays in the cache of the processor; and the backward pass computes a chunk again rather than keep it for all tokens.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,32 +19,30 @@ from jaxtyping import Array, Int, PyTree
 TokenFunction = Callable[[Any, Any, Any], Any]
 
 
-class PerToken(Protocol):
-    """How a function of single tokens is applied to rows of them."""
-
-    def __call__(self, function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any: ...
+# (function of single tokens, weights, what has no gradient, what has one) -> its values: how it is applied to rows.
+PerToken = Callable[[TokenFunction, Any, Any, Any], Any]
 
 
 def at_once(function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any:
-    """Returns `function` of all slots, filler too."""
+    """Returns `function` of all positions, padding too."""
     return function(weights, fixed, x)
 
 
 def in_chunks(chunk: int, end: Int[Array, ""]) -> PerToken:
-    """Returns what applies a function to `chunk` slots at a time, to those before `end`; the others become 0.
+    """Returns what applies a function to `chunk` positions at a time, to those before `end`; the others become 0.
 
-    Slots are counted through all rows, one row after another, and the function gets them on one axis: with an axis of
+    Positions are counted through all rows, one after another, and the function gets them on one axis: with an axis of
     rows beside it, XLA would turn one factor of each gradient of a matrix. The backward pass calls it again.
     """
 
     def apply(function: TokenFunction, weights: Any, fixed: Any, x: Any) -> Any:
         rows, length = jax.tree.leaves(x)[0].shape[:2]
         size = min(chunk, rows * length)
-        filler = -(rows * length) % size
+        padding = -(rows * length) % size
 
         def laid_out(leaf: jax.Array) -> jax.Array:
             flat = leaf.reshape(1, -1, *leaf.shape[2:])
-            return jnp.pad(flat, ((0, 0), (0, filler), *((0, 0) for _ in flat.shape[2:]))) if filler else flat
+            return jnp.pad(flat, ((0, 0), (0, padding), *((0, 0) for _ in flat.shape[2:]))) if padding else flat
 
         out = _in_chunks(function, size, end, weights, jax.tree.map(laid_out, fixed), jax.tree.map(laid_out, x))
         return jax.tree.map(lambda leaf: leaf[:, : rows * length].reshape(rows, length, *leaf.shape[2:]), out)
@@ -53,7 +51,7 @@ def in_chunks(chunk: int, end: Int[Array, ""]) -> PerToken:
 
 
 def end_of_tokens(segment: Int[Array, "rows length"]) -> Int[Array, ""]:
-    """Returns the place after the last token, slots of all rows counted one after another.
+    """Returns the place after the last token, positions of all rows counted one after another.
 
     >>> int(end_of_tokens(jnp.array([[1, 1, 0], [1, 0, 0]])))
     4
@@ -87,7 +85,7 @@ class _Kept(NamedTuple):
 def _forward(
     function: TokenFunction, chunk: int, end: Any, weights: PyTree, fixed: PyTree, x: PyTree
 ) -> tuple[PyTree, _Kept]:
-    """Takes leaves that tell whether a gradient is asked for: frozen weights may be packed, and cost nothing here."""
+    """Takes leaves that say whether their gradient is asked for: frozen weights may be quantized, and cost nothing."""
     end, fixed = jax.tree.map(lambda leaf: leaf.value, (end, fixed))
     trained = jax.tree.map(lambda leaf: leaf.value if leaf.perturbed else None, (weights, x))
     frozen = jax.tree.map(lambda leaf: None if leaf.perturbed else leaf.value, (weights, x))
@@ -95,12 +93,12 @@ def _forward(
     return _in_chunks(function, chunk, end, weights, fixed, x), _Kept(end, fixed, trained, frozen)
 
 
-def _backward(function: TokenFunction, chunk: int, kept: _Kept, pull: PyTree) -> tuple[Any, ...]:
+def _backward(function: TokenFunction, chunk: int, kept: _Kept, cotangent: PyTree) -> tuple[Any, ...]:
     weights, x = kept.trained
-    pull = jax.tree.map(_filled_in, pull, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
+    cotangent = jax.tree.map(_filled_in, cotangent, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
 
     def add_chunk(number: jax.Array, done: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        by_weights, by_x = done
+        d_weights, d_x = done
         start = number * chunk
         here, mine, others = _cut((kept.fixed, x, kept.frozen[1]), start, chunk)
 
@@ -109,13 +107,14 @@ def _backward(function: TokenFunction, chunk: int, kept: _Kept, pull: PyTree) ->
             return function(weights, here, mine)
 
         _, gradient = jax.vjp(one, weights, mine)
-        more, by_mine = gradient(_cut(pull, start, chunk))
-        return jax.tree.map(lambda total, part: total + part, by_weights, more), _put(by_x, by_mine, start)
+        more, d_mine = gradient(_cut(cotangent, start, chunk))
+        d_weights = jax.tree.map(lambda total, part: total + part.astype(total.dtype), d_weights, more)
+        return d_weights, _put(d_x, d_mine, start)
 
     # float32 whatever the weights are: small gradients added in bfloat16 are lost.
     zeros = jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights), jax.tree.map(jnp.zeros_like, x)
-    by_weights, by_x = jax.lax.fori_loop(0, -(-kept.end // chunk), add_chunk, zeros)
-    return None, jax.tree.map(lambda total, w: total.astype(w.dtype), by_weights, weights), None, by_x
+    d_weights, d_x = jax.lax.fori_loop(0, -(-kept.end // chunk), add_chunk, zeros)
+    return None, jax.tree.map(lambda total, w: total.astype(w.dtype), d_weights, weights), None, d_x
 
 
 _in_chunks.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -1,4 +1,10 @@
-"""Rotary position embedding: cosine and sine of the angles of each position, with the scalings of `transformers`.
+"""Rotary position embedding (RoFormer, Su et al. 2021, arXiv 2104.09864, section 3.2.2), with scalings.
+
+Pair i of the `dim` channels that are turned gets the angle `position * theta^(-2 i / dim)` (eq. 15); the two halves of
+a head are paired, as in `transformers`, not neighbors. Scalings of the frequencies, for sequences that are longer than
+those of pretraining: `linear` (position interpolation, Chen et al. 2023, arXiv 2306.15595), `dynamic` (dynamic NTK,
+described in the YaRN paper), `yarn` (Peng et al. 2023, arXiv 2309.00071), `llama3` (that of the Llama 3.1 models),
+`longrope` (Ding et al. 2024, arXiv 2402.13753).
 
 Frequencies follow the order of operations of `transformers.modeling_rope_utils` in float32, because one unit
 in the last place of a frequency is a visible angle at position 100,000.
@@ -23,8 +29,8 @@ def rotary(
 
     Only `dynamic` and `longrope` look at more than the position: past `original_max_position_embeddings` their
     frequencies depend on the length of the sequence. `transformers` takes the longest of the batch. Here each segment
-    takes its own (with a pair: the longer branch), so that log-probabilities do not depend on which pairs share a batch
-    or a row.
+    takes its own (with a pair: that of the longer completion), so that log-probabilities do not depend on which pairs
+    share a batch or a row.
     """
     if rope.rope_type == "dynamic":
         frequencies = _dynamic_frequencies(rope, _segment_lengths(position, segment))
@@ -38,9 +44,7 @@ def rotary(
 
 
 def rotate(
-    x: Float[Array, "... heads head_dim"],
-    cos: Float[Array, "... half"],
-    sin: Float[Array, "... half"],
+    x: Float[Array, "... heads head_dim"], cos: Float[Array, "... half"], sin: Float[Array, "... half"]
 ) -> Float[Array, "... heads head_dim"]:
     """Returns `x` with channel i and channel i + half turned by the i-th angle, computed in float32.
 
@@ -62,11 +66,12 @@ def _default(rope: Rope) -> np.ndarray:
 
 
 def _linear(rope: Rope) -> np.ndarray:
+    """Position interpolation: positions over `factor`."""
     return _default(rope) / np.float32(rope.factor)
 
 
 def _yarn(rope: Rope) -> np.ndarray:
-    """YaRN (arXiv 2309.00071): fast channels keep their frequency, slow ones are interpolated, with a ramp."""
+    """YaRN (NTK-by-parts): fast channels keep their frequency, slow ones are interpolated, with a ramp."""
 
     def channel_of(rotations: float) -> float:
         turns = rope.original_max_position_embeddings / (rotations * 2 * math.pi)
@@ -100,16 +105,14 @@ def _llama3(rope: Rope) -> np.ndarray:
     """Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those in between blended."""
     frequencies = _default(rope)
     factor = np.float32(rope.factor)
-    longest = rope.original_max_position_embeddings
+    original = rope.original_max_position_embeddings
     wavelengths = np.float32(2 * math.pi) / frequencies
-    blend = (longest / wavelengths - np.float32(rope.low_freq_factor)) / np.float32(
+    blend = (original / wavelengths - np.float32(rope.low_freq_factor)) / np.float32(
         rope.high_freq_factor - rope.low_freq_factor
     )
     blended = (1 - blend) * frequencies / factor + blend * frequencies
-    is_long, is_short = (
-        wavelengths > longest / rope.low_freq_factor,
-        wavelengths < longest / rope.high_freq_factor,
-    )
+    is_long = wavelengths > original / rope.low_freq_factor
+    is_short = wavelengths < original / rope.high_freq_factor
     return np.where(is_long, frequencies / factor, np.where(is_short, frequencies, blended)).astype(np.float32)
 
 
@@ -126,12 +129,12 @@ _ATTENTION_FACTORS = {"yarn": _yarn_attention_factor, "longrope": _longrope_atte
 
 def _segment_lengths(position: jax.Array, segment: jax.Array) -> jax.Array:
     """Returns for every token the length of its segment, [rows length]: the highest position plus one."""
-    longest = jax.vmap(lambda p, s: jax.ops.segment_max(p, s, num_segments=p.shape[0] + 1))(position, segment)
-    return jnp.take_along_axis(longest, segment, axis=1) + 1
+    last = jax.vmap(lambda p, s: jax.ops.segment_max(p, s, num_segments=p.shape[0] + 1))(position, segment)
+    return jnp.take_along_axis(last, segment, axis=1) + 1
 
 
 def _dynamic_frequencies(rope: Rope, length: jax.Array) -> jax.Array:
-    """NTK-aware scaling: theta grows with the part of the sequence past `original_max_position_embeddings`."""
+    """Dynamic NTK: theta grows with the part of the sequence past `original_max_position_embeddings`."""
     limit = rope.original_max_position_embeddings
     stretch = rope.factor * jnp.maximum(length, limit).astype(jnp.float32) / limit - (rope.factor - 1)
     theta = rope.rope_theta * stretch ** (rope.dim / (rope.dim - 2))
@@ -139,7 +142,7 @@ def _dynamic_frequencies(rope: Rope, length: jax.Array) -> jax.Array:
 
 
 def _longrope_frequencies(rope: Rope, length: jax.Array) -> jax.Array:
-    """LongRoPE (arXiv 2402.13753): each pair of channels has a factor for short sequences and one for long ones."""
+    """LongRoPE: each pair of channels has a factor for short sequences and one for long ones."""
     short, long = (
         np.float32(1.0) / (np.asarray(factors, np.float32) * np.float32(rope.rope_theta) ** _exponents(rope.dim))
         for factors in (rope.short_factor, rope.long_factor)

@@ -1,4 +1,4 @@
-"""What the parameters of a decoder are: one table to load, export, shard and initialise them by."""
+"""What the parameters of a decoder are: one table to load, export, shard and initialize them by."""
 
 from collections.abc import Sequence
 from functools import partial

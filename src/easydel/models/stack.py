@@ -73,8 +73,9 @@ def _repeat(
     given its weights as they come out of the loop, so that a backward pass that starts from them reads them where they
     are: of anything made from them, such as a layer out of several, the loop keeps a copy for each turn.
     """
+    scan = partial(jax.lax.scan, length=count, unroll=count if unrolled else 1)
     if len(pattern) == 1:
-        return _scan(lambda x, turn: step(pattern[0], x, *turn), x, (weights, inputs), count, unrolled)
+        return scan(lambda x, turn: step(pattern[0], x, *turn), x, (weights, inputs))
 
     def body(x: jax.Array, turn: tuple[Mapping[str, Any], Any]) -> tuple[jax.Array, Any]:
         mine, given = turn
@@ -85,12 +86,8 @@ def _repeat(
             outs.append(out)
         return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
 
-    x, outs = _scan(body, x, (weights, inputs), count, unrolled)
+    x, outs = scan(body, x, (weights, inputs))
     return x, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outs)
-
-
-def _scan(body: Callable, x: jax.Array, turns: Any, count: int, unrolled: bool) -> tuple[jax.Array, Any]:
-    return jax.lax.scan(body, x, turns, length=count, unroll=count if unrolled else 1)
 
 
 def _has(kind: Layer, name: str) -> bool:

@@ -1,26 +1,27 @@
 """Attention: one entry, several mechanisms behind it. `vanilla` (a dense mask) is the oracle of the others.
 
-| mechanism   | where        | how                                                                           |
-|-------------|--------------|-------------------------------------------------------------------------------|
-| `vanilla`   | everywhere   | all scores of a row and a mask, some rows at a time; dropout too (`dense.py`) |
-| `sdpa`      | everywhere   | the same through `jax.nn.dot_product_attention`, as XLA likes it              |
-| `blockwise` | made for CPU | blocks of the scores that somebody sees (`blockwise.py`)                      |
-| `cudnn`     | NVIDIA GPUs  | cuDNN on unpacked sequences (`cudnn.py`)                                      |
-| `splash`    | TPUs         | jax's kernel, which skips blocks that nobody sees (`splash.py`)               |
+| mechanism   | where        | how                                                              |
+|-------------|--------------|------------------------------------------------------------------|
+| `vanilla`   | everywhere   | all scores of a row and a mask, some rows at a time; dropout too |
+| `sdpa`      | everywhere   | the same through `jax.nn.dot_product_attention`, as XLA likes it |
+| `blockwise` | made for CPU | the blocks of scores that some query sees                        |
+| `cudnn`     | NVIDIA GPUs  | cuDNN on unpacked sequences                                      |
+| `splash`    | TPUs         | jax's kernel, which skips the blocks that no query sees          |
 
-A mechanism is one file, which ends in its `Mechanism`, and one row of `MECHANISMS`.
+A mechanism is a file of its name, which ends in its `Mechanism`, and a row of `MECHANISMS`.
 """
 
 import jax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from easydel.errors import ConfigError, nearest
+from easydel.errors import ConfigError, unsupported
 from easydel.ops.blockwise import BLOCKWISE
 from easydel.ops.cudnn import CUDNN
-from easydel.ops.dense import SDPA, VANILLA, masked_softmax
 from easydel.ops.mechanism import LayerAttention, Mechanism, Needs, Scores
+from easydel.ops.sdpa import SDPA
 from easydel.ops.splash import SPLASH
+from easydel.ops.vanilla import VANILLA, masked_softmax
 
 MECHANISMS: dict[str, Mechanism] = {
     "vanilla": VANILLA,
@@ -48,8 +49,8 @@ def attend(
     With `score_cap` the softmax is of c * tanh(scale * query key^T / c).
 
     Heads share keys in groups: head h uses key-value head h // (heads / kv_heads). The softmax is float32.
-    A query with no allowed key gets finite numbers of no meaning. `blockwise` and `splash` are `vanilla` here, and
-    `cudnn` is `sdpa`: what they leave out is told by the layout of packed rows, not by a mask.
+    A query with no allowed key gets finite, undefined numbers. `blockwise` and `splash` are `vanilla` here, and
+    `cudnn` is `sdpa`: what they skip follows from the layout of packed rows, not from a mask.
 
     Raises:
         ConfigError: a mechanism that does not exist, or a cap with one that has none.
@@ -81,7 +82,7 @@ def packed_attention(
     positions that go with that.
 
     Args:
-        sequences: at most so many answers there are in all rows, or segments without one; None is no bound. For
+        sequences: the maximum number of completions in all rows, or segments without one; None: no bound. For
             `cudnn` alone: the memory it takes grows with it.
         precision: for `blockwise` and the dense ones; the others go by `jax.default_matmul_precision`, where they have
             a choice.
@@ -110,8 +111,5 @@ def resolve_mechanism(name: str, needs: Needs) -> str:
 
 def _named(name: str) -> Mechanism:
     if name not in MECHANISMS:
-        choices = ["auto", *MECHANISMS]
-        raise ConfigError(
-            f"attn_mechanism {name!r} is not supported.{nearest(name, choices)} Supported: {', '.join(choices)}."
-        )
+        raise unsupported("attn_mechanism", name, ["auto", *MECHANISMS])
     return MECHANISMS[name]

@@ -80,32 +80,22 @@ def blockwise_attention(
     key: Float[Array, "rows length kv_heads head_dim"],
     value: Float[Array, "rows length kv_heads head_dim"],
     blocks: Blocks,
-    how: Scores,
+    config: Scores,
 ) -> Float[Array, "rows part heads head_dim"]:
     """Returns softmax(scale * query key^T) value over the keys each query sees, in the dtype of `query`.
 
-    What stands at padding is finite and means nothing.
+    At padding it is finite and undefined.
     """
-    return _forward(query, key, value, blocks, how)[0]
-
-
-class _Kept(NamedTuple):
-    """What the backward pass gets; `log_sum` is that of each query's exponentials, [kv_heads group tokens]."""
-
-    query: jax.Array
-    key: jax.Array
-    value: jax.Array
-    blocks: Blocks
-    out: jax.Array
-    log_sum: jax.Array
+    return _forward(query, key, value, blocks, config)[0]
 
 
 def _forward(
-    query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks, how: Scores
-) -> tuple[jax.Array, _Kept]:
-    queries, keys, values = _grouped(query * how.scale, key.shape[2]), _by_head(key), _by_head(value)
+    query: jax.Array, key: jax.Array, value: jax.Array, blocks: Blocks, config: Scores
+) -> tuple[jax.Array, tuple]:
+    """The backward pass gets the inputs, what comes out, and the logarithm of each query's sum of exponentials."""
+    queries, keys, values = _grouped(query * config.scale, key.shape[2]), _by_head(key), _by_head(value)
     kv_heads, group, _, head_dim = queries.shape
-    product = partial(jnp.einsum, precision=how.precision, preferred_element_type=jnp.float32)
+    product = partial(jnp.einsum, precision=config.precision, preferred_element_type=jnp.float32)
 
     def block(number: jax.Array, done: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         out, log_sum = done
@@ -114,7 +104,7 @@ def _forward(
 
         def step(at: jax.Array, seen: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             highest, total, mixed = state
-            capped = soft_cap(product("ksd,kqd->ksq", _keys_at(keys, at), mine), how.cap)
+            capped = soft_cap(product("ksd,kqd->ksq", _keys_at(keys, at), mine), config.cap)
             scores = jnp.where(seen, capped, MASKED)
             higher = jnp.maximum(highest, jnp.max(scores, axis=1))
             weights, shrink = jnp.exp(scores - higher[:, None]), jnp.exp(highest - higher)
@@ -123,24 +113,24 @@ def _forward(
 
         nothing = jnp.zeros((kv_heads, group * BLOCK), jnp.float32)
         empty = nothing + MASKED, nothing, jnp.zeros((kv_heads, head_dim, group * BLOCK), jnp.float32)
-        highest, total, mixed = _over_keys(blocks, number, group, how.window, step, empty)
+        highest, total, mixed = _over_keys(blocks, number, group, config.window, step, empty)
         out = _write(out, jnp.swapaxes(mixed / total[:, None], 1, 2), place)
         return out, _write(log_sum, highest + jnp.log(total), place)
 
     empty = jnp.zeros_like(queries), jnp.zeros(queries.shape[:-1], jnp.float32)
     out, log_sum = jax.lax.fori_loop(0, blocks.used, block, empty)
     out = _by_token(out, query.shape)
-    return out, _Kept(query, key, value, blocks, out, log_sum)
+    return out, (query, key, value, blocks, out, log_sum)
 
 
-def _backward(how: Scores, kept: _Kept, d_out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+def _backward(config: Scores, kept: tuple, d_out: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     """The gradient of a softmax p of scores s is ds = p (dp - sum p dp), and that sum is (out, d_out)."""
     query, key, value, blocks, out, log_sum = kept
-    queries, keys, values = _grouped(query * how.scale, key.shape[2]), _by_head(key), _by_head(value)
+    queries, keys, values = _grouped(query * config.scale, key.shape[2]), _by_head(key), _by_head(value)
     d_outs = _grouped(d_out, key.shape[2])
     inner = _grouped(jnp.sum(d_out * out, axis=-1, keepdims=True, dtype=jnp.float32), key.shape[2])[..., 0]
     kv_heads, group, _, head_dim = queries.shape
-    product = partial(jnp.einsum, precision=how.precision, preferred_element_type=jnp.float32)
+    product = partial(jnp.einsum, precision=config.precision, preferred_element_type=jnp.float32)
 
     def block(number: jax.Array, done: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         d_queries, *d_others = done
@@ -153,23 +143,23 @@ def _backward(how: Scores, kept: _Kept, d_out: jax.Array) -> tuple[jax.Array, ja
         def step(at: jax.Array, seen: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             d_query, d_keys, d_values = state
             block_keys, block_values = _keys_at(keys, at), _keys_at(values, at)
-            capped = soft_cap(product("ksd,kqd->ksq", block_keys, mine), how.cap)
+            capped = soft_cap(product("ksd,kqd->ksq", block_keys, mine), config.cap)
             weights = jnp.exp(jnp.where(seen, capped, MASKED) - log_mine[:, None])
             d_scores = weights * (product("ksd,kqd->ksq", block_values, d_mine) - inner_mine[:, None])
-            d_scores = times_slope(d_scores, capped, how.cap)
+            d_scores = times_slope(d_scores, capped, config.cap)
             weights, d_scores = weights.astype(query.dtype), d_scores.astype(query.dtype)
             d_query += product("ksq,ksd->kdq", d_scores, block_keys)
             d_keys = _add(d_keys, product("ksq,kqd->ksd", d_scores, mine), at)
             return d_query, d_keys, _add(d_values, product("ksq,kqd->ksd", weights, d_mine), at)
 
         nothing = jnp.zeros((kv_heads, head_dim, group * BLOCK), jnp.float32)
-        d_query, *d_others = _over_keys(blocks, number, group, how.window, step, (nothing, *d_others))
+        d_query, *d_others = _over_keys(blocks, number, group, config.window, step, (nothing, *d_others))
         return _write(d_queries, jnp.swapaxes(d_query, 1, 2), place), *d_others
 
     empty = jnp.zeros_like(queries), *(jnp.zeros_like(x, jnp.float32) for x in (keys, values))
     d_queries, d_keys, d_values = jax.lax.fori_loop(0, blocks.used, block, empty)
     d_key, d_value = (_by_token(x[:, None], key.shape).astype(key.dtype) for x in (d_keys, d_values))
-    return _by_token(d_queries, query.shape) * how.scale, d_key, d_value, None
+    return _by_token(d_queries, query.shape) * config.scale, d_key, d_value, None
 
 
 blockwise_attention.defvjp(_forward, _backward)

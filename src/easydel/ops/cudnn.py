@@ -1,4 +1,4 @@
-"""Packed rows taken apart into sequences, [prompt chosen] and [prompt rejected], for attention that knows no branches.
+"""Packed rows unpacked into sequences, [prompt chosen] and [prompt rejected], for attention that knows no branches.
 
 A kernel such as cuDNN's takes plain causal sequences and their lengths. Tokens of a shared prompt are copied into both
 sequences, and what attention makes of them is taken from the first: it is the same in both. Sequences are put into
@@ -21,7 +21,7 @@ MULTIPLE = 64  # tokens; kernels refuse odd lengths
 
 
 class Bucket(NamedTuple):
-    """So many sequences, each with room for so many tokens. Static."""
+    """`number` sequences, each with room for `length` tokens. Static."""
 
     number: int
     length: int
@@ -58,12 +58,12 @@ def buckets(rows: int, length: int, sequences: int) -> tuple[Bucket, ...]:
     return tuple(found)
 
 
-def take_apart(
+def unpack(
     segment: Int[Array, "rows length"], branch: Int[Array, "rows length"], room: tuple[Bucket, ...]
 ) -> Sequences:
     """Returns where the tokens of rows go whose segments each lie as [prompt chosen rejected].
 
-    A segment without answers, as a prompt to be continued is, is one sequence.
+    A segment without completions, as a prompt to be continued is, is one sequence.
     """
     length = segment.shape[1]
     segment, branch = segment.reshape(-1), branch.reshape(-1)
@@ -98,7 +98,7 @@ def take_apart(
     )
 
 
-def unshared_attention(
+def unpacked_attention(
     query: Float[Array, "rows length heads head_dim"],
     key: Float[Array, "rows length kv_heads head_dim"],
     value: Float[Array, "rows length kv_heads head_dim"],
@@ -116,7 +116,7 @@ def unshared_attention(
     """
 
     def mixed(*packed: jax.Array) -> jax.Array:
-        parts = [_apart(x.reshape(-1, *x.shape[2:]), sequences) for x in packed]
+        parts = [_unpacked(x.reshape(-1, *x.shape[2:]), sequences) for x in packed]
         outs, slot, rank = [], 0, 0
         for count, length in room:
             used = jnp.maximum(sequences.lengths[rank : rank + count], 1)  # kernels may divide by it
@@ -132,44 +132,44 @@ def unshared_attention(
             )
             outs.append(out.reshape(count * length, *out.shape[2:]))
             slot, rank = slot + count * length, rank + count
-        return _together(jnp.concatenate(outs), sequences).reshape(packed[0].shape)
+        return _repacked(jnp.concatenate(outs), sequences).reshape(packed[0].shape)
 
     return jax.checkpoint(mixed)(query, key, value)
 
 
 # Both are written with their gradients, so that each way is a read: the gradient of a read would be a sum into places.
 @jax.custom_vjp
-def _apart(x: Float[Array, "places ..."], sequences: Sequences) -> Float[Array, "slots ..."]:
+def _unpacked(x: Float[Array, "places ..."], sequences: Sequences) -> Float[Array, "slots ..."]:
     """Returns the tokens copied into their slots."""
     return x[sequences.source]
 
 
 @jax.custom_vjp
-def _together(x: Float[Array, "slots ..."], sequences: Sequences) -> Float[Array, "places ..."]:
+def _repacked(x: Float[Array, "slots ..."], sequences: Sequences) -> Float[Array, "places ..."]:
     """Returns what stands in the first slot of each token, 0 for padding."""
     return _read(x, sequences.first)
 
 
 def _read(x: Float[Array, "from ..."], at: Int[Array, "to"]) -> Float[Array, "to ..."]:
-    """Returns x[at], 0 where `at` is -1: what stands in a slot of no token may be anything, also nan."""
+    """Returns x[at], 0 where `at` is -1: a slot of no token may hold anything, also nan."""
     return jnp.where((at >= 0).reshape(-1, *[1] * (x.ndim - 1)), x[jnp.maximum(at, 0)], 0)
 
 
-def _apart_backward(sequences: Sequences, pull: Float[Array, "slots ..."]) -> tuple[jax.Array, None]:
-    return _read(pull, sequences.first) + _read(pull, sequences.second), None
+def _unpacked_backward(sequences: Sequences, d_out: Float[Array, "slots ..."]) -> tuple[jax.Array, None]:
+    return _read(d_out, sequences.first) + _read(d_out, sequences.second), None
 
 
-def _together_backward(sequences: Sequences, pull: Float[Array, "places ..."]) -> tuple[jax.Array, None]:
+def _repacked_backward(sequences: Sequences, d_out: Float[Array, "places ..."]) -> tuple[jax.Array, None]:
     is_first = sequences.first[sequences.source] == jnp.arange(sequences.source.size)
-    return _read(pull, jnp.where(is_first, sequences.source, -1)), None
+    return _read(d_out, jnp.where(is_first, sequences.source, -1)), None
 
 
 def _kept(function, x: jax.Array, sequences: Sequences) -> tuple[jax.Array, Sequences]:
     return function(x, sequences), sequences
 
 
-_apart.defvjp(partial(_kept, _apart), _apart_backward)
-_together.defvjp(partial(_kept, _together), _together_backward)
+_unpacked.defvjp(partial(_kept, _unpacked), _unpacked_backward)
+_repacked.defvjp(partial(_kept, _repacked), _repacked_backward)
 
 
 def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) -> LayerAttention:
@@ -177,11 +177,11 @@ def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) 
     mine = rows // row_shards(mesh)
     room = buckets(mine, length, mine * length if sequences is None else min(sequences, mine * length))
 
-    def mix(query: jax.Array, key: jax.Array, value: jax.Array, apart: Sequences) -> jax.Array:
+    def mix(query: jax.Array, key: jax.Array, value: jax.Array, unpacked: Sequences) -> jax.Array:
         options = {"scale": scores.scale, "window": scores.window}
-        return unshared_attention(query, key, value, apart, room, **options, implementation="cudnn")
+        return unpacked_attention(query, key, value, unpacked, room, **options, implementation="cudnn")
 
-    return on_each_device(layout, mesh, lambda segment, branch, _: take_apart(segment, branch, room), mix)
+    return on_each_device(layout, mesh, lambda segment, branch, _: unpack(segment, branch, room), mix)
 
 
 def _refuses(needs: Needs) -> str | None:

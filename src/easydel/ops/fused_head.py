@@ -1,10 +1,11 @@
-"""The head in one pass: the gradient of a chunk follows as soon as the pairs in it are whole, from the same logits.
+"""The fused LM head and loss: the gradient of a chunk follows once the pairs in it are whole, from the same logits.
 
 `easydel.ops.head` computes the logits of a chunk again for its gradient, as that waits for a loss which may look at
-all pairs. The gradient of a loss that does not is known once both answers of a pair are: chunk by chunk
+all pairs. The gradient of a loss that does not is known once both completions of a pair are: chunk by chunk
 log-probabilities are computed and the probabilities kept, and each chunk whose pairs have all ended gives its gradient
-and makes room. So 6 and not 8 FLOP go into each weight of the head for a token, and as many chunks are alive as a pair
-can lie in.
+and makes room. So 6 and not 8 FLOP per token and parameter of the head are computed, and as many chunks
+are alive as a pair can lie in (FusedLinearCrossEntropy of Liger Kernel, Hsu et al. 2024,
+arXiv 2410.10989, does so for a loss of single tokens).
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from easydel.ops.head import token_values
 
@@ -36,13 +37,13 @@ class FusedHeadConfig(NamedTuple):
     loss_of: Callable[[Float[Array, "slots"], Any], Float[Array, ""]]
 
 
-def chunks_alive(longest: int, chunk: int) -> int:
-    """Returns in how many chunks `longest` slots can lie, one after another.
+def chunks_alive(max_slots: int, chunk: int) -> int:
+    """Returns in how many chunks `max_slots` slots can lie, one after another.
 
     >>> chunks_alive(1, 512), chunks_alive(512, 512), chunks_alive(514, 512)
     (1, 2, 3)
     """
-    return 1 + -(-(longest - 1) // chunk)
+    return 1 + -(-(max_slots - 1) // chunk)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -78,7 +79,7 @@ def _forward(
     product = partial(jnp.einsum, precision=config.precision, preferred_element_type=jnp.float32)
     names = ("logp", "entropy", "mean_logit", "correct") if config.logit_metrics else ("logp",)
     vocab, embed = head.shape
-    by_logps = jax.grad(config.loss_of)
+    gradient_of = jax.grad(config.loss_of)
 
     def joined(chunks: Array) -> Array:
         return chunks.reshape(-1)[:slots]
@@ -90,36 +91,36 @@ def _forward(
         kept = jax.lax.dynamic_update_index_in_dim(kept, probabilities, at % config.alive, axis=0)
         return {name: done[name].at[at].set(values[name]) for name in names}, kept
 
-    def backward(at: Array, by_logp: Array, kept: Array, by: tuple[Array, Array]) -> tuple[Array, Array]:
-        by_states, by_head = by
+    def backward(at: Array, d_logp: Array, kept: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        d_states, d_head = sums
         onehot = jnp.arange(vocab) == of_target[at][:, None]
-        by_logit = (by_logp[at][:, None] * (onehot - kept[at % config.alive])).astype(states.dtype)
-        by_state = jnp.einsum("cv,ve->ce", by_logit, weights, precision=config.precision)
-        return by_states.at[at].set(by_state), by_head + product("cv,ce->ev", by_logit, of_states[at])
+        d_logits = (d_logp[at][:, None] * (onehot.astype(jnp.float32) - kept[at % config.alive])).astype(states.dtype)
+        d_state = jnp.einsum("cv,ve->ce", d_logits, weights, precision=config.precision)
+        return d_states.at[at].set(d_state), d_head + product("cv,ce->ev", d_logits, of_states[at])
 
     def step(at: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        done, kept, by, first = carry
+        done, kept, sums, first = carry
         done, kept = forward(at, done, kept)
-        by_logp = _chunked(by_logps(joined(done["logp"]), given), chunk)
-        by = jax.lax.fori_loop(first, ready[at], lambda old, by: backward(old, by_logp, kept, by), by)
-        return done, kept, by, ready[at]
+        d_logp = _chunked(gradient_of(joined(done["logp"]), given), chunk)
+        sums = jax.lax.fori_loop(first, ready[at], lambda old, so_far: backward(old, d_logp, kept, so_far), sums)
+        return done, kept, sums, ready[at]
 
     done = dict.fromkeys(names, jnp.zeros(of_target.shape, jnp.float32))
     kept = jnp.zeros((config.alive, chunk, vocab), jnp.float32)
-    by = jnp.zeros_like(of_states), jnp.zeros((embed, vocab), jnp.float32)
+    sums = jnp.zeros_like(of_states), jnp.zeros((embed, vocab), jnp.float32)
     count = (used + chunk - 1) // chunk
-    done, _, (by_states, by_head), _ = jax.lax.fori_loop(0, count, step, (done, kept, by, jnp.asarray(0)))
+    done, _, (d_states, d_head), _ = jax.lax.fori_loop(0, count, step, (done, kept, sums, jnp.asarray(0)))
     statistics = {name: joined(x) for name, x in done.items()}
     loss = config.loss_of(statistics["logp"], given)
-    return (loss, statistics), (by_states.reshape(-1, embed)[:slots], by_head.T.astype(head.dtype))
+    return (loss, statistics), (d_states.reshape(-1, embed)[:slots], d_head.T.astype(head.dtype))
 
 
 def _backward(
     config: FusedHeadConfig, gradient: tuple[Array, Array], cotangent: tuple[Array, dict[str, Array]]
 ) -> tuple[Array | None, ...]:
     of_loss, _ = cotangent  # the statistics carry none
-    by_states, by_head = (by * of_loss.astype(by.dtype) for by in gradient)
-    return by_states, by_head, None, None, None, None
+    d_states, d_head = (each * of_loss.astype(each.dtype) for each in gradient)
+    return d_states, d_head, None, None, None, None
 
 
 fused_head_loss.defvjp(_forward, _backward)
@@ -132,11 +133,11 @@ def _ready_after(pair: Int[Array, "slots"], used: Array, chunk: int) -> Int[Arra
     ends = filled & ((place + 1 >= used) | (pair != jnp.roll(pair, -1)))
     # The last slot of the pair that a slot belongs to, and of the last pair that a chunk has.
     end = jax.lax.cummin(jnp.where(ends, place, pair.size), reverse=True)
-    last = _chunked(jnp.where(filled, end, -1), chunk, filler=-1).max(axis=1) // chunk
+    last = _chunked(jnp.where(filled, end, -1), chunk, padding=-1).max(axis=1) // chunk
     order = jnp.arange(last.size)
     return jnp.sum((last[None, :] <= order[:, None]) & (last[None, :] >= 0), axis=1)
 
 
-def _chunked(x: Float[Array, "slots ..."], chunk: int, filler: int = 0) -> Float[Array, "chunks chunk ..."]:
-    padded = jnp.pad(x, ((0, -x.shape[0] % chunk), *((0, 0) for _ in x.shape[1:])), constant_values=filler)
+def _chunked(x: Num[Array, "slots ..."], chunk: int, padding: int = 0) -> Num[Array, "chunks chunk ..."]:
+    padded = jnp.pad(x, ((0, -x.shape[0] % chunk), *((0, 0) for _ in x.shape[1:])), constant_values=padding)
     return padded.reshape(-1, chunk, *x.shape[1:])

@@ -6,7 +6,7 @@ once the groups are, so the loops end there, and the gradient is written by hand
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,11 @@ class Groups(NamedTuple):
 
 
 def make_groups(sizes: Int[Array, "groups"], rows: int) -> Groups:
-    """Returns the groups of so many rows each, among `rows` in all."""
-    most = rows // BLOCK + sizes.shape[0]  # every group may end in a block that is not full
+    """Returns the groups of `sizes` rows each, among `rows` in all."""
+    max_blocks = rows // BLOCK + sizes.shape[0]  # every group may end in a block that is not full
     blocks = (sizes + BLOCK - 1) // BLOCK
     first = jnp.cumsum(blocks) - blocks
-    number = jnp.arange(most)
+    number = jnp.arange(max_blocks)
     group = jnp.clip(jnp.searchsorted(first, number, side="right") - 1, 0, sizes.shape[0] - 1)
     ends = jnp.cumsum(sizes)
     start = (ends - sizes)[group] + (number - first[group]) * BLOCK
@@ -49,7 +49,7 @@ def grouped_product(
     platform: str,
     precision: str | None = None,
 ) -> Float[Array, "rows mlp"]:
-    """Returns x[i] @ weights[group of i], in the dtype of `x`; what stands in rows of no group means nothing.
+    """Returns x[i] @ weights[group of i], in the dtype of `x`; rows of no group are undefined.
 
     `precision` as in `jax.lax.Precision`: an argument, because the backward pass is traced outside of any context.
     """
@@ -65,10 +65,8 @@ def _product(precision: str | None, x: jax.Array, weights: jax.Array, groups: Gr
     return _forward(precision, x, weights, groups)[0]
 
 
-def _forward(
-    precision: str | None, x: jax.Array, weights: jax.Array, groups: Groups
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Groups]]:
-    return _by_blocks(precision, x, weights, groups, "be,em->bm"), (x, weights, groups)
+def _forward(precision: str | None, *given: Any) -> tuple[jax.Array, tuple]:
+    return _by_blocks(precision, *given, pattern="be,em->bm"), given
 
 
 def _backward(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from easydel.ops.softcap import soft_cap, times_slope
 
@@ -53,7 +53,7 @@ def token_values(
     return values
 
 
-class _Head(NamedTuple):
+class _HeadConfig(NamedTuple):
     """How the head is computed: static, part of what is compiled."""
 
     chunk: int
@@ -78,34 +78,33 @@ def token_statistics(
     """Returns the log-probability of each target token, computed `chunk` slots at a time.
 
     The matmuls take operands in the dtype of `states` and accumulate in float32; softmax and sums are float32.
-    The backward pass recomputes each chunk's logits instead of keeping them. Only the first `used` slots of each shard
-    are looked at (None: all); beyond the last chunk that has any, the values are 0. With `cap` the logits are
-    c * tanh(states head^T / c).
+    Only the first `used` slots of each shard are looked at (None: all); beyond the last chunk that has any, the values
+    are 0. With `cap` the logits are c * tanh(states head^T / c).
     """
     slots = states.shape[1]
-    how = _Head(min(chunk, slots), logit_metrics, collision, precision, cap)
-    return _head_statistics(how, states, head, target, jnp.asarray(slots if used is None else used))
+    config = _HeadConfig(min(chunk, slots), logit_metrics, collision, precision, cap)
+    return _head_statistics(config, states, head, target, jnp.asarray(slots if used is None else used))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _head_statistics(how: _Head, states: Array, head: Array, target: Array, used: Array) -> TokenStatistics:
-    return _head_forward(how, states, head, target, used)[0]
+def _head_statistics(config: _HeadConfig, states: Array, head: Array, target: Array, used: Array) -> TokenStatistics:
+    return _head_forward(config, states, head, target, used)[0]
 
 
 def _head_forward(
-    how: _Head, states: Array, head: Array, target: Array, used: Array
+    config: _HeadConfig, states: Array, head: Array, target: Array, used: Array
 ) -> tuple[TokenStatistics, tuple[Array, ...]]:
     weights = head.astype(states.dtype)
     mean_weights = jnp.mean(head.astype(jnp.float32), axis=0)
-    of_states, of_target = _chunked(how, states), _chunked(how, target)
+    of_states, of_target = _chunked(config, states), _chunked(config, target)
 
     def one_chunk(at: Array, done: dict[str, Array]) -> dict[str, Array]:
         states, target = of_states[at], of_target[at]
-        logits = _logits(how, states, weights)
+        logits = _logits(config, states, weights)
         values = token_values(
-            logits, target, states, mean_weights, logit_metrics=how.logit_metrics, capped=how.cap is not None
+            logits, target, states, mean_weights, logit_metrics=config.logit_metrics, capped=config.cap is not None
         )
-        if how.collision:
+        if config.collision:
             values["collision"] = jnp.log(
                 jnp.sum(jnp.exp(2.0 * (logits - values["log_partition"][..., None])), axis=-1)
             )
@@ -113,56 +112,62 @@ def _head_forward(
 
     nothing = jnp.zeros(of_target.shape, jnp.float32)
     done = dict.fromkeys((*TokenStatistics._fields, "log_partition"), nothing)
-    done = jax.lax.fori_loop(0, _chunks(how, used), one_chunk, done)
+    done = jax.lax.fori_loop(0, _chunks(config, used), one_chunk, done)
     log_partition = done.pop("log_partition")
     statistics = TokenStatistics(**{name: _joined(x, target.shape[1]) for name, x in done.items()})
     return statistics, (states, head, target, used, log_partition)
 
 
-def _head_backward(how: _Head, kept: tuple[Array, ...], cotangent: TokenStatistics) -> tuple[Array, Array, None, None]:
+def _head_backward(
+    config: _HeadConfig, kept: tuple[Array, ...], cotangent: TokenStatistics
+) -> tuple[Array, Array, None, None]:
     """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`, times a cap's slope.
 
     Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk.
     """
     states, head, target, used, log_partition = kept
     weights = head.astype(states.dtype)
-    of_states, of_target, pull = (_chunked(how, x) for x in (states, target, cotangent.logp))
+    of_states, of_target, d_logps = (_chunked(config, x) for x in (states, target, cotangent.logp))
 
     def one_chunk(at: Array, done: tuple[Array, Array]) -> tuple[Array, Array]:
-        by_head, by_states = done
-        logits = _logits(how, of_states[at], weights)
+        d_head, d_states = done
+        logits = _logits(config, of_states[at], weights)
         onehot = jnp.arange(weights.shape[0]) == of_target[at][..., None]
-        by_logit = pull[at][..., None] * (onehot - jnp.exp(logits - log_partition[at][..., None]))
-        by_logit = times_slope(by_logit, logits, how.cap).astype(states.dtype)
-        by_state = jnp.einsum("scv,ve->sce", by_logit, weights, precision=how.precision)
-        by_head += jnp.einsum(
-            "scv,sce->sev", by_logit, of_states[at], precision=how.precision, preferred_element_type=jnp.float32
+        d_logits = d_logps[at][..., None] * (
+            onehot.astype(jnp.float32) - jnp.exp(logits - log_partition[at][..., None])
         )
-        return by_head, by_states.at[at].set(by_state)
+        d_logits = times_slope(d_logits, logits, config.cap).astype(states.dtype)
+        d_state = jnp.einsum("scv,ve->sce", d_logits, weights, precision=config.precision)
+        d_head += jnp.einsum(
+            "scv,sce->sev", d_logits, of_states[at], precision=config.precision, preferred_element_type=jnp.float32
+        )
+        return d_head, d_states.at[at].set(d_state)
 
     # [embed vocab], as products that have to turn their larger factor are slow on CPU.
     zeros = jnp.zeros((states.shape[0], *head.shape[::-1]), jnp.float32), jnp.zeros_like(of_states)
-    by_head, by_states = jax.lax.fori_loop(0, _chunks(how, used), one_chunk, zeros)
-    return _joined(by_states, states.shape[1]), jnp.sum(by_head, axis=0).T.astype(head.dtype), None, None
+    d_head, d_states = jax.lax.fori_loop(0, _chunks(config, used), one_chunk, zeros)
+    return _joined(d_states, states.shape[1]), jnp.sum(d_head, axis=0).T.astype(head.dtype), None, None
 
 
 _head_statistics.defvjp(_head_forward, _head_backward)
 
 
-def _chunks(how: _Head, used: Array) -> Array:
-    return (used + how.chunk - 1) // how.chunk
+def _chunks(config: _HeadConfig, used: Array) -> Array:
+    return (used + config.chunk - 1) // config.chunk
 
 
-def _logits(how: _Head, states: Array, weights: Array) -> Float[Array, "shards chunk vocab"]:
-    products = jnp.einsum("sce,ve->scv", states, weights, precision=how.precision, preferred_element_type=jnp.float32)
-    return soft_cap(products, how.cap)
+def _logits(config: _HeadConfig, states: Array, weights: Array) -> Float[Array, "shards chunk vocab"]:
+    products = jnp.einsum(
+        "sce,ve->scv", states, weights, precision=config.precision, preferred_element_type=jnp.float32
+    )
+    return soft_cap(products, config.cap)
 
 
-def _chunked(how: _Head, x: Float[Array, "shards slots ..."]) -> Float[Array, "chunks shards chunk ..."]:
+def _chunked(config: _HeadConfig, x: Num[Array, "shards slots ..."]) -> Num[Array, "chunks shards chunk ..."]:
     """Returns the slots in chunks, zeros at the end."""
-    filler = -x.shape[1] % how.chunk
-    padded = jnp.pad(x, ((0, 0), (0, filler), *((0, 0) for _ in x.shape[2:])))
-    return padded.reshape(x.shape[0], -1, how.chunk, *x.shape[2:]).swapaxes(0, 1)
+    padding = -x.shape[1] % config.chunk
+    padded = jnp.pad(x, ((0, 0), (0, padding), *((0, 0) for _ in x.shape[2:])))
+    return padded.reshape(x.shape[0], -1, config.chunk, *x.shape[2:]).swapaxes(0, 1)
 
 
 def _joined(x: Float[Array, "chunks shards chunk ..."], slots: int) -> Float[Array, "shards slots ..."]:

@@ -1,6 +1,7 @@
 """What a mechanism of attention is: what it can do, and the function that makes a layer's attention of it."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,8 +28,8 @@ class Scores(NamedTuple):
 
     Attributes:
         scale: of query key^T.
-        window: a query sees keys less than this many positions before it; None is no bound.
-        cap: c of c * tanh(score / c); None is no cap.
+        window: a query sees keys less than this many positions before it; None: no bound.
+        cap: c of c * tanh(score / c); None: no cap.
         precision: of the matrix products, as in `jax.lax.Precision`: an argument, because the backward pass is traced
             outside of any context of the forward pass.
     """
@@ -61,10 +62,9 @@ class Mechanism(NamedTuple):
     """One way to compute attention on packed rows.
 
     Attributes:
-        make: `(layout, scores, mesh, sequences) -> LayerAttention`; there are at most so many sequences, None is no
-            bound.
-        platform: the only one that it runs on, as jax calls it; None is all.
-        dtypes: those it computes in; empty is all.
+        make: `(layout, scores, mesh, sequences) -> LayerAttention`; `sequences` bounds their number (None: no bound).
+        platform: the only one that it runs on, as jax calls it; None: all.
+        dtypes: those it computes in; empty: all.
         dropout: it can drop weights.
         score_cap: it can cap scores.
         whole_rows: it takes no rows that are split along their length.
@@ -99,6 +99,14 @@ class Mechanism(NamedTuple):
         return self.refuses(needs)
 
 
+def in_precision(precision: str | None) -> AbstractContextManager[Any]:
+    """Returns a context in which matrix products have the precision, None that of `jax_default_matmul_precision`.
+
+    A gradient keeps it, but what a gradient calls anew is outside of it: such functions enter it themselves.
+    """
+    return nullcontext() if precision is None else jax.default_matmul_precision(precision)
+
+
 def needs_on(mesh: Mesh, *, head_dim: int, dtype: Any, dropout_rate: float, score_cap: float | None) -> Needs:
     """Returns the needs of a model on the devices of a mesh."""
     device = mesh.devices.flat[0]
@@ -109,12 +117,14 @@ def needs_on(mesh: Mesh, *, head_dim: int, dtype: Any, dropout_rate: float, scor
 
 
 def on_each_device(
-    layout: RowLayout, mesh: Mesh, prepare: Callable[..., Any], mix: Callable[..., jax.Array], *, drops: bool = False
+    layout: RowLayout, mesh: Mesh, prepare: Callable[..., Any], mix: Callable[..., jax.Array], *, dropout: bool = False
 ) -> LayerAttention:
     """Returns the attention `mix(query, key, value, prepare(*layout))` of each device's own queries and heads.
 
-    What is prepared depends on the layout of its rows, and a kernel does not know how to be split. One that `drops`
-    gets the dropout too, with the data of its key.
+    What is prepared depends on the layout of its rows, and a kernel does not know how to be split.
+
+    Args:
+        dropout: whether `mix` takes a fifth argument (data of a random key, rate) where weights are to be dropped.
     """
     rows = spec_for(("rows", "keys"), layout[0].shape, mesh, name="tokens")
     each = PartitionSpec((*RULES["rows"], *RULES["length"]))
@@ -125,20 +135,18 @@ def on_each_device(
 
     ready = local(prepared, in_specs=(rows,) * 3, out_specs=each)(*layout)
 
-    def attention(query: jax.Array, key: jax.Array, value: jax.Array, dropout: Dropout | None) -> jax.Array:
-        if dropout is not None and not drops:
+    def attention(query: jax.Array, key: jax.Array, value: jax.Array, drop: Dropout | None) -> jax.Array:
+        if drop is not None and not dropout:
             raise ConfigError("only attn_mechanism 'vanilla' has dropout.")
-        of_query, of_key = (
-            spec_for(("rows", *axes, "head_dim"), x.shape, mesh, name="tokens")
-            for axes, x in ((("length", "heads"), query), (("keys", "kv_heads"), key))
-        )
+        of_query = spec_for(("rows", "length", "heads", "head_dim"), query.shape, mesh, name="tokens")
+        of_key = spec_for(("rows", "keys", "kv_heads", "head_dim"), key.shape, mesh, name="tokens")
 
         def mine(query: jax.Array, key: jax.Array, value: jax.Array, ready: Any, seed: jax.Array | None) -> jax.Array:
             ready = jax.tree.map(lambda x: x[0], ready)
-            dropped = {} if seed is None or dropout is None else {"dropout": (seed, dropout[1])}
-            return mix(query, key, value, ready, **dropped)
+            dropped = () if seed is None or drop is None else ((seed, drop[1]),)
+            return mix(query, key, value, ready, *dropped)
 
-        seed = None if dropout is None else jax.random.key_data(dropout[0])
+        seed = None if drop is None else jax.random.key_data(drop[0])
         specs = of_query, of_key, of_key, each, PartitionSpec()
         return local(mine, in_specs=specs, out_specs=of_query)(query, key, value, ready, seed)
 

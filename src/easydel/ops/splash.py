@@ -11,7 +11,7 @@ from easydel.ops.mechanism import LayerAttention, Mechanism, RowLayout, Scores, 
 from easydel.ops.visible import visible
 
 MULTIPLE = 128  # tokens: the lanes of a TPU, of which a block is a multiple
-_LARGEST = 512  # tokens of a block, if the row divides into such
+_MAX_BLOCK = 512  # tokens of a block, if the row divides into such
 
 
 def splash_attention(
@@ -33,14 +33,9 @@ def splash_attention(
     from jax.experimental.pallas.ops.tpu.splash_attention import BlockSizes, make_splash_mha
 
     length = query.shape[1]
-    block = next(size for size in (_LARGEST, 256, MULTIPLE) if length % size == 0)
+    block = next(size for size in (_MAX_BLOCK, 256, MULTIPLE) if length % size == 0)
     sizes = BlockSizes(
-        block_q=block,
-        block_kv=block,
-        block_q_dkv=block,
-        block_kv_dkv=block,
-        block_q_dq=block,
-        block_kv_dq=block,
+        block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block
     )
 
     def one_row(inputs: tuple[jax.Array, ...]) -> jax.Array:
@@ -64,15 +59,15 @@ def splash_attention(
 
 
 def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) -> LayerAttention:
-    filler = (0, 0), (0, -layout[0].shape[1] % MULTIPLE)
+    padding = (0, 0), (0, -layout[0].shape[1] % MULTIPLE)
     interpret = mesh.devices.flat[0].platform != "tpu"  # in tests: elsewhere `resolve_mechanism` refuses it
 
     def mask(*layout: jax.Array) -> jax.Array:
-        segment, branch, position = (jnp.pad(x, filler) for x in layout)
+        segment, branch, position = (jnp.pad(x, padding) for x in layout)
         return visible(segment, branch, position, scores.window)
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
-        query_, key_, value_ = (jnp.pad(x, (*filler, (0, 0), (0, 0))) for x in (query, key, value))
+        query_, key_, value_ = (jnp.pad(x, (*padding, (0, 0), (0, 0))) for x in (query, key, value))
         out = splash_attention(
             query_, key_, value_, mask, scale=scores.scale, score_cap=scores.cap, interpret=interpret
         )

@@ -33,7 +33,7 @@ def sees(query: Tokens, key: Tokens, window: int | None) -> Bool[Array, "rows qu
 def visible(
     segment: Int[Array, "rows length"],
     branch: Int[Array, "rows length"],
-    position: Int[Array, "rows length"] | None = None,
+    position: Int[Array, "rows length"],
     window: int | None = None,
 ) -> Bool[Array, "rows length length"]:
     """Returns which token (second axis) sees which (third axis) in packed rows.
@@ -42,7 +42,5 @@ def visible(
     `window` only those where `query position - key position < window`. Padding (segment 0) sees padding only, so no
     query is left without a key.
     """
-    if window is not None and position is None:
-        raise ValueError("a window is measured in positions, and none are given.")
-    tokens = tokens_of(segment, branch, segment if position is None else position)
+    tokens = tokens_of(segment, branch, position)
     return sees(tokens, tokens, window)

@@ -1,7 +1,7 @@
 """A tiny Llama and preference pairs that come with the package; `scripts/quickstart/` in the repository makes both.
 
 The model answers easy questions in a friendly and in a rude manner, about equally often. The pairs prefer the friendly
-and correct answer. Held-out pairs ask about things of which no training pair asks.
+and correct answer. The eval pairs ask about things of which no training pair asks.
 """
 
 from importlib.resources import files
@@ -19,7 +19,7 @@ def train_file() -> Path:
 
 
 def eval_file() -> Path:
-    """Returns the file of 200 held-out pairs, in the same form."""
+    """Returns the file of 200 eval pairs, in the same form."""
     return _here() / "eval.jsonl"
 
 

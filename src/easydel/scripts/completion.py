@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 
-from easydel.errors import ConfigError
+from easydel.errors import ConfigError, nearest
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 # Options that name a file or a folder, or may.
@@ -14,21 +14,21 @@ _FOLDERS = ("repo_id", "processor_repo_id", "reference_model_repo_id", "save_dir
 def completion_script(
     parser: argparse.ArgumentParser, choices: Mapping[str, Sequence[str]], shell: str, commands: Sequence[str]
 ) -> str:
-    """Returns the script of a shell that completes a command line; the parser is of no other use afterwards.
+    """Returns the script that makes a shell complete a command line; the parser cannot be used afterwards.
 
     Args:
         parser: of the command line.
-        choices: the values of an option that has a few, by its name.
+        choices: the values of the options that have a few, by name.
         shell: one of `SHELLS`.
-        commands: words that may stand in place of flags.
+        commands: words that may be given in place of flags.
 
     Raises:
-        ConfigError: no such shell.
+        ConfigError: an unknown shell.
     """
     import shtab  # no other command needs it
 
     if shell not in SHELLS:
-        raise ConfigError(f"--print_completion {shell}: there are scripts for {', '.join(SHELLS)}.")
+        raise ConfigError(f"--print_completion {shell} is not one of {', '.join(SHELLS)}.{nearest(shell, SHELLS)}")
     for action in parser._actions:  # what shtab reads too
         if action.dest in choices:
             action.choices = list(choices[action.dest])

@@ -1,4 +1,4 @@
-"""The datasets a command line names: one or several to train on, mixed by weight, and several to evaluate on."""
+"""The datasets of a command line: one or several to train on, mixed by weight, and several to evaluate on."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +9,7 @@ from easydel.data.source import load_rows, stream_rows
 from easydel.errors import ConfigError
 
 if TYPE_CHECKING:
+    from easydel.data.bad_rows import OnBadRow
     from easydel.data.mix import Stop
 
 Rows = Iterable[Mapping[str, Any]]
@@ -21,7 +22,11 @@ def names_of(datasets: str | list[str]) -> list[str]:
 
 
 def check_datasets(datasets: str | list[str], weights: Sequence[float] | None, stop: "Stop") -> None:
-    """Raises ConfigError for datasets to train on, and weights, that do not go together."""
+    """Checks that the training datasets and their weights go together.
+
+    Raises:
+        ConfigError: they do not.
+    """
     names = names_of(datasets)
     if len(names) > 1 and not all(name.strip() for name in names):
         raise ConfigError(f"--dataset_name {','.join(names)} has an empty name in it: is a shell variable not set?")
@@ -34,21 +39,25 @@ def check_datasets(datasets: str | list[str], weights: Sequence[float] | None, s
         )
     if weights is None and stop != "first_exhausted":
         raise ConfigError(
-            f"--dataset_stop {stop} has no meaning without --dataset_weights, as every row then comes once: drop it."
+            f"--dataset_stop {stop} has no meaning without --dataset_weights, as every row is then used once: drop it."
         )
 
 
 def check_configs(option: str, configs: str | list[str] | None, datasets: Sequence[str]) -> None:
-    """Raises ConfigError for configs of which there is not one for each of the datasets, nor one for all."""
+    """Checks that there is one config for all datasets, or one for each.
+
+    Raises:
+        ConfigError: there is not.
+    """
     if isinstance(configs, list) and len(configs) > 1 and len(configs) != len(datasets):
         raise ConfigError(
             f"--{option} {' '.join(configs)} must be one config for all datasets, or one for each of the "
-            f"{len(datasets)}: {' '.join(datasets)}. Write none for one that has no configs."
+            f"{len(datasets)}: {' '.join(datasets)}. Write none for a dataset without configs."
         )
 
 
 def configs_of(configs: str | list[str] | None, datasets: Sequence[str]) -> list[str | None]:
-    """Returns the config of each dataset; one that is named alone is that of all.
+    """Returns the config of each dataset; a single one is that of all.
 
     >>> configs_of("en", ["a", "b"]), configs_of(["en", "none"], ["a", "b"])
     (['en', 'en'], ['en', None])
@@ -67,15 +76,22 @@ def load_training(
     stop: "Stop" = "first_exhausted",
     streaming: bool = False,
     seed: int = 0,
+    on_bad_row: "OnBadRow" = "stop",
 ) -> Rows:
     """Returns the rows to train on; those of several datasets are mixed.
 
     Args:
         configs: that of all datasets, or of each.
-        streaming: read no row before it is asked for.
+        streaming: read each row when it is needed.
+
+    Raises:
+        DataError: rows that cannot be read, see `easydel.data.source.load_rows`.
     """
     names, read = names_of(datasets), stream_rows if streaming else load_rows
-    rows = [read(name, split, config) for name, config in zip(names, configs_of(configs, names), strict=True)]
+    rows = [
+        read(name, split, config, on_bad_row=on_bad_row)
+        for name, config in zip(names, configs_of(configs, names), strict=True)
+    ]
     if len(rows) == 1:
         return rows[0]
     from easydel.data.mix import mix  # numpy takes longer than all of `--help`
@@ -83,24 +99,29 @@ def load_training(
     return mix(rows, weights, seed=seed, stop=stop)
 
 
-def load_evaluation(
+def load_eval(
     datasets: str | list[str] | None,
     training: str | list[str],
     split: str | None,
     *,
     configs: str | list[str] | None = None,
     training_configs: str | list[str] | None = None,
+    on_bad_row: "OnBadRow" = "stop",
 ) -> Rows | dict[str, Rows] | None:
-    """Returns the rows to evaluate on; of sets that have names, by name; None where nothing asks for any.
+    """Returns the eval rows; of several datasets, by name; None where there are none.
 
     Args:
-        training: what to take a split of where `datasets` names nothing.
-        configs: that of all sets, or of each; None takes that which a dataset is trained on with, if it is.
+        training: the datasets to take `split` of where `datasets` is None.
+        configs: that of all datasets, or of each; by default a dataset that is trained on too has the same.
+
+    Raises:
+        ConfigError: datasets that are not told apart by names.
+        DataError: rows that cannot be read, see `easydel.data.source.load_rows`.
     """
     if datasets is None:
         configs = training_configs if configs is None else configs
-        return None if split is None else load_training(training, split, configs=configs)
-    named = evaluation_sets(datasets)
+        return None if split is None else load_training(training, split, configs=configs, on_bad_row=on_bad_row)
+    named = eval_names(datasets)
     if configs is None:
         names = names_of(training)
         trained = dict(zip(names, configs_of(training_configs, names), strict=True))
@@ -108,33 +129,34 @@ def load_evaluation(
     else:
         of_each = configs_of(configs, list(named.values()))
     sets: dict[str, Rows] = {
-        name: load_rows(each, split, config) for (name, each), config in zip(named.items(), of_each, strict=True)
+        name: load_rows(each, split, config, on_bad_row=on_bad_row)
+        for (name, each), config in zip(named.items(), of_each, strict=True)
     }
     return sets.get("", sets)
 
 
-def evaluation_sets(datasets: str | list[str]) -> dict[str, str]:
-    """Returns the datasets by the names written before them, `easy=easy.jsonl`; the name of a single one may be "".
+def eval_names(datasets: str | list[str]) -> dict[str, str]:
+    """Returns the eval datasets by the names before them, as in `easy=easy.jsonl`; that of a single one may be "".
 
     Raises:
-        ConfigError: several of which one has no name, or two have the same.
+        ConfigError: several, of which one has no name, or two have the same.
     """
     sets: dict[str, str] = {}
     for text in names_of(datasets):
         match = None if Path(text).exists() else _NAMED.fullmatch(text)
         name, dataset = (match["name"], match["dataset"]) if match else ("", text)
         if name in sets or (not name and len(names_of(datasets)) > 1):
-            wrong = f"two sets are called {name!r}" if name else f"{text!r} has no name"
+            wrong = f"two datasets are called {name!r}" if name else f"{text!r} has no name"
             raise ConfigError(
-                f"--eval_dataset_name: {wrong}. Several sets are told apart by names of their own, as in "
-                "easy=easy.jsonl hard=hard.jsonl."
+                f"--eval_dataset_name: {wrong}. Give each of several datasets its own name: easy=easy.jsonl "
+                "hard=hard.jsonl."
             )
         sets[name] = dataset
     return sets
 
 
 def describe(datasets: str | list[str], split: str | None, configs: str | list[str] | None = None) -> str:
-    """Returns in words where the rows are that an error message numbers."""
+    """Returns which rows the numbers in an error message count, as text."""
     names = names_of(datasets)
     part = f"split {split}" if split else "the only split"
     if configs is not None:
@@ -142,13 +164,13 @@ def describe(datasets: str | list[str], split: str | None, configs: str | list[s
     return f"{part} of {names[0]}" if len(names) == 1 else f"{part} of each of {', '.join(names)}"
 
 
-def place_of(message: str, sets: Mapping[str, Any], datasets: str | list[str], most: int | None = None) -> str:
-    """Returns in words where the row lies that an error message about a mixture names; "" where there is no need.
+def place_of(message: str, sets: Mapping[str, Any], datasets: str | list[str], max_samples: int | None = None) -> str:
+    """Returns the dataset and row that an error message about a mixture is about, as text; "" without a mixture.
 
     Args:
-        sets: what `load_training` and `load_evaluation` gave, by the name of the argument they are given as.
-        datasets: the datasets that those of them which are mixtures are made of.
-        most: the rows that were taken of each dataset, the first; None is all.
+        sets: the results of `load_training` and `load_eval`, by the name of the argument they are given as.
+        datasets: the datasets that are mixed.
+        max_samples: the number of first rows that were taken of each dataset; None for all.
     """
     from easydel.data.mix import MixedStream, Mixture, first_of_each
 
@@ -156,7 +178,7 @@ def place_of(message: str, sets: Mapping[str, Any], datasets: str | list[str], m
     rows = None if named is None else sets.get(named[1])
     if named is None or not isinstance(rows, Mixture | MixedStream):
         return ""
-    mixed = first_of_each(rows, most)
+    mixed = first_of_each(rows, max_samples)
     place = mixed.origin(int(named[2])) if isinstance(mixed, Mixture | MixedStream) else None
     if place is None:
         return ""

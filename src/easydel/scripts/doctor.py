@@ -1,7 +1,7 @@
-"""`easydel-dpo doctor`: what a bug report should say about this machine, and what is wrong with it.
+"""`easydel-dpo doctor`: what a bug report should say about this machine, and problems with it.
 
-Plain text without secrets, home folder and user name. Each part is found out on its own, so that what is broken does
-not hide the rest.
+Plain text without secrets, home folder and user name. Each part is collected on its own, so that a broken one does not
+hide the rest.
 """
 
 import json
@@ -13,15 +13,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from textwrap import indent
 from typing import NamedTuple
 
 import easydel
-from easydel.display.words import labelled, size
+from easydel.display.formatting import labeled, size
 from easydel.memory import machine_memory
 
-LEAST_DISK, LEAST_MEMORY = 2_000_000_000, 1_000_000_000
+MIN_DISK, MIN_MEMORY = 2_000_000_000, 1_000_000_000
 SECONDS_FOR_JAX = 120.0
-# What changes how a run goes; of a name that ends in _ all that begin so.
+# Variables that affect a run; a name that ends in _ stands for all that begin with it.
 VARIABLES = (
     *("JAX_", "XLA_", "LIBTPU_", "TPU_", "CUDA_VISIBLE_DEVICES", "NCCL_", "TF_GPU_ALLOCATOR", "LD_LIBRARY_PATH"),
     *("HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TOKENIZERS_PARALLELISM", "WANDB_", "TRACKIO_", "XDG_CACHE_HOME"),
@@ -46,14 +47,14 @@ class Part(NamedTuple):
 
 
 def main(words: Sequence[str]) -> int:
-    """Prints the report; returns the exit status: 0 where nothing is wrong, 1 where something is, 2 for bad usage."""
+    """Prints the report; returns the exit status: 0 without problems, 1 with some, 2 for bad usage."""
     if words:
         print(f"error: doctor takes no flags: {' '.join(words)}", file=sys.stderr)
         return 2
     parts = [programs(), memory(), devices(), libraries(), folders(), environment()]
-    print("\n\n".join(f"{part.title}\n{_indented(labelled(part.facts))}" for part in parts if part.facts))
+    print("\n\n".join(f"{part.title}\n{indent(labeled(part.facts), '  ')}" for part in parts if part.facts))
     problems = [problem for part in parts for problem in part.problems]
-    print("\n" + "\n".join([f"problem: {problem}" for problem in problems] or ["Nothing is wrong that could be seen."]))
+    print("\n" + "\n".join([f"problem: {problem}" for problem in problems] or ["No problems were found."]))
     return 1 if problems else 0
 
 
@@ -71,24 +72,24 @@ def programs() -> Part:
 
 
 def memory() -> Part:
-    """Returns the memory that is free."""
+    """Returns how much memory is free."""
     free = machine_memory()
     if free is None:
         return Part("Memory", {"free": "unknown"})
-    problem = f"only {size(free)} of memory are free: end other programs." if free < LEAST_MEMORY else ""
+    problem = f"only {size(free)} of memory is free: close other programs." if free < MIN_MEMORY else ""
     return Part("Memory", {"free": size(free)}, [problem] if problem else [])
 
 
 def devices() -> Part:
-    """Returns what jax says of its devices, and whether it overlooks one."""
+    """Returns the devices of jax, and whether it overlooks one."""
     try:
         done = subprocess.run([sys.executable, "-c", _ASK_JAX], capture_output=True, text=True, timeout=SECONDS_FOR_JAX)
     except subprocess.TimeoutExpired:
-        hint = "a driver, or another host that does not answer. Try JAX_PLATFORMS=cpu."
+        hint = "a driver or another host may not respond. Try JAX_PLATFORMS=cpu."
         return Part("Devices", {}, [f"jax found no devices in {SECONDS_FOR_JAX:.0f} s: {hint}"])
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        hint = "Look at JAX_PLATFORMS and at the versions below; installing easydel-dpo again mends versions."
+        hint = "Check JAX_PLATFORMS and the versions below; reinstalling easydel-dpo fixes versions."
         return Part("Devices", {}, [f"jax does not start: {private(last)} {hint}"])
     found = json.loads(done.stdout.splitlines()[-1])
     facts = {"backend": found["backend"], "runtime": found["runtime"]}
@@ -97,23 +98,23 @@ def devices() -> Part:
     return Part("Devices", facts, overlooked(found["backend"], _accelerators(), os.environ.get("JAX_PLATFORMS", "")))
 
 
-def overlooked(backend: str, accelerators: Sequence[str], asked: str) -> list[str]:
-    """Returns what to do where jax computes on CPU beside an accelerator.
+def overlooked(backend: str, accelerators: Sequence[str], platforms: str) -> list[str]:
+    """Returns what to do where jax computes on CPU although there is an accelerator.
 
     >>> overlooked("cpu", ["cuda"], "")
     ["there is an accelerator that jax does not use: `pip install '.[cuda]'` in a checkout of easydel-dpo."]
     >>> overlooked("cpu", ["cuda"], "cpu"), overlooked("gpu", ["cuda"], ""), overlooked("cpu", [], "")
-    (['there is an accelerator, and JAX_PLATFORMS=cpu keeps jax from using it.'], [], [])
+    (['there is an accelerator, but JAX_PLATFORMS=cpu keeps jax from using it.'], [], [])
 
     Args:
         backend: what jax computes on.
         accelerators: the extras of this package for what the machine has.
-        asked: JAX_PLATFORMS.
+        platforms: the value of JAX_PLATFORMS.
     """
     if backend != "cpu" or not accelerators:
         return []
-    if asked:
-        return [f"there is an accelerator, and JAX_PLATFORMS={asked} keeps jax from using it."]
+    if platforms:
+        return [f"there is an accelerator, but JAX_PLATFORMS={platforms} keeps jax from using it."]
     install = f"`pip install '.[{accelerators[0]}]'` in a checkout of easydel-dpo"
     return [f"there is an accelerator that jax does not use: {install}."]
 
@@ -124,7 +125,7 @@ def _accelerators() -> list[str]:
 
 
 def libraries() -> Part:
-    """Returns the versions of what this package asks for; what is missing or too old is a problem."""
+    """Returns the versions of the dependencies; a missing or unsupported one is a problem."""
     from packaging.requirements import Requirement
 
     facts, problems = {}, []
@@ -132,7 +133,7 @@ def libraries() -> Part:
         asked = requires("easydel-dpo") or []
     except PackageNotFoundError:
         return Part(
-            "Libraries", {}, ["easydel-dpo is not installed, only its code is there: `pip install .` in its checkout."]
+            "Libraries", {}, ["easydel-dpo is not installed, only its code is found: `pip install .` in its checkout."]
         )
     for text in asked:
         wanted = Requirement(text)
@@ -146,14 +147,14 @@ def libraries() -> Part:
         facts[wanted.name] = found
         if found not in wanted.specifier:
             problems.append(
-                f"{wanted.name} is {found}, and {wanted.specifier} is needed: "
+                f"{wanted.name} is {found}, but {wanted.specifier} is required: "
                 f"`pip install '{wanted.name}{wanted.specifier}'`."
             )
     return Part("Libraries", facts, problems)
 
 
 def folders() -> Part:
-    """Returns the sizes of the cache folders and the room beside them and here."""
+    """Returns the sizes of the cache folders, and the free space beside them and here."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "easydel"
@@ -162,13 +163,13 @@ def folders() -> Part:
     for name, folder in {**kept, "hub": Path(HF_HUB_CACHE)}.items():
         facts[name] = f"{private(str(folder))}: {_contents(folder)}"
         if folder.is_dir() and not os.access(folder, os.W_OK):
-            problems.append(f"{private(str(folder))} may not be written to: change its owner, or remove it.")
-    for name, folder in {"room here": Path.cwd(), "room for caches": own}.items():
+            problems.append(f"{private(str(folder))} is not writable: change its owner, or remove it.")
+    for name, folder in {"space here": Path.cwd(), "space for caches": own}.items():
         existing = next(place for place in (folder, *folder.parents) if place.exists())
         free = shutil.disk_usage(existing).free
         facts[name] = size(free)
-        if free < LEAST_DISK:
-            problems.append(f"only {size(free)} are free on the disk of {private(str(folder))}: make room.")
+        if free < MIN_DISK:
+            problems.append(f"only {size(free)} is free on the disk of {private(str(folder))}: delete files.")
     return Part("Folders", facts, list(dict.fromkeys(problems)))
 
 
@@ -181,7 +182,7 @@ def _contents(folder: Path) -> str:
 
 
 def environment(variables: Mapping[str, str] = os.environ) -> Part:
-    """Returns the variables that change how a run goes; of those that may hold a secret only that they are set."""
+    """Returns the variables that affect a run; of those that may hold a secret only that they are set."""
     facts = {}
     for name in sorted(variables):
         if any(name == known or (known.endswith("_") and name.startswith(known)) for known in VARIABLES):
@@ -190,7 +191,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> Part:
     problems = []
     address, count = variables.get("JAX_COORDINATOR_ADDRESS"), variables.get("JAX_NUM_PROCESSES")
     if bool(address) != bool(count):
-        problems.append("JAX_COORDINATOR_ADDRESS and JAX_NUM_PROCESSES go together: set both, or none.")
+        problems.append("JAX_COORDINATOR_ADDRESS and JAX_NUM_PROCESSES go together: set both, or neither.")
     return Part("Environment", facts, problems)
 
 
@@ -198,7 +199,3 @@ def private(text: str) -> str:
     """Returns a text with ~ for the home folder, whose name is often that of its user."""
     home = str(Path.home())
     return text.replace(home, "~") if len(home) > 1 else text
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import easydel
-from easydel.display.display import accept_all_text
+from easydel.display.streams import harden
 from easydel.errors import ConfigError, DataError, WeightsError, nearest
 from easydel.scripts.arguments import make, parse_arguments
-from easydel.scripts.loading import axis_dims, check_model, load_tokenizer
-from easydel.trainers.fields import check_fields, option
+from easydel.scripts.flags import Program
+from easydel.scripts.loading import axis_dims, find_model, load_tokenizer
+from easydel.trainers.options.fields import option
+from easydel.trainers.options.values import check_fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured, and how."""
+    """The model, the tasks, and how they are run."""
 
     repo_id: str = option("", "model: a folder or a hub name", group="model")
     revision: str | None = option(None, "branch, tag or commit of repo_id on the hub")
@@ -27,32 +29,33 @@ class EvaluationConfig:
 
     tasks: list[str] | None = option(None, "names of tasks of lm-eval, such as hellaswag", group="tasks")
     include_path: str | None = option(None, "folder with tasks of your own, as YAML files")
-    num_fewshot: int | None = option(None, "examples before each question; none is what the task says", at_least=0)
-    limit: int | None = option(None, "questions of each task; none is all", at_least=1)
-    apply_chat_template: bool = option(False, "put questions as the model's chat template does")
-    batch_size: int = option(8, "rows at a time", at_least=1)
-    max_length: int | None = option(None, "most tokens of a row; none is what the model was made for", at_least=2)
-    output: str | None = option(None, "JSON file for the results; none prints them only")
+    num_fewshot: int | None = option(None, "few-shot examples before each question (default: the task's)", at_least=0)
+    limit: int | None = option(None, "max questions of each task (default: no limit)", at_least=1)
+    apply_chat_template: bool = option(False, "render questions with the model's chat template")
+    batch_size: int = option(8, "rows per batch", at_least=1)
+    max_length: int | None = option(None, "max tokens of a row (default: max_position_embeddings)", at_least=2)
+    output: str | None = option(None, "JSON file for the results (default: only printed)")
 
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("repo_id", "tasks"):
             if not getattr(self, name):
-                raise ConfigError(f"--{name} is missing: name a model (--repo_id) and what to measure (--tasks).")
+                raise ConfigError(f"--{name} is required: name a model (--repo_id) and the tasks to run (--tasks).")
         axis_dims(self.sharding_axis)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status, 2 for an error that the user can put right."""
-    accept_all_text()  # the table has signs such as ±
+    """Runs the command line and returns its exit status, 2 for an error that the user can fix."""
+    harden()  # the table has characters such as ±
     try:
         values = parse_arguments(
             sys.argv[1:] if argv is None else argv,
             (EvaluationConfig,),
-            program="python -m easydel.scripts.evaluate",
-            description="Measures a model on the tasks of lm-eval.",
-            version=f"easydel-dpo {easydel.__version__}",
-            aliases={},
+            Program(
+                "python -m easydel.scripts.evaluate",
+                "Measures a model on the tasks of lm-eval.",
+                f"easydel-dpo {easydel.__version__}",
+            ),
         )
         evaluate(make(EvaluationConfig, values))
     except (ConfigError, DataError, WeightsError, OSError) as error:
@@ -62,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
-    """Returns the metrics of each task, prints them as a table, and writes them where they are to go.
+    """Returns the metrics of each task, prints them as a table, and writes them to `config.output`.
 
     Raises:
-        ConfigError: lm-eval is not installed, or knows no such task; or the results could not be written.
+        ConfigError: lm-eval is not installed, a task is unknown, or the results could not be written.
     """
     if config.output is not None:
         _check_file(Path(config.output))
@@ -78,13 +81,13 @@ def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
     manager = TaskManager(include_path=config.include_path)
     for task in config.tasks or ():
         if task not in manager.all_tasks:
-            raise ConfigError(f"lm-eval knows no task {task!r}.{nearest(task, manager.all_tasks)}")
-    check_model(config.repo_id)
+            raise ConfigError(f"unknown lm-eval task {task!r}.{nearest(task, manager.all_tasks)}")
+    place = find_model(config.repo_id)
     from easydel.scripts.harness import HarnessLM
 
-    tokenizer = load_tokenizer(config.repo_id, config.revision)
+    tokenizer = load_tokenizer(place, config.revision)
     model = easydel.AutoEasyDeLModelForCausalLM.from_pretrained(
-        config.repo_id,
+        place,
         dtype=config.dtype,
         param_dtype=config.dtype,
         sharding_axis_dims=axis_dims(config.sharding_axis),
@@ -106,7 +109,7 @@ def evaluate(config: EvaluationConfig) -> dict[str, dict[str, float]]:
 
 
 def write_results(file: Path, results: Mapping[str, Any]) -> None:
-    """Writes what lm-eval found as JSON; among it are numbers of numpy."""
+    """Writes the results of lm-eval, which hold numbers of numpy, as JSON."""
     import numpy as np
 
     file.write_text(json.dumps(results, indent=2, default=np.generic.item) + "\n", encoding="utf-8")
@@ -115,8 +118,8 @@ def write_results(file: Path, results: Mapping[str, Any]) -> None:
 def _check_file(file: Path) -> None:
     if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
         raise ConfigError(
-            f"--output {file} cannot be written: it is a folder, or there is none above it that you may write to. "
-            "Name a file in a folder that is there."
+            f"--output {file} cannot be written: it is a folder, or its parent folder is missing or not writable. Name "
+            "a file in an existing folder."
         )
 
 

@@ -1,4 +1,4 @@
-"""A model as EleutherAI's lm-eval asks it: log-likelihoods and continuations. Needs the extra `eval`.
+"""A model for EleutherAI's lm-eval: log-likelihoods and continuations. Needs the extra `eval`.
 
 https://github.com/EleutherAI/lm-evaluation-harness, `docs/model_guide.md` there.
 """
@@ -21,14 +21,14 @@ from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
 from easydel.sharding import row_shards
-from easydel.trainers.endings import answer_ends
+from easydel.trainers.completion_ends import end_token_ids
 
 _LENGTHS = 64  # rows are padded to a multiple of this, so that few programs are compiled
 _NEW_TOKENS = 256  # where a task does not say how many
 
 
 class Scored(NamedTuple):
-    """What each row of a batch gives."""
+    """The scores of each row of a batch."""
 
     logps: Float[Array, "batch"]  # of its continuation, summed over tokens
     greedy: Bool[Array, "batch"]  # whether greedy decoding would have written it
@@ -39,8 +39,11 @@ class HarnessLM(TemplateLM):
 
     Args:
         batch_size: rows at a time.
-        max_length: tokens of a context and its continuation together, of which the last are kept; None is what the
-            model was made for.
+        max_length: tokens of a context and its continuation together, of which the last are kept; None for the model's
+            `max_position_embeddings`.
+
+    Raises:
+        ConfigError: the tokenizer has no end-of-sequence token.
     """
 
     def __init__(self, model: CausalLM, tokenizer: Any, *, batch_size: int = 8, max_length: int | None = None) -> None:
@@ -48,7 +51,7 @@ class HarnessLM(TemplateLM):
         if tokenizer.eos_token_id is None:
             raise ConfigError("the tokenizer has no end-of-sequence token, which lm-eval puts before an empty context.")
         self.model, self.tokenizer = model, tokenizer
-        self._ends = answer_ends(tokenizer, model)
+        self._ends = end_token_ids(tokenizer, model)
         self._batch_size = batch_size + -batch_size % row_shards(model.decoder.mesh)
         self._max_length = max_length or model.origin.config.get("max_position_embeddings") or 2048
 
@@ -103,10 +106,10 @@ class HarnessLM(TemplateLM):
         return found
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Returns what the model writes after each context, up to the first of the texts that end it.
+        """Returns what the model writes after each context, up to the first of the strings that end it.
 
         Raises:
-            ConfigError: a task asks for as many tokens as a row may have, so that nothing is left for its context.
+            ConfigError: a task asks for `max_length` new tokens or more, which leaves no room for its context.
         """
         for request in requests:
             if _new_tokens(request.args[1]) >= self._max_length:
@@ -141,8 +144,8 @@ class HarnessLM(TemplateLM):
         """Returns the ids of a row, cut to the last that fit, and how many of them are continuation."""
         if len(continuation) >= self._max_length:
             raise ConfigError(
-                f"a continuation of {len(continuation)} tokens needs max_length above it, and that is "
-                f"{self._max_length}: raise it, or leave the task out."
+                f"a continuation of {len(continuation)} tokens does not fit in max_length = {self._max_length}: raise "
+                "max_length, or leave the task out."
             )
         return [*context, *continuation][-self._max_length :], len(continuation)
 
@@ -211,7 +214,7 @@ def _scored(
 ) -> Scored:
     """Returns the scores of the counted tokens, each predicted at the one before it."""
     position = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-    hidden = decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens))
+    hidden, _ = decoder(params, tokens, mask, jnp.zeros_like(mask), position, sequences=len(tokens))
 
     def of_row(row: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         hidden, targets, wanted = row

@@ -1,7 +1,7 @@
-"""Large memory pages for a process that is about to start over.
+"""Huge memory pages: the process is restarted with them.
 
-On CPU XLA asks for working memory anew at every step, and the kernel hands it out in pages of 4 KiB, one fault each.
-Glibc asks for pages of 2 MiB instead when it is told to before the process lays out its memory.
+On CPU XLA allocates working memory at every step, and the kernel hands it out in pages of 4 KiB, one fault each. glibc
+asks for pages of 2 MiB instead where an environment variable says so when the process starts.
 """
 
 import os
@@ -14,10 +14,10 @@ _SETTING = "glibc.malloc.hugetlb"
 
 
 def start_over() -> None:
-    """Replaces this process by one with the same command line and large pages, where that would change anything."""
+    """Replaces this process by one with the same command line and huge pages, where that makes a difference."""
     try:
         kernel = _KERNEL.read_text()
-    except OSError:  # there are none, or a container does not say
+    except OSError:  # no such pages, or a container that hides the setting
         return
     environment = with_huge_pages(os.environ, kernel)
     if environment is not None and sys.platform == "linux":
@@ -25,14 +25,14 @@ def start_over() -> None:
 
 
 def with_huge_pages(environment: Mapping[str, str], kernel: str) -> dict[str, str] | None:
-    """Returns the environment to start with; None where it is set already or the kernel has no such pages.
+    """Returns the environment with huge pages; None where it is set already or the kernel has none.
 
     >>> with_huge_pages({}, "always [madvise] never")
     {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}
     >>> with_huge_pages({}, "always madvise [never]")
 
     Args:
-        kernel: what the kernel says of its transparent huge pages.
+        kernel: the content of the kernel's `transparent_hugepage/enabled`.
     """
     tunables = environment.get("GLIBC_TUNABLES", "")
     if _SETTING in tunables or not ("[always]" in kernel or "[madvise]" in kernel):

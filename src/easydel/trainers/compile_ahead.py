@@ -1,28 +1,26 @@
 """Programs compiled in background threads, while rows are packed and the first steps run.
 
-jax keeps what was compiled for a function and the form of its arguments, so the call that follows finds it.
+jax keeps what was compiled for a function and the shapes of its arguments, so the call that follows finds it.
 """
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import jax
-from jax.sharding import Mesh
-from jaxtyping import PyTree
 
 from easydel.data.loader import Loader, Position
 from easydel.data.pack import Batch
 from easydel.display.display import SILENT, Display
 from easydel.memory import give_back_freed
-from easydel.trainers.interrupt import wait_for
-from easydel.trainers.reference import Reference
-from easydel.trainers.setup import form_on_mesh, whole_on_mesh
-from easydel.trainers.state import TrainState, abstract
-from easydel.trainers.step import TrainStep
+from easydel.trainers.batch_placement import abstract_batch, replicated
+from easydel.trainers.run_plan import RunPlan
+from easydel.trainers.signals import wait_for
+from easydel.trainers.step_functions import TrainStep
+from easydel.trainers.train_state import TrainState, abstract
 
 Job = tuple[Hashable, Callable[[], object]]
 _LOOKED_AT = 32  # batches whose shapes are compiled ahead; a later one with a new shape is waited for
@@ -45,16 +43,14 @@ class CompileAhead:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def wait(self, key: Hashable) -> None:
         """Returns when the jobs of a key are done, or at once where none has begun: the caller then compiles itself.
 
         Raises:
-            Exception: what a job raised, such as the compiler's complaint.
+            Exception: what a job raised, such as an error of the compiler.
             Interrupted: the run was asked to end.
         """
         begun = [job for job in self._jobs.pop(key, []) if not job.cancel()]
@@ -72,54 +68,37 @@ def _tidy(job: Callable[[], object]) -> object:
     return result
 
 
-def compile_training(
-    step: TrainStep,
-    reference: Reference,
-    state: TrainState,
-    frozen: PyTree,
-    loader: Any,
-    start: Position,
-    steps: int,
-    mesh: Mesh,
-    display: Display,
-) -> CompileAhead:
-    """Starts to compile the programs of the next batches of a run; wait for `form_of_batch(batch)`.
+def compile_training(plan: RunPlan, step: TrainStep, state: TrainState, start: Position, steps: int) -> CompileAhead:
+    """Starts to compile the programs of the next batches of a run; wait for `batch_shapes(batch)`.
 
     Of a stream nothing is known before it is read. Elsewhere than on CPU one program is compiled at a time, as the
     compiler tries it out on the device.
     """
-    threads = (os.cpu_count() or 1) if mesh.devices.flat[0].platform == "cpu" else 1
-    if not isinstance(loader, Loader):
-        return CompileAhead([], threads=threads, display=display)
-    jobs = _jobs(step, reference, state, frozen, loader, start, min(steps, _LOOKED_AT), mesh)
-    return CompileAhead(jobs, threads=threads, display=display)
+    threads = (os.cpu_count() or 1) if plan.model.decoder.mesh.devices.flat[0].platform == "cpu" else 1
+    loader = plan.data.loader
+    jobs = _jobs(plan, loader, step, state, start, min(steps, _LOOKED_AT)) if isinstance(loader, Loader) else []
+    return CompileAhead(jobs, threads=threads, display=plan.display)
 
 
-def form_of_batch(batch: Batch) -> tuple[tuple[int, ...], ...]:
-    """Returns what a program is compiled for: the shapes of rows and of completion slots."""
+def batch_shapes(batch: Batch) -> tuple[tuple[int, ...], ...]:
+    """Returns what a program is compiled for: the shapes of its rows and of its completion positions."""
     return batch.tokens.shape, batch.source.shape
 
 
 def _jobs(
-    step: TrainStep,
-    reference: Reference,
-    state: TrainState,
-    frozen: PyTree,
-    loader: Loader,
-    start: Position,
-    steps: int,
-    mesh: Mesh,
+    plan: RunPlan, loader: Loader, step: TrainStep, state: TrainState, start: Position, steps: int
 ) -> Iterator[Job]:
-    form, frozen_form = abstract(state), abstract(frozen)
+    abstract_state, abstract_frozen, mesh = abstract(state), abstract(plan.frozen), plan.model.decoder.mesh
     met: set[Hashable] = set()
     for _, batch in islice(loader.batches(start, epochs=None), steps):
-        key = form_of_batch(batch)
+        key = batch_shapes(batch)
         if key in met:
             continue
         met.add(key)
-        arguments = form_on_mesh(batch, mesh)
-        logps = jax.ShapeDtypeStruct(batch.lengths.shape, "float32", sharding=whole_on_mesh(mesh))
-        yield key, lambda arguments=arguments, logps=logps: step.lower(form, arguments, logps, frozen_form).compile()
-        yield key, lambda arguments=arguments: reference.compile(arguments)
-        if len(met) == len(loader.plan):
+        arguments = abstract_batch(batch, mesh)
+        logps = jax.ShapeDtypeStruct(batch.lengths.shape, "float32", sharding=replicated(mesh))
+        lower = partial(step.lower, abstract_state, arguments, logps, abstract_frozen)
+        yield key, lambda lower=lower: lower().compile()
+        yield key, partial(plan.reference.compile, arguments)
+        if len(met) == len(loader.layout.plan):
             return  # the other batches take these shapes too, nearly always

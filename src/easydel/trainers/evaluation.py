@@ -1,66 +1,90 @@
-"""Evaluation on held-out pairs: every metric a mean over all pairs, or all tokens, not over batches."""
+"""Evaluation on eval pairs: every metric a mean over all pairs, or all tokens, not over batches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from easydel.data.loader import Loader, prefetch
+from easydel.data.prefetch import prefetch
 from easydel.display.display import SILENT, Display
 from easydel.losses import Scalar
-from easydel.trainers.interrupt import wait_for
+from easydel.trainers.batch_placement import PER_PAIR, on_mesh
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.datasets import EvalSet
 from easydel.trainers.metrics import AUXILIARY, add, means
 from easydel.trainers.objective import Objective, mean_chosen_length, pair_facts
 from easydel.trainers.reference import Reference
-from easydel.trainers.setup import PER_PAIR, on_mesh
-from easydel.trainers.step import EvaluationStep, flat
+from easydel.trainers.signals import wait_for
+from easydel.trainers.step_functions import EvaluationStep, flat
 
 
-def evaluate(
-    step: EvaluationStep,
-    objective: Objective,
-    params: PyTree,
-    reference: Reference,
-    loader: Loader,
-    *,
-    name: str,
-    most_batches: int | None,
-    logit_metrics: bool,
-    mesh: Mesh,
-    reward_shift: Scalar = 0.0,
-    display: Display = SILENT,
-) -> dict[str, float]:
-    """Returns the metrics of the weights `params` on the pairs of a loader.
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Evaluates weights on sets of pairs.
 
     How many pairs there are to a batch changes memory and time, not the result: the loss is computed once, over all
-    pairs, as it may compare them with one another.
+    pairs of a set, as it may compare them with one another.
 
-    Args:
-        step: the compiled evaluation step of the same `beta`.
-        name: of the set of pairs, which `reference` was prepared for.
-        most_batches: stop after so many; None takes all pairs.
-        reward_shift: delta of `losses.bco_pair`.
+    Attributes:
+        step: the compiled evaluation step, of the same `beta` as `objective`.
+        mesh: where batches are put.
         display: shows how far it is.
     """
-    batches = min(loader.steps_per_epoch, most_batches or loader.steps_per_epoch)
-    total: dict[str, float] = {}
-    seen = []
-    with (
-        prefetch(loader.batches(), wait_for=wait_for) as ahead,
-        display.work(f"evaluate {name}", unit="batches", total=batches) as work,
-    ):
-        for _ in range(batches):
-            on_host = next(ahead)[1]
-            batch = on_mesh(on_host, mesh)
-            reference_logps = reference.logprobs(name, on_host, batch)
-            sums, out = step(params, batch, reference_logps)
-            total = add(total, sums)
-            per_pair = batch._replace(**{name: None for name in batch._fields if name not in PER_PAIR})
-            seen.append((out, flat(reference_logps), flat(per_pair)))
-            work.advance()
-    out, reference_logps, pairs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
-    losses = objective(out, reference_logps, pair_facts(pairs, mean_chosen_length(pairs), reward_shift))
-    total["loss"] = float(jnp.sum(jnp.where(pairs.lengths[:, 0] > 0, losses, 0.0)))
-    if objective.balance is not None:
-        total[AUXILIARY] = total["pairs"] * float(objective.auxiliary(out))
-    return means(total, logit_metrics=logit_metrics)
+
+    step: EvaluationStep
+    objective: Objective
+    reference: Reference
+    config: DPOConfig
+    mesh: Mesh
+    display: Display = SILENT
+
+    def prepare(self, sets: Mapping[str, EvalSet]) -> None:
+        """Computes what must be known of the sets before they are evaluated on, see `Reference.prepare`.
+
+        Raises:
+            ConfigError: the log-probabilities of some pairs are not known, and the reference was released.
+        """
+        for each in sets.values():
+            self.reference.prepare(each.name, each.loader, max_batches=self.config.max_evaluation_steps)
+
+    def metrics(self, sets: Mapping[str, EvalSet], params: PyTree, reward_shift: Scalar) -> dict[str, float]:
+        """Returns the metrics of the weights `params` on prepared sets, each with the name of its set before it.
+
+        Args:
+            reward_shift: delta of `losses.bco_pair`.
+
+        Raises:
+            Interrupted: the run was asked to end.
+        """
+        return {
+            f"{name}_{metric}": value
+            for name, each in sets.items()
+            for metric, value in self._metrics_of(each, params, reward_shift).items()
+        }
+
+    def _metrics_of(self, data: EvalSet, params: PyTree, reward_shift: Scalar) -> dict[str, float]:
+        batches = min(data.loader.steps_per_epoch, self.config.max_evaluation_steps or data.loader.steps_per_epoch)
+        total: dict[str, float] = {}
+        seen = []
+        with (
+            prefetch(data.loader.batches(), wait_for=wait_for) as ahead,
+            self.display.work(f"evaluate {data.name}", unit="batches", total=batches) as work,
+        ):
+            for _ in range(batches):
+                on_host = next(ahead)[1]
+                batch = on_mesh(on_host, self.mesh)
+                reference_logps = self.reference.logprobs(data.name, on_host, batch)
+                sums, out = self.step(params, batch, reference_logps)
+                total = add(total, sums)
+                per_pair = batch._replace(**{name: None for name in batch._fields if name not in PER_PAIR})
+                seen.append((out, flat(reference_logps), flat(per_pair)))
+                work.advance()
+        out, reference_logps, pairs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *seen)
+        losses = self.objective(out, reference_logps, pair_facts(pairs, mean_chosen_length(pairs), reward_shift))
+        total["loss"] = float(jnp.sum(jnp.where(pairs.lengths[:, 0] > 0, losses, 0.0)))
+        if self.objective.balance is not None:
+            total[AUXILIARY] = total["pairs"] * float(self.objective.auxiliary(out))
+        return means(total, logit_metrics=self.config.log_logit_metrics)

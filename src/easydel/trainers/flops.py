@@ -11,8 +11,9 @@ from easydel.models.config import ModelConfig
 from easydel.models.kinds import Layer
 from easydel.processes import local
 
-# Dense bfloat16 peaks in FLOP/s by how the name begins that jax gives a device, from the makers' data sheets. The first
-# that fits counts: v5p is also called just "TPU v5", so the other fifth generation comes before it.
+# Dense bfloat16 peaks in FLOP/s by how the name begins that jax gives a device. The first that fits counts: v5p is also
+# called just "TPU v5", so the other fifth generation comes before it. From NVIDIA's data sheets (SXM, without
+# sparsity) and https://docs.cloud.google.com/tpu/docs/v6e and its siblings ("peak compute per chip, bf16").
 _PEAKS = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100": 989e12,
@@ -47,7 +48,7 @@ def step_flops(config: ModelConfig, batch: Batch, *, with_reference: bool, train
 def matmul_flops(
     config: ModelConfig, block_tokens: float, head_tokens: float, *, with_reference: bool, trained_share: float = 1.0
 ) -> float:
-    """Returns the FLOP of one update in which so many tokens pass the blocks, and so many meet the head."""
+    """Returns the FLOP of one update in which `block_tokens` pass the blocks and `head_tokens` meet the head."""
     attention = config.hidden_size * config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
     blocks = sum(attention + config.hidden_size * _mlp_width(config, layer) for layer in config.layers)
     head = config.hidden_size * config.vocab_size
@@ -69,7 +70,7 @@ def peak_flops(devices: Sequence[Any]) -> float | None:
 
 
 def peak_memory(devices: Sequence[Any]) -> int:
-    """Returns the most bytes in use so far: of the fullest device, or of the process where devices do not tell.
+    """Returns the peak of bytes in use so far: of the fullest device, or of the process where devices do not tell.
 
     That is so on CPU, and with some allocators. Windows does not tell either: 0.
     """

@@ -24,14 +24,8 @@ LOGIT_METRICS = ("entropy", "logits/chosen", "logits/rejected", "mean_token_accu
 
 # name of a mean -> (name of the sum, name of the count)
 _DENOMINATORS = {
-    "loss": "pairs",
-    "rewards/chosen": "pairs",
-    "rewards/rejected": "pairs",
-    "rewards/accuracies": "pairs",
-    "rewards/margins": "pairs",
-    "logps/chosen": "pairs",
-    "logps/rejected": "pairs",
-    "logps/accuracies": "pairs",
+    **dict.fromkeys(("loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"), "pairs"),
+    **dict.fromkeys(("logps/chosen", "logps/rejected", "logps/accuracies"), "pairs"),
     "entropy": "completion_tokens",
     "logits/chosen": "chosen_tokens",
     "logits/rejected": "rejected_tokens",
@@ -53,7 +47,8 @@ def pair_sums(
 
     The reward of a completion is `beta * (log policy - log reference)` (Rafailov et al. 2023, section 5.1). An accuracy
     counts the pairs whose chosen reward is strictly greater, so it is 0 while policy and reference are equal;
-    `logps/accuracies` counts those whose chosen answer the policy itself finds likelier than the rejected one.
+    `logps/accuracies` counts those whose chosen completion is more likely under the policy than the rejected one.
+    `logps/*` are of all tokens, also where `ld_alpha` weights them in the loss and the rewards.
     """
     real = (lengths[:, 0] > 0).astype(jnp.float32)
     rewards = beta * (out.logps - reference)
@@ -73,9 +68,9 @@ def pair_sums(
         "rewards/rejected": over_pairs(rejected),
         "rewards/accuracies": over_pairs((chosen > rejected).astype(jnp.float32)),
         "rewards/margins": over_pairs(chosen - rejected),
-        "logps/chosen": over_pairs(out.logps[:, 0]),
-        "logps/rejected": over_pairs(out.logps[:, 1]),
-        "logps/accuracies": over_pairs((out.logps[:, 0] > out.logps[:, 1]).astype(jnp.float32)),
+        "logps/chosen": over_pairs(out.full_logps[:, 0]),
+        "logps/rejected": over_pairs(out.full_logps[:, 1]),
+        "logps/accuracies": over_pairs((out.full_logps[:, 0] > out.full_logps[:, 1]).astype(jnp.float32)),
         "entropy": jnp.sum(out.entropy),
         "logits/chosen": jnp.sum(out.mean_logit[:, 0]),
         "logits/rejected": jnp.sum(out.mean_logit[:, 1]),
@@ -83,12 +78,12 @@ def pair_sums(
     }
 
 
-def add(total: Mapping[str, float], sums: Mapping[str, Array]) -> dict[str, float]:
+def add(total: Mapping[str, float], sums: Mapping[str, Float[Array, ""]]) -> dict[str, float]:
     """Returns `total + sums`, as Python floats on the host; an empty total is zero."""
     return {**total} | {name: total.get(name, 0.0) + float(value) for name, value in jax.device_get(dict(sums)).items()}
 
 
-def names(*, logit_metrics: bool, auxiliary: bool) -> list[str]:
+def metric_names(*, logit_metrics: bool, auxiliary: bool) -> list[str]:
     """Returns the names of the metrics that `means` makes, with and without those that not every run has."""
     left_out = (*(() if logit_metrics else LOGIT_METRICS), *(() if auxiliary else (AUXILIARY,)))
     return [name for name in _DENOMINATORS if name not in left_out]
@@ -96,7 +91,7 @@ def names(*, logit_metrics: bool, auxiliary: bool) -> list[str]:
 
 def means(total: Mapping[str, float], *, logit_metrics: bool) -> dict[str, float]:
     """Returns the metrics of `total`, each sum divided by its own count of pairs or tokens."""
-    made = names(logit_metrics=logit_metrics, auxiliary=AUXILIARY in total)
+    made = metric_names(logit_metrics=logit_metrics, auxiliary=AUXILIARY in total)
     return {name: total[name] / max(total[_DENOMINATORS[name]], 1.0) for name in made}
 
 
@@ -112,7 +107,7 @@ class Counted(NamedTuple):
     seconds: float = 0.0
 
 
-class Window:
+class MetricsWindow:
     """What happened since the last logged step: the device's sums, fetched only when asked for, and the clock.
 
     Args:
@@ -132,7 +127,7 @@ class Window:
         return self._counted.steps
 
     def add(self, batch: Batch, sums: Sums, flops: float, chunk: int | None = None) -> None:
-        """Takes the packed batch of a step, the sums that the step returned, and the arithmetic it was by formula.
+        """Takes the packed batch of a step, the sums that the step returned, and its arithmetic by formula.
 
         `chunk` is that of the decoder, see `positions_computed`.
         """
@@ -143,7 +138,7 @@ class Window:
             pairs=so_far.pairs + pairs_of(batch),
             row_positions=so_far.row_positions + positions_computed(batch, chunk),
             row_tokens=so_far.row_tokens + int((batch.segment > 0).sum()),
-            num_tokens=so_far.num_tokens + unshared_tokens(batch),
+            num_tokens=so_far.num_tokens + sequence_tokens(batch),
             flops=so_far.flops + flops,
         )
 
@@ -170,23 +165,20 @@ class Window:
         self._fetch()
         counted, seconds, skipped = self._counted, self._seconds(), self._sums.get("skipped", 0.0)
         good = counted.steps - skipped
-        measured = dict.fromkeys([*names(logit_metrics=logit_metrics, auxiliary=False), "grad_norm"], math.nan)
+        measured = dict.fromkeys([*metric_names(logit_metrics=logit_metrics, auxiliary=False), "grad_norm"], math.nan)
         if good:
             measured = means(self._sums, logit_metrics=logit_metrics) | {"grad_norm": self._sums["grad_norm"] / good}
-        mfu = {} if peak_flops is None else {"mfu": counted.flops / seconds / peak_flops}
-        return (
-            measured
-            | mfu
-            | {
-                "skipped_steps": skipped,
-                "step_time": seconds / counted.steps,
-                "pairs_per_second": counted.pairs / seconds,
-                "tokens_per_second": counted.num_tokens / seconds,
-                "flops_per_second": counted.flops / seconds,
-                "padding_fraction": 1.0 - counted.row_tokens / counted.row_positions,
-                "prefix_shared_fraction": 1.0 - counted.row_tokens / counted.num_tokens,
-            }
-        )
+        if peak_flops is not None:
+            measured["mfu"] = counted.flops / seconds / peak_flops
+        return measured | {
+            "skipped_steps": skipped,
+            "step_time": seconds / counted.steps,
+            "pairs_per_second": counted.pairs / seconds,
+            "tokens_per_second": counted.num_tokens / seconds,
+            "flops_per_second": counted.flops / seconds,
+            "padding_fraction": 1.0 - counted.row_tokens / counted.row_positions,
+            "prefix_shared_fraction": 1.0 - counted.row_tokens / counted.num_tokens,
+        }
 
     def _seconds(self) -> float:
         return self._counted.seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
@@ -200,12 +192,12 @@ class Window:
 
 
 def pairs_of(batch: Batch) -> int:
-    """Returns the pairs of a batch, fillers left out."""
+    """Returns the number of pairs in a batch, without padding."""
     return int((batch.lengths[..., 0] > 0).sum())
 
 
 def positions_computed(batch: Batch, chunk: int | None) -> int:
-    """Returns the slots that go through the blocks: all, or with a `chunk` those of the chunks that have a token."""
+    """Returns the positions that go through the blocks: all, or with a `chunk` those of chunks with a token."""
     if chunk is None:
         return batch.segment.size
     flat = batch.segment.reshape(-1, batch.segment.shape[-2] * batch.segment.shape[-1]) > 0  # of each micro-batch
@@ -213,7 +205,7 @@ def positions_computed(batch: Batch, chunk: int | None) -> int:
     return int(np.minimum(-(-ends // chunk) * chunk, flat.shape[1]).sum())
 
 
-def unshared_tokens(batch: Batch) -> int:
-    """Returns the tokens of prompt + chosen and prompt + rejected together: the prompt counts once for each side."""
+def sequence_tokens(batch: Batch) -> int:
+    """Returns the tokens of prompt + chosen and prompt + rejected together: the prompt counts twice."""
     real = batch.segment > 0
     return int(real.sum() + (real & (batch.branch == 0)).sum())

@@ -1,4 +1,4 @@
-"""What a run minimises: one or several losses with weights, and what each of them asks for by name."""
+"""What a run minimizes: one or several losses with weights, and what each of them asks for by name."""
 
 import inspect
 from collections.abc import Callable
@@ -14,35 +14,32 @@ from jaxtyping import Array, Float
 from easydel.data.pack import Batch
 from easydel.errors import ConfigError, nearest
 from easydel.logprobs import CompletionLogprobs
-from easydel.losses import ACROSS_PAIRS, DIVERGENCES, LOSSES, Lengths, PerPair, PerSide, Scalar
+from easydel.losses import DIVERGENCES, LOSSES, Lengths, Logps, PerPair, Scalar
 from easydel.models.experts import balance
 from easydel.models.kinds import Experts
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.loss_settings import USED_BY
+from easydel.trainers.options.fields import listed
+from easydel.trainers.options.losses import SETTINGS, users_of
 
-# Settings that a loss may ask for by name.
-OPTIONS = ("beta", "label_smoothing", "discopop_tau", "simpo_gamma", "alphapo_alpha", "cpo_alpha")
-
-
-# What a loss calls a setting where it has another name.
+# What a loss asks for in place of a setting: the function of that name, the mean so far.
 KEYWORDS = {"f_divergence_type": "divergence", "bco_running_mean": "reward_shift"}
 
 
 class PairFacts(NamedTuple):
-    """What is known of the pairs of a batch besides their log-probabilities, and of the whole batch of the update."""
+    """What is known of the pairs of a batch besides their log-probabilities, and of all pairs of the update."""
 
     lengths: Lengths
     weight: PerPair  # multiplies a pair's loss
     margin: PerPair  # see `losses.sigmoid_loss`
-    mean_chosen_length: Scalar  # tokens per chosen answer, over the whole batch of the update
+    mean_chosen_length: Scalar  # tokens per chosen completion, over all pairs of the update
     reward_shift: Scalar  # delta of `losses.bco_pair`
 
 
 class Facts(NamedTuple):
-    """What a loss may ask for by name, besides the settings in `OPTIONS` and `divergence`."""
+    """What a loss may ask for by name, besides settings and `divergence`."""
 
     margin: PerPair
-    full_policy: PerSide  # the policy's log-probabilities without `ld_alpha`
+    full_policy: Logps  # the policy's log-probabilities without `ld_alpha`
     mean_chosen_length: Scalar
     reward_shift: Scalar
 
@@ -71,9 +68,8 @@ class Objective:
     Attributes:
         terms: the losses and their weights.
         across_pairs: the value of a pair depends on the other pairs of the update.
-        needs_reference: some loss looks at the reference.
         beta: for the logged rewards.
-        weighting: w_i is the probability of the pair's answers under the policy itself, see `alignment`; else 1.
+        weighting: w_i is the probability of the pair's completions under the policy itself, see `alignment`; else 1.
         running_shift: `reward_shift` is the mean reward so far; else 0.
         ld_alpha: see `logprobs.completion_logprobs`.
         balance: weight of the loss that keeps experts equally used, and to how many of them a token goes.
@@ -81,7 +77,6 @@ class Objective:
 
     terms: tuple[Term, ...]
     across_pairs: bool = False
-    needs_reference: bool = True
     beta: float = 0.1
     weighting: bool = False
     running_shift: bool = False
@@ -93,8 +88,8 @@ class Objective:
         """Whether the gradient by a pair's log-probabilities depends on these alone, and nothing else has one."""
         return not (self.across_pairs or self.weighting or self.ld_alpha is not None or self.balance is not None)
 
-    def __call__(self, out: CompletionLogprobs, reference: PerSide, pairs: PairFacts) -> PerPair:
-        """Returns the value of each pair; that of a filler pair has no meaning."""
+    def __call__(self, out: CompletionLogprobs, reference: Logps, pairs: PairFacts) -> PerPair:
+        """Returns the value of each pair; that of a padding pair has no meaning."""
         facts = Facts(pairs.margin, out.full_logps, pairs.mean_chosen_length, pairs.reward_shift)
         value = jnp.zeros_like(out.logps[:, 0])
         for weight, loss, names in self.terms:
@@ -115,25 +110,20 @@ class Objective:
 def alignment(out: CompletionLogprobs, lengths: Lengths) -> PerPair:
     """Returns `w_c w_r` with `w_y = exp(mean_t(log p_t - log sum_v p_v^2))`: WPO (Zhou et al. 2024, eq. 2).
 
-    How likely the policy itself would write the two answers, compared with what it writes on average; no gradient.
+    How likely the policy itself would write the two completions, compared with what it writes on average; no gradient.
     """
-    mean = (out.full_logps - out.collision) / jnp.maximum(lengths, 1)
+    mean = (out.full_logps - out.collision) / jnp.maximum(lengths, 1).astype(out.collision.dtype)
     return stop_gradient(jnp.exp(jnp.sum(mean, axis=1)))
 
 
 def pair_facts(batch: Batch, mean_chosen_length: Scalar, reward_shift: Scalar = 0.0) -> PairFacts:
     """Returns the facts about one micro-batch."""
-    return PairFacts(
-        jnp.asarray(batch.lengths),
-        jnp.asarray(batch.weight),
-        jnp.asarray(batch.margin),
-        mean_chosen_length,
-        reward_shift,
-    )
+    lengths, weight, margin = (jnp.asarray(x) for x in (batch.lengths, batch.weight, batch.margin))
+    return PairFacts(lengths, weight, margin, mean_chosen_length, reward_shift)
 
 
 def mean_chosen_length(batch: Batch) -> Float[Array, ""]:
-    """Returns the mean number of tokens of the chosen answers, over all micro-batches; at least 1."""
+    """Returns the mean number of tokens of the chosen completions, over all micro-batches; at least 1."""
     chosen = jnp.asarray(batch.lengths)[..., 0]
     return jnp.maximum(jnp.sum(chosen), 1) / jnp.maximum(jnp.sum(chosen > 0), 1)
 
@@ -142,7 +132,7 @@ def make_objective(config: DPOConfig, experts: Experts | None = None) -> Objecti
     """Returns the objective that the settings describe, for a model with these experts.
 
     Raises:
-        ConfigError: a function that cannot be called as a loss, or a weight for what a model without experts lacks.
+        ConfigError: a function that cannot be called as a loss, or `router_aux_loss_coef` for a model without experts.
     """
     summand = _balance(config, experts)
     losses = config.losses
@@ -151,8 +141,7 @@ def make_objective(config: DPOConfig, experts: Experts | None = None) -> Objecti
         _check_used(config, terms)
     return Objective(
         tuple(terms),
-        across_pairs=summand is not None or any(callable(loss) or loss in ACROSS_PAIRS for loss, _ in losses),
-        needs_reference=config.needs_reference,
+        across_pairs=summand is not None or any(traits.across_pairs for traits in config.traits),
         beta=config.beta,
         weighting=config.use_weighting,
         running_shift=config.bco_running_mean,
@@ -172,14 +161,14 @@ def _balance(config: DPOConfig, experts: Experts | None) -> Balance | None:
 
 
 def _check_used(config: DPOConfig, terms: list[Term]) -> None:
-    """Raises ConfigError for a setting that no loss asks for; of named losses alone `DPOConfig` knows it already."""
+    """Raises ConfigError for a setting that no loss asks for; where all have names, `DPOConfig` has checked it."""
     asked = {name for term in terms for name in (*term.loss.keywords, *term.facts)}
-    for setting, users in USED_BY.items():
+    for setting in SETTINGS:
         keyword = KEYWORDS.get(setting, setting)
         if getattr(config, setting) != getattr(DPOConfig, setting) and keyword not in asked:
             raise ConfigError(
                 f"{setting} = {getattr(config, setting)!r} has no effect: no loss of this run takes {keyword!r}. Let "
-                f"your function ask for it, leave it out, or take {' or '.join(map(repr, users))}."
+                f"your function ask for it, leave it out, or use {listed(users_of(setting))}."
             )
 
 
@@ -188,7 +177,8 @@ def _term(loss: str | Callable[..., PerPair], weight: float, config: DPOConfig) 
     divergence = DIVERGENCES[config.f_divergence_type]
     if config.f_divergence_type == "alpha_divergence":
         divergence = partial(divergence, alpha=config.f_alpha_divergence_coef)
-    bound = {name: getattr(config, name) for name in OPTIONS} | {"divergence": divergence}
+    bound = {name: getattr(config, name) for name in ("beta", *SETTINGS) if name not in KEYWORDS}
+    bound["divergence"] = divergence
     wanted = _keywords(function, (*bound, *Facts._fields))
     options = {name: value for name, value in bound.items() if name in wanted}
     term = Term(weight, partial(function, **options), tuple(name for name in Facts._fields if name in wanted))
@@ -199,11 +189,11 @@ def _term(loss: str | Callable[..., PerPair], weight: float, config: DPOConfig) 
 
 def _try_out(term: Term, name: str) -> None:
     """Raises ConfigError where a function of the user's does not return one value per pair; nothing is computed."""
-    per_pair, per_side = jnp.zeros(5), jnp.zeros((5, 2))
-    facts = Facts(per_pair, per_side, jnp.ones(()), jnp.zeros(()))
+    per_pair, logps = jnp.zeros(5), jnp.zeros((5, 2))
+    facts = Facts(per_pair, logps, jnp.ones(()), jnp.zeros(()))
     asked = {fact: getattr(facts, fact) for fact in term.facts}
     try:
-        value = jax.eval_shape(partial(term.loss, **asked), per_side, per_side, jnp.ones((5, 2), jnp.int32))
+        value = jax.eval_shape(partial(term.loss, **asked), logps, logps, jnp.ones((5, 2), jnp.int32))
     except Exception as error:
         error.add_note(f"This was raised by the loss function {name!r}, which gets jax arrays: use jax.numpy in it.")
         raise
@@ -219,7 +209,7 @@ def _keywords(function: Callable[..., PerPair], known: tuple[str, ...]) -> tuple
     """Returns the names of the keywords that a loss takes.
 
     Raises:
-        ConfigError: it does not take three arrays first, or requires something that there is not.
+        ConfigError: it does not take three arrays first, or requires a keyword that is not known.
     """
     parameters = list(inspect.signature(function).parameters.values())
     by_position = [p for p in parameters[:3] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -230,7 +220,7 @@ def _keywords(function: Callable[..., PerPair], known: tuple[str, ...]) -> tuple
     missing = [name for name, p in wanted.items() if p.default is p.empty and name not in known]
     if missing:
         raise ConfigError(
-            f"the loss function {shown!r} requires {missing[0]!r}, which is not an option here."
-            f"{nearest(missing[0], known)} It may ask for: {', '.join(known)}; give any other parameter a default."
+            f"the loss function {shown!r} requires {missing[0]!r}, which is not an option.{nearest(missing[0], known)} "
+            f"It may ask for: {', '.join(known)}; give any other parameter a default."
         )
     return tuple(wanted)

@@ -9,9 +9,16 @@ import optax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Int, PyTree
 
+from easydel.models.causal_lm import CausalLM
+from easydel.models.rows import tensors
 from easydel.trainers.adafactor import scale_by_adafactor
-from easydel.trainers.moments import narrowed
+from easydel.trainers.config import DPOConfig
+from easydel.trainers.intervals import Intervals
+from easydel.trainers.moment_dtypes import cast_moments
 from easydel.trainers.muon import scale_by_muon
+from easydel.trainers.options.schedules import end_of
+from easydel.trainers.schedule import ScheduleShape, make_schedule
+from easydel.trainers.trainable import ALL_TRAINED, Partition
 from easydel.weights.table import Tensor
 
 DEFAULTS: Mapping[str, dict[str, float]] = {
@@ -22,6 +29,38 @@ DEFAULTS: Mapping[str, dict[str, float]] = {
     "muon": {"b1": 0.9, "b2": 0.999, "eps": 1e-8},  # of what AdamW trains beside it
 }
 """What an optimizer takes where a setting is not given."""
+
+
+def schedule_of(config: DPOConfig, intervals: Intervals) -> optax.Schedule:
+    """Returns the learning rate that the settings describe, by updates done."""
+    given = config.lr_scheduler_kwargs or {}
+    shape = ScheduleShape(
+        total_steps=intervals.total_steps,
+        warmup_steps=intervals.warmup_steps,
+        end=end_of(config) / config.learning_rate,
+        stable_steps=intervals.stable_steps,
+        decay_steps=intervals.decay_steps,
+    )
+    shape = shape._replace(**{name: value for name, value in given.items() if name in ScheduleShape._fields})
+    return make_schedule(config.scheduler, learning_rate=config.learning_rate, shape=shape)
+
+
+def optimizer_of(
+    config: DPOConfig, schedule: optax.Schedule, model: CausalLM, partition: Partition = ALL_TRAINED
+) -> optax.GradientTransformation:
+    """Returns the optimizer that the settings describe, for the trained weights of one model."""
+    return make_optimizer(
+        config.optimizer,
+        schedule,
+        tensors=partition.trained_entries(tensors(model.rows)),
+        weight_decay=config.weight_decay,
+        clip_grad=config.clip_grad,
+        beta1=config.adam_beta1,
+        beta2=config.adam_beta2,
+        epsilon=config.adam_epsilon,
+        mu_dtype=config.mu_dtype,
+        nu_dtype=config.nu_dtype,
+    )
 
 
 def make_optimizer(
@@ -48,7 +87,7 @@ def make_optimizer(
         tensors: like the weights, how the tensors of the file lie in each.
         beta1, beta2, epsilon: None is `DEFAULTS`; not every optimizer has each.
         mu_dtype: what first moments are kept in between two updates.
-        nu_dtype: what second moments are kept in, see `narrowed`; adafactor's rows and columns are float32.
+        nu_dtype: what second moments are kept in, see `cast_moments`; adafactor's rows and columns are float32.
     """
     named = {"b1": beta1, "b2": beta2, "eps": epsilon}
     values = DEFAULTS[name] | {name: value for name, value in named.items() if value is not None}
@@ -115,10 +154,10 @@ def _in_float32(
         return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
     def init(params: PyTree) -> optax.OptState:
-        return narrowed(inner.init(widened(params)), kept, None)
+        return cast_moments(inner.init(widened(params)), kept, None)
 
     def update(updates: PyTree, state: optax.OptState, params: PyTree | None = None) -> tuple[PyTree, optax.OptState]:
         updates, state = inner.update(widened(updates), widened(state), widened(params))
-        return updates, narrowed(state, kept, jax.random.fold_in(jax.random.key(0), _updates(state)))
+        return updates, cast_moments(state, kept, jax.random.fold_in(jax.random.key(0), _updates(state)))
 
     return optax.GradientTransformation(init, update)

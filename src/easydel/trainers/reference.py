@@ -24,16 +24,16 @@ from easydel.data.cache import open_cache
 from easydel.data.loader import Loader
 from easydel.data.pack import Batch
 from easydel.display.display import SILENT, Display
-from easydel.errors import ConfigError
-from easydel.logprobs import sum_per_side
+from easydel.logprobs import sum_per_completion
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import Decoder
 from easydel.models.lora import adds_nothing, without_adapters
+from easydel.trainers.batch_placement import replicated
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.precompute import Precompute, Precomputed
-from easydel.trainers.setup import cast, weights_fingerprint, whole_on_mesh
-from easydel.trainers.split import ALL_TRAINED, Split
-from easydel.trainers.step import ReferenceLogps, ReferenceStep, make_reference_step
+from easydel.trainers.reference_precompute import Precompute, Precomputed
+from easydel.trainers.step_functions import ReferenceLogps, ReferenceStep, make_reference_step
+from easydel.trainers.train_state import cast
+from easydel.trainers.trainable import ALL_TRAINED, Partition
 
 
 class Reference:
@@ -54,24 +54,23 @@ class Reference:
         sync_steps: int | None = None,
         mixup_alpha: float = 1.0,
         precompute: Precompute | None = None,
-        split: Split = ALL_TRAINED,
+        partition: Partition = ALL_TRAINED,
     ) -> None:
         self.params: Any = params
         self.sync_steps = sync_steps
-        self._split = split
+        self._partition = partition
         self._logprobs: ReferenceStep | None = None
         self._precomputed: Precomputed | None = None
-        self._released = ""  # fingerprint of weights that are no longer here
         if decoder is not None and precompute is not None:
             self._precomputed = Precomputed(decoder, precompute, chunk=chunk)
         elif decoder is not None:
-            place = whole_on_mesh(decoder.mesh)
+            place = replicated(decoder.mesh)
             self._logprobs = make_reference_step(decoder, chunk=chunk, ld_alpha=ld_alpha, place=place)
-        self._summed = jax.jit(jax.vmap(partial(sum_per_side, ld_alpha=ld_alpha)))
+        self._summed = jax.jit(jax.vmap(partial(sum_per_completion, ld_alpha=ld_alpha)))
         # Donating would free the weights of the user's own reference model at the first move.
         self._mix = jax.jit(lambda policy, reference: mix(policy, reference, alpha=mixup_alpha))
 
-    def prepare(self, name: str, loader: Loader, *, most_batches: int | None = None) -> None:
+    def prepare(self, name: str, loader: Loader, *, max_batches: int | None = None) -> None:
         """Makes `logprobs` ready for a set of pairs: computes what must be known before training and is not yet.
 
         Log-probabilities are computed in the batches in which they are first looked up, where nothing else was asked
@@ -80,18 +79,17 @@ class Reference:
         Args:
             name: of the set; a second set of this name takes the place of the first.
             loader: its pairs, and the batches of its first epoch.
-            most_batches: leave out what comes after so many batches; None takes all.
+            max_batches: compute the first batches alone, this many; None takes all.
 
         Raises:
             ConfigError: some log-probabilities are not known, and the weights were released.
         """
         if self._precomputed is not None:
-            self._precomputed.prepare(name, loader, self.params, most_batches=most_batches)
+            self._precomputed.prepare(name, loader, self.params, max_batches=max_batches)
 
     def release(self) -> None:
         """Forgets the weights where log-probabilities are precomputed: all that training asks for is known."""
         if self._precomputed is not None:
-            self._released = self.fingerprint()
             self.params = None
 
     def logprobs(self, name: str, batch: Batch, on_device: Batch) -> ReferenceLogps:
@@ -108,10 +106,10 @@ class Reference:
             return jnp.zeros_like(on_device.lengths, jnp.float32)
         return self._logprobs(self.params, on_device)
 
-    def compile(self, form: Batch) -> None:
-        """Compiles what `logprobs` runs on a batch of this form, see `setup.form_on_mesh`."""
+    def compile(self, batch: Batch) -> None:
+        """Compiles what `logprobs` runs on batches of these shapes, as `batch_placement.abstract_batch` gives it."""
         if self._logprobs is not None:
-            self._logprobs.lower(self.params, form).compile()
+            self._logprobs.lower(self.params, batch).compile()
 
     def after_step(self, step: int, policy: PyTree) -> None:
         """Moves the reference towards the policy when `step` updates are a multiple of `sync_steps`.
@@ -125,17 +123,11 @@ class Reference:
     @property
     def moving(self) -> PyTree:
         """The weights that `after_step` moves: those that the policy trains."""
-        return self._split.trained_part(self.params)
+        return self._partition.trained_part(self.params)
 
     def move_to(self, moving: PyTree) -> None:
         """Puts other weights in the place of `moving`."""
-        self.params = self._split.join(moving, self._split.frozen_part(self.params))
-
-    def fingerprint(self) -> str:
-        """Returns 16 hex digits that tell the weights from others, also after `release`; "" for none or moving ones."""
-        if self.params is None or self.sync_steps is not None:
-            return self._released
-        return weights_fingerprint(self.params)
+        self.params = self._partition.combine(moving, self._partition.frozen_part(self.params))
 
 
 def make_reference(
@@ -144,14 +136,14 @@ def make_reference(
     reference_model: CausalLM | None,
     *,
     chunk: int,
-    split: Split = ALL_TRAINED,
+    partition: Partition = ALL_TRAINED,
     display: Display = SILENT,
 ) -> Reference:
     """Returns the reference that the settings describe.
 
     Args:
-        model: the policy as it starts.
-        split: which of its weights are trained.
+        model: the initial policy.
+        partition: which of its weights are trained.
         reference_model: what it is compared with; None takes the policy itself.
         chunk: as the policy's, see `logprobs.completion_logprobs`.
         display: shows how far precomputing is.
@@ -162,7 +154,9 @@ def make_reference(
     if not config.needs_reference:
         return Reference(None, None, chunk=chunk)
     # What the policy is trained from. Adapters that add nothing cost nothing either, unless they will be moved.
-    start = split.join(cast(split.trained_part(model.params), config.param_dtype), split.frozen_part(model.params))
+    start = partition.combine(
+        cast(partition.trained_part(model.params), config.param_dtype), partition.frozen_part(model.params)
+    )
     if model.lora is not None and not config.sync_ref_model and adds_nothing(start):
         start = without_adapters(start)
     source, params = model, start
@@ -184,17 +178,8 @@ def make_reference(
         sync_steps=config.ref_model_sync_steps if config.sync_ref_model else None,
         mixup_alpha=config.ref_model_mixup_alpha,
         precompute=precompute,
-        split=split,
+        partition=partition,
     )
-
-
-def refuse_stream(config: DPOConfig) -> None:
-    """Raises ConfigError where rows that only arrive during training would have to be known before it."""
-    if config.precompute_ref_log_probs:
-        raise ConfigError(
-            "precompute_ref_log_probs = True needs all rows before training, but train_dataset is a stream: leave it "
-            "off, or give a dataset that has a length."
-        )
 
 
 def mix(policy: PyTree, reference: PyTree, *, alpha: float) -> PyTree:

@@ -8,7 +8,6 @@ copied where that gives the tokenizer that was trained with; what is written is 
 import json
 import re
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,9 @@ from typing import Any
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.file_download import repo_folder_name
 
-from easydel.trainers.card import is_local
+from easydel.errors import warn
+from easydel.json_objects import read_object
+from easydel.trainers.model_card import is_local
 from easydel.weights.folder import TOKENIZER_FILES
 from easydel.weights.safetensors import write_json
 
@@ -50,10 +51,9 @@ def write_tokenizer(tokenizer: Any, target: Path, model: Mapping[str, Any]) -> N
         found = _loaded(place, model)
         differing = [name for name in wanted if found is None or _state(found)[name] != wanted[name]]
         if differing:
-            warnings.warn(
-                f"the tokenizer that transformers saved does not load as the one that was trained with: "
-                f"{', '.join(differing)} differ. Compare their ids before the export is used.",
-                stacklevel=2,
+            warn(
+                f"the tokenizer that transformers saved differs from the one that was trained with, once loaded: "
+                f"{', '.join(differing)}. Compare their ids before the export is used."
             )
         _hand_over(place, target)
 
@@ -126,7 +126,7 @@ def _state(tokenizer: Any) -> dict[str, Any]:
 
 
 def _loaded(folder: Path, model: Mapping[str, Any] | None) -> Any:
-    """Returns the tokenizer of a folder here, None where it is none that loads without code of its own.
+    """Returns the tokenizer of a folder here, None where it does not load without code of its own.
 
     Args:
         model: the config.json to put beside it for that time; None leaves the folder as it is.
@@ -182,4 +182,4 @@ def _hand_over(place: Path, target: Path) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_object(file) if file.is_file() else {}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -16,8 +17,8 @@ from easydel.weights.table import Row, Sizes, get, nest
 
 # Buffers that old checkpoints carry and that follow from the configuration.
 HARMLESS_SUFFIXES = (".rotary_emb.inv_freq",)
-# Ends of the names that quantised formats have beside, or in place of, a weight.
-_QUANTISED = {
+# Ends of the names that quantized formats have beside, or in place of, a weight.
+_QUANTIZED_FORMATS = {
     ".qweight": "GPTQ or AWQ",
     ".SCB": "bitsandbytes, 8 bits",
     ".absmax": "bitsandbytes, 4 bits",
@@ -32,58 +33,70 @@ class OutOfRange(WeightsError):
 
 
 Advance = Callable[[int], None]
-"""Is told how many bytes more are there."""
+"""Called with the number of bytes read since the last call."""
 
 
-def unseen(count: int) -> None:
-    """An `Advance` that shows nobody how far it is."""
+def _hint(missing: Sequence[str], unexpected: Sequence[str]) -> str:
+    """Returns what to do about tensors of a model that are not those of its table."""
+    for end, kind in _QUANTIZED_FORMATS.items():
+        if any(name.endswith(end) for name in unexpected):
+            return (
+                f"Such tensors are those of a quantized format ({kind}), which is not read. Load the original model; "
+                "quantization = 'nf4' or 'int8' quantizes it while it is read."
+            )
+    return "Is config.json that of this model?"
 
 
-def load_params(
+def check_tensors(
     rows: Sequence[Row],
     stored: Mapping[str, Stored],
     sizes: Sizes,
     *,
-    mesh: Mesh,
-    dtype: np.dtype,
-    duplicates: Mapping[str, str] | None = None,
-    advance: Advance = unseen,
-) -> dict[str, Any]:
-    """Returns the nested dict of arrays that the table describes, split over the mesh.
-
-    Each device's part is read from the memory map and cast once, straight from the dtype of the file to
-    `dtype`, so a float32 file gives the same float32 bits.
+    duplicates: Mapping[str, str] = MappingProxyType({}),
+    fits: str = "config.json",
+    hint: Callable[[Sequence[str], Sequence[str]], str] = _hint,
+) -> None:
+    """Checks that the tensors of a folder are those of the table.
 
     Args:
-        duplicates: names that a file may hold a second time, such as a tied LM head: {name: the name it
-            repeats}.
-        advance: is told as bytes of the arrays are read, `array_bytes` of them in all.
+        duplicates: names that a file may hold a second time, such as a tied LM head: {name: the name it repeats}.
+        fits: what the table follows from, for messages.
+        hint: what to do, from the names that are missing, and those that are in no row.
 
     Raises:
-        WeightsError: missing, unexpected or misshapen tensors, integers for weights, or a duplicate that
-            differs.
-        ConfigError: an axis that does not divide over the mesh.
+        WeightsError: missing, unexpected or misshapen tensors, integers for weights, or a duplicate that differs.
     """
-    check_tensors(rows, stored, sizes, duplicates or {})
-    return nest({row.path: load_row(row, stored, sizes, mesh=mesh, dtype=dtype, advance=advance) for row in rows})
-
-
-def array_bytes(rows: Sequence[Row], sizes: Sizes, dtype: np.dtype) -> int:
-    """Returns the bytes of the arrays of a table, before they are packed and however often they lie on devices."""
-    return sum(math.prod(row.shape(sizes)) for row in rows) * dtype.itemsize
-
-
-def check_tensors(
-    rows: Sequence[Row], stored: Mapping[str, Stored], sizes: Sizes, duplicates: Mapping[str, str]
-) -> None:
-    """Raises WeightsError where the tensors of a folder are not those of the table, see `load_params`."""
-    _check_names(rows, stored, sizes, duplicates)
+    expected = {name: row.file_shape(sizes) for row in rows for name in row.names(sizes)}
+    where = next(iter(stored.values())).file.parent if stored else "the folder"
+    missing = [name for name in expected if name not in stored]
+    known = {*expected, *duplicates}
+    unexpected = [name for name in stored if name not in known and not name.endswith(HARMLESS_SUFFIXES)]
+    if missing or unexpected:
+        kinds = {"missing": missing, "unexpected": unexpected}
+        found = "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
+        raise WeightsError(f"The tensors in {where} do not fit {fits}: {found}. {hint(missing, unexpected)}")
+    for name, shape in expected.items():
+        found = stored[name]
+        if found.shape != shape:
+            raise WeightsError(
+                f"{found.file}: {name} has shape {list(found.shape)}; {list(shape)} follows from {fits}. {hint([], [])}"
+            )
+        if not jax.numpy.issubdtype(found.dtype, jax.numpy.floating):
+            raise WeightsError(
+                f"{found.file}: {name} has dtype {found.dtype}; weights must be floating point. "
+                "Quantized checkpoints are not supported: load the original model."
+            )
     for name, original in duplicates.items():
         if name in stored and not same_bytes(stored[name], stored[original]):
             raise WeightsError(
                 f"{stored[name].file}: {name} differs from {original}, but config.json says they are tied. "
                 "Set tie_word_embeddings to false in config.json to use both."
             )
+
+
+def array_bytes(rows: Sequence[Row], sizes: Sizes, dtype: np.dtype) -> int:
+    """Returns the bytes of the arrays of a table, before they are quantized and however often they lie on devices."""
+    return sum(math.prod(row.shape(sizes)) for row in rows) * dtype.itemsize
 
 
 def shardings_of(rows: Sequence[Row], sizes: Sizes, mesh: Mesh) -> dict[str, Any]:
@@ -146,16 +159,26 @@ def load_row(
     mesh: Mesh,
     dtype: np.dtype,
     layer: int | None = None,
-    advance: Advance = unseen,
+    advance: Advance = lambda count: None,
 ) -> jax.Array:
-    """Returns the array of one row, split over the mesh; with `layer`, that one of the stack alone."""
+    """Returns the array of one row, split over the mesh; with `layer`, that one of the stack alone.
+
+    Each device's part is read from the memory map and cast once, straight from the dtype of the file to `dtype`, so a
+    float32 file gives the same float32 bits.
+
+    Args:
+        advance: called as bytes of the array are read.
+
+    Raises:
+        ConfigError: an axis that does not divide over the mesh.
+    """
     shape, stack = row.shape(sizes), row.stack(sizes)
     names = np.array(row.names(sizes), object).reshape(stack)
     if layer is not None:
         names, shape = names[layer : layer + 1], (1, *shape[1:])
-    left = math.prod(shape) * dtype.itemsize  # to be told of; what lies on several devices is read for each
+    left = math.prod(shape) * dtype.itemsize  # to be reported; what lies on several devices is read for each
 
-    def tell(count: int) -> None:
+    def report(count: int) -> None:
         nonlocal left
         advance(min(count, left))
         left -= min(count, left)
@@ -167,7 +190,7 @@ def load_row(
         out = np.empty((len(parts), *parts[0].shape), dtype)
         for place, part in enumerate(parts):
             out[place] = part
-            tell(out[place].nbytes)
+            report(out[place].nbytes)
         return out.reshape(*wanted.shape, *parts[0].shape)
 
     sharding = sharding_for(row.axes, shape, mesh, name=row.name)
@@ -176,37 +199,23 @@ def load_row(
     return array
 
 
-def _check_names(
-    rows: Sequence[Row], stored: Mapping[str, Stored], sizes: Sizes, duplicates: Mapping[str, str]
-) -> None:
-    expected = {name: row.file_shape(sizes) for row in rows for name in row.names(sizes)}
-    where = next(iter(stored.values())).file.parent if stored else "the folder"
-    missing = [name for name in expected if name not in stored]
-    unexpected = [
-        name
-        for name in stored
-        if name not in expected and name not in duplicates and not name.endswith(HARMLESS_SUFFIXES)
-    ]
-    if missing or unexpected:
-        kinds = {"missing": missing, "unexpected": unexpected}
-        found = "; ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)
-        hint = _quantised(unexpected) or "Is config.json that of this model?"
-        raise WeightsError(f"The tensors in {where} do not fit its config.json: {found}. {hint}")
-    for name, shape in expected.items():
-        found = stored[name]
-        if found.shape != shape:
-            raise WeightsError(
-                f"{found.file}: {name} has shape {list(found.shape)}; config.json implies {list(shape)}."
-            )
-        if not jax.numpy.issubdtype(found.dtype, jax.numpy.floating):
-            raise WeightsError(
-                f"{found.file}: {name} has dtype {found.dtype}; weights must be floating point. "
-                "Quantised checkpoints are not supported: load the original model."
-            )
+def load_params(
+    rows: Sequence[Row],
+    stored: Mapping[str, Stored],
+    sizes: Sizes,
+    *,
+    mesh: Mesh,
+    dtype: np.dtype,
+    advance: Advance = lambda count: None,
+    load: Callable[..., Any] = load_row,
+) -> dict[str, Any]:
+    """Returns the nested dict of arrays that the table describes, of tensors that `check_tensors` let by.
 
+    Args:
+        advance: called as bytes of the arrays are read, `array_bytes` of them in all.
+        load: of one row, with the arguments of `load_row`.
 
-def _quantised(unexpected: Sequence[str]) -> str:
-    """Returns the quantised format that has tensors of such names, and the way out; '' where there is none."""
-    found = next((kind for end, kind in _QUANTISED.items() if any(name.endswith(end) for name in unexpected)), None)
-    way_out = "Load the original model; quantization = 'nf4' or 'int8' packs it while it is read."
-    return f"Such tensors are those of a quantised format ({found}), which is not read. {way_out}" if found else ""
+    Raises:
+        ConfigError: an axis that does not divide over the mesh.
+    """
+    return nest({row.path: load(row, stored, sizes, mesh=mesh, dtype=dtype, advance=advance) for row in rows})

@@ -1,14 +1,20 @@
 """Which files of a model folder are its weights: the order is that of `transformers`, which wrote most of them."""
 
-import json
 import re
-import warnings
 from pathlib import Path
 
-from easydel.errors import WeightsError, some
+from easydel.errors import WeightsError, some, warn
+from easydel.json_objects import read_object
 from easydel.weights.safetensors import INDEX_NAME, WEIGHTS_NAME, Stored, read_file, same_bytes
 
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+# What to do about weights in other formats, by the ends of their files.
+_NOT_READ = {
+    (".bin", ".pt", ".pth"): "Pickled weights can run code when they are opened, so they are not read. Convert them "
+    "once where you trust them: "
+    "transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder).",
+    (".gguf",): "GGUF is a format that is not read: take the model that it was made from.",
+}
 
 
 def has_weights(folder: Path) -> bool:
@@ -32,10 +38,9 @@ def read_folder(folder: Path, named: str | None = None) -> dict[str, Stored]:
         return _read_named(folder, named)
     if (folder / WEIGHTS_NAME).is_file():
         if _names_others(folder / INDEX_NAME):
-            warnings.warn(
+            warn(
                 f"{folder} holds {WEIGHTS_NAME} and {INDEX_NAME}: {WEIGHTS_NAME} is read, as transformers does. If the "
-                f"shards of the index are the newer model, take {WEIGHTS_NAME} away; else take the index away.",
-                stacklevel=2,
+                f"shards of the index are the newer model, take {WEIGHTS_NAME} away; else take the index away."
             )
         return read_file(folder / WEIGHTS_NAME)
     if (folder / INDEX_NAME).is_file():
@@ -44,7 +49,7 @@ def read_folder(folder: Path, named: str | None = None) -> dict[str, Stored]:
 
 
 def _without_weights(folder: Path) -> WeightsError:
-    """Returns the error for a folder without weights that can be read; it says what lies there instead."""
+    """Returns the error for a folder without weights that can be read; names what lies there instead."""
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     shards = [name for name in others if SHARD.fullmatch(name)]
     if shards:
@@ -52,19 +57,10 @@ def _without_weights(folder: Path) -> WeightsError:
             f"{folder} holds {some(shards)} but no {INDEX_NAME}, which says which shards make up the model: get it "
             "from where the shards came from."
         )
-    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-    if pickled:
-        return WeightsError(
-            f"{folder} holds {', '.join(pickled)} but no {WEIGHTS_NAME}. Pickled weights can run code when "
-            "they are opened, so they are not read. Convert them once where you trust them: "
-            "transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)."
-        )
-    gguf = sorted(path.name for path in folder.glob("*.gguf"))
-    if gguf:
-        return WeightsError(
-            f"{folder} holds {', '.join(gguf)} but no {WEIGHTS_NAME}. GGUF is a format that is not read: take "
-            "the model that it was made from."
-        )
+    for endings, advice in _NOT_READ.items():
+        found = sorted(path.name for path in folder.iterdir() if path.suffix in endings)
+        if found:
+            return WeightsError(f"{folder} holds {', '.join(found)} but no {WEIGHTS_NAME}. {advice}")
     if others:  # a variant such as model.fp16.safetensors, Mistral's consolidated.safetensors, adapters
         return WeightsError(
             f"{folder} holds {some(others)} but neither {WEIGHTS_NAME} nor {INDEX_NAME}. Only these are read, by the "
@@ -97,11 +93,9 @@ def _names_others(index: Path) -> bool:
 
 def _weight_map(index: Path) -> dict[str, str]:
     """Returns {tensor: file} of an index."""
-    try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        sorted(set(weight_map.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{index} is corrupt: no readable weight_map ({error!r}).") from None
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise WeightsError(f"{index} is corrupt: its weight_map ({weight_map!r:.60}) does not name a file by tensor.")
     return weight_map
 
 
@@ -110,7 +104,7 @@ def _read_shards(index: Path) -> dict[str, Stored]:
     tensors: dict[str, Stored] = {}
     for shard in sorted(set(weight_map.values())):
         # A name with a separator could point anywhere on this machine.
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("..", "."):
+        if Path(shard).name != shard or shard in ("..", "."):
             raise WeightsError(f"{index} names a file outside the folder: {shard!r}.")
         if not (folder / shard).is_file():
             raise WeightsError(f"{index} names {shard}, which is not in the folder. Was the download interrupted?")
@@ -122,7 +116,7 @@ def _read_shards(index: Path) -> dict[str, Stored]:
             first = tensors.setdefault(name, tensor)
             if not same_bytes(first, tensor):
                 raise WeightsError(
-                    f"{name} is in {first.file.name} and in {shard}, with other values: which of the two is meant "
-                    f"cannot be told. Are shards of two models mixed in {folder}?"
+                    f"{name} is in {first.file.name} and in {shard}, with other values, so that either may be meant. "
+                    f"Are shards of two models mixed in {folder}?"
                 )
     return tensors

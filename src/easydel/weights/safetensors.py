@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 
 from easydel.errors import WeightsError
+from easydel.json_objects import parse_object
 
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
@@ -83,21 +84,15 @@ def read_file(path: Path) -> dict[str, Stored]:
         if 8 + length > found:
             raise WeightsError(f"{path} is cut short: {found} bytes, its header alone needs {8 + length}.")
         text = file.read(length)
-    try:
-        header = json.loads(text)
-    except ValueError as error:
-        raise WeightsError(f"{path} is corrupt: its header is not JSON ({error}).") from None
-    if not isinstance(header, dict):
-        raise WeightsError(f"{path} is corrupt: its header is not a JSON object.")
+    header = parse_object(text, f"{path} is corrupt: its header", WeightsError)
     header.pop("__metadata__", None)
     entries = {name: _entry(path, name, entry) for name, entry in header.items()}
     expected = 8 + length + max((stop for _, _, _, stop in entries.values()), default=0)
     if found != expected:
         problem = "is cut short" if found < expected else "has bytes that belong to no tensor"
         raise WeightsError(f"{path} {problem}: {found} bytes found, {expected} expected.")
-    if expected == 8 + length:  # nothing to map
-        return {name: Stored(path, dtype, shape, np.empty(0, np.uint8)) for name, (dtype, shape, *_) in entries.items()}
-    data = np.memmap(path, np.uint8, "r", offset=8 + length)
+    nothing = np.empty(0, np.uint8)  # cannot be mapped
+    data = nothing if expected == 8 + length else np.memmap(path, np.uint8, "r", offset=8 + length)
     return {name: Stored(path, dtype, shape, data[a:b]) for name, (dtype, shape, a, b) in entries.items()}
 
 
@@ -167,11 +162,7 @@ def write_file(path: Path, specs: Mapping[str, Spec], values: Iterator[tuple[str
     offset = 0
     for name, spec in specs.items():
         stop = offset + spec.nbytes
-        header[name] = {
-            "dtype": _CODES[spec.dtype],
-            "shape": list(spec.shape),
-            "data_offsets": [offset, stop],
-        }
+        header[name] = {"dtype": _CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": [offset, stop]}
         offset = stop
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the format aligns the data to 8 bytes

@@ -7,6 +7,7 @@ array. A row whose name has `{layer}` stands for one tensor per layer; our array
 side by side, such as Phi-3's `qkv_proj`, each of them has a row of that name and says which part it is.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from math import prod
@@ -77,8 +78,16 @@ class Row(NamedTuple):
 
     @property
     def sides(self) -> tuple[list[list[str]], tuple[str, ...]]:
-        """The axes of the file, grouped, and those of our array without `layers`."""
-        return _sides(self.pattern)
+        """The axes of the file, grouped, and those of our array without `layers`.
+
+        Raises:
+            ValueError: the two sides of the pattern do not name the same axes.
+        """
+        left, right = self.pattern.split("->")
+        groups, ours = [group.strip("()").split() for group in re.findall(r"\([^)]*\)|\w+", left)], tuple(right.split())
+        if sorted(axis for group in groups for axis in group) != sorted(ours):
+            raise ValueError(f"The two sides of the pattern {self.pattern!r} do not name the same axes.")
+        return groups, ours
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -154,15 +163,15 @@ def nest(arrays: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
     """
     tree: dict[str, Any] = {}
     for path, array in arrays.items():
-        branch = tree
+        node = tree
         for key in path[:-1]:
-            branch = branch.setdefault(key, {})
-        branch[path[-1]] = array
+            node = node.setdefault(key, {})
+        node[path[-1]] = array
     return tree
 
 
 def unnest(tree: Mapping[str, Any], at: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Returns each array of a nested dict by its path: the inverse of `nest`. What is no dict counts as an array.
+    """Returns each array of a nested dict by its path: the inverse of `nest`. What is not a dict counts as an array.
 
     >>> unnest({"a": {"b": 1, "c": 2}})
     {('a', 'b'): 1, ('a', 'c'): 2}
@@ -172,24 +181,3 @@ def unnest(tree: Mapping[str, Any], at: tuple[str, ...] = ()) -> dict[tuple[str,
         path = (*at, key)
         found |= unnest(value, path) if isinstance(value, Mapping) else {path: value}
     return found
-
-
-def _sides(pattern: str) -> tuple[list[list[str]], tuple[str, ...]]:
-    """Returns (groups of axes on the left, axes on the right) of a pattern."""
-    left, right = pattern.split("->")
-    groups: list[list[str]] = []
-    inside = False
-    for word in left.replace("(", " ( ").replace(")", " ) ").split():
-        if word == "(":
-            groups.append([])
-            inside = True
-        elif word == ")":
-            inside = False
-        elif inside:
-            groups[-1].append(word)
-        else:
-            groups.append([word])
-    ours = tuple(right.split())
-    if sorted(axis for group in groups for axis in group) != sorted(ours):
-        raise ValueError(f"The two sides of the pattern {pattern!r} do not name the same axes.")
-    return groups, ours

@@ -22,6 +22,7 @@ from easydel.scripts.finetune import dpo
 from easydel.scripts.loading import load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import named_sets
+from oracles.data_folders import HubJson
 from oracles.errors import Case, Cases, Place
 from oracles.runs import tiny_model
 from oracles.tokenizers import tiny_tokenizer
@@ -34,6 +35,10 @@ KIND = {"role": "system", "content": "Be kind."}
 CHAT = {"prompt": ASKED, "chosen": [BLUE], "rejected": [RED]}
 LAST = "{% for message in messages[-1:] %}{{ message['content'] }}{% endfor %}"
 QUESTIONS = "{% for message in messages if message['role'] == 'user' %}{{ message['content'] }}{% endfor %}"
+ENDS = (
+    "{% for message in messages %}<start>{{ message['role'] + ':' + message['content'] }}<end>{% endfor %}"
+    "<start>system:be short<end>{% if add_generation_prompt %}<start>assistant:{% endif %}"
+)
 PLAIN = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
@@ -94,6 +99,15 @@ class Unsendable(NoEnd):
         raise TypeError("it holds an open file")
 
 
+class Refusing(NoEnd):
+    """A tokenizer that cannot read any text."""
+
+    eos_token_id, eos_token = 1, "</s>"
+
+    def __call__(self, texts: Any, **options: Any) -> Any:
+        raise OverflowError("int too big to convert")
+
+
 def trained_on(place: Place) -> object:
     """The command line, with a row that has no answer."""
     files = ["--repo_id", str(place.model), "--dataset_name", str(place.file("pairs.jsonl", '{"prompt": "sky"}'))]
@@ -115,17 +129,19 @@ CASES: Cases = {
     "A column that would change the meaning": [
         row(**GOOD, context="It is day."),
         row(**GOOD, images=["sky.png"]),
-        row(**GOOD, question="Which colour?"),
-        row(Frage="Which colour?", chosen="The sky is blue", rejected="The sky is red"),
+        row(**GOOD, question="Which color?"),
+        row(Frage="Which color?", chosen="The sky is blue", rejected="The sky is red"),
         row(prompt="a", response_a="b", response_b="c", winner="z"),
         row(prompt="a", output_1="b", output_2="c", label=0),
         row(prompt="a", answers=["b", "c"], scores=[1]),
         row(prompt="a", answers=["b", "c"], scores=["x", "y"]),
         row(prompt="a", answers={"text": "b"}, scores=[1]),
         columns({"promt": "question"}),
+        columns({"q": "prompt"}),
         columns({"prompt": 3}),
         columns("question"),
         rows([GOOD], columns={"prompt": "question"}),
+        rows([{"question": "sky", "chosen": "blue", "rejected": "red"}], columns={"question": "prompt"}),
         rows([{**GOOD, "question": "sky"}], columns={"prompt": "question"}),
         lambda place: DPOConfig(columns="prompt"),
     ],
@@ -192,6 +208,7 @@ CASES: Cases = {
         row({"tool_use": PLAIN}, **CHAT),
         row("{{ raise_exception('roles must alternate') }}", **CHAT),
         row(LAST, **CHAT),
+        row(ENDS, **CHAT),
         row(QUESTIONS, **{**CHAT, "prompt": [*ASKED, {"role": "assistant", "content": "it is "}]}),
         row(**CHAT),
         lambda place: to_preference(CHAT, 0),
@@ -214,8 +231,8 @@ CASES: Cases = {
     ],
     "No row is left": [
         rows([{**IDS, "prompt_ids": [1] * 9}], max_length=5),
-        lambda place: Limits(max_length=1).check(),
-        lambda place: Limits(truncation_mode="keep_middle").check(),
+        lambda place: Limits(max_length=1),
+        lambda place: Limits(truncation_mode="keep_middle"),
     ],
     "A file that cannot be read": [
         content("pairs.txt", "sky"),
@@ -265,6 +282,7 @@ CASES: Cases = {
         lambda place: load_rows(str(place.folder / "*.jsonl")),
         lambda place: _of_hub_configs(),
         lambda place: load_rows("owner/nowhere", "train"),
+        lambda place: _off_line(),
         split("tset", "train.jsonl", "test.jsonl"),
         split(None, "train.jsonl", "test.jsonl"),
         split("train[:x]", "train.jsonl"),
@@ -285,6 +303,7 @@ CASES: Cases = {
         lambda place: load_tokenizer(str(place.file("broken/tokenizer.json", "{}").parent), None),
         rows([GOOD], NoEnd()),
         rows([GOOD], Unsendable(), dataset_num_proc=2),
+        rows([GOOD], Refusing()),
     ],
     "Folders of the cache": [
         lambda place: open_cache(str(place.file("taken")), "tokens"),
@@ -324,6 +343,16 @@ def _of_hub_configs() -> object:
         return load_rows("owner/pairs")
 
 
+def _off_line() -> object:
+    """A dataset on the hub whose file cannot be downloaded."""
+    files = {"train": ["hf://datasets/owner/pairs@main/train.jsonl"]}
+    with (
+        patch("easydel.data.hub.load_builder", return_value=HubJson(files)),
+        patch("huggingface_hub.hf_hub_download", side_effect=OSError("no network")),
+    ):
+        return load_rows("owner/pairs")
+
+
 def _saved(place: Place) -> Path:
     """A folder of `save_to_disk`, damaged."""
     place.file("saved/state.json", "{}")
@@ -332,10 +361,10 @@ def _saved(place: Place) -> Path:
 
 def _used(place: Place, *, again: bool = True) -> Any:
     """The loader of a stream that can be read once, read already where `again` is said."""
-    from easydel.trainers.datasets import training_set
+    from easydel.trainers.datasets import make_train_set
 
     config = DPOConfig(max_training_steps=9, total_batch_size=1, shuffle_train_dataset=False, cache_directory=None)
-    loader = training_set(config, iter([IDS] * 3), None, tiny_model()).loader
+    loader = make_train_set(config, iter([IDS] * 3), None, tiny_model()).loader
     if again:
         with warnings.catch_warnings(action="ignore"):  # it ends before max_training_steps
             list(loader.batches(START, epochs=None))

@@ -1,22 +1,30 @@
 """Errors of a run: its folder, what it is given, what it continues, its processes."""
 
+import errno
+import fcntl
+import json
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from easydel import processes
-from easydel.data.held_out import held_out
+from easydel.data.eval_split import eval_rows
 from easydel.models.causal_lm import CausalLM
+from easydel.scripts.checkpoint import export, newest_or_best
 from easydel.sharding import make_mesh
-from easydel.trainers import hub, needs
+from easydel.trainers import hub, memory_estimate
+from easydel.trainers.checkpoint_model import checkpoint_model
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
 from easydel.trainers.hub import open_repository, upload
-from easydel.trainers.log import read_metrics
+from easydel.trainers.record import lock
+from easydel.trainers.record.files import read_metrics
+from easydel.trainers.record.run_folder import check_apart, check_writable
 from easydel.trainers.report.run import read_run
-from easydel.trainers.run_folder import check_apart, check_writable
 from oracles.disk import full_disk
 from oracles.errors import Case, Cases, Place
 from oracles.runs import TINY, id_rows, tiny_model
@@ -53,12 +61,12 @@ def other(**changes: Any) -> CausalLM:
 
 
 def little_memory(place: Place) -> object:
-    usual = needs.available_bytes
-    needs.available_bytes = lambda devices: 1000
+    usual = memory_estimate.available_bytes
+    memory_estimate.available_bytes = lambda devices: 1000
     try:
         return trainer(place)
     finally:
-        needs.available_bytes = usual
+        memory_estimate.available_bytes = usual
 
 
 FROZEN = {"frozen_parameters": "embed_tokens", "reference_model": tiny_model()}
@@ -83,10 +91,65 @@ def continued(change: dict[str, Any]) -> Case:
     return run
 
 
+def computing(**changes: Any) -> CausalLM:
+    model = tiny_model()
+    return replace(model, decoder=replace(model.decoder, **changes))
+
+
+def made_newer(place: Place) -> Path:
+    """Returns the folder of that run, as a version with one more option would have written it."""
+    shutil.copytree(trained(False), place.folder / "runs")
+    folder = place.folder / "runs" / "dpo"
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + "cowbell: 3\n")
+    recorded = json.loads((folder / "fingerprints.json").read_text())
+    recorded["options"], recorded["written_by"]["easydel"] = ["cowbell"], "9.0.0"
+    (folder / "fingerprints.json").write_text(json.dumps(recorded))
+    return folder
+
+
+def of_another_version(place: Place) -> object:
+    made_newer(place)
+    return trainer(place, **SAVED, resume="auto")
+
+
+def best_of_none(place: Place) -> object:
+    place.file("run/checkpoints/a.txt")
+    return newest_or_best(place.file("run/best.json", "{}").parent)
+
+
+def of_an_earlier_version(place: Place) -> object:
+    shutil.copytree(trained(False), place.folder / "runs")
+    (place.folder / "runs" / "dpo" / "fingerprints.json").unlink()
+    return trainer(place, other(intermediate_size=48), **SAVED, resume="auto").train()
+
+
 def damaged(place: Place) -> object:
     shutil.copytree(trained(False), place.folder / "runs")
     (place.folder / "runs" / "dpo" / "checkpoints" / "2" / "state" / "manifest.ocdbt").write_bytes(b"")
     return trainer(place, **SAVED, resume="auto").train()
+
+
+def newer(place: Place) -> object:
+    shutil.copytree(trained(False), place.folder / "runs")
+    progress = place.folder / "runs" / "dpo" / "checkpoints" / "2" / "progress" / "metadata"
+    progress.write_text(progress.read_text().replace('"format_version": 2', '"format_version": 9'))
+    return trainer(place, **SAVED, resume="auto").train()
+
+
+def exported(*, frozen: bool = False, without: str | None = None, base: bool = False) -> Case:
+    """The model of that run's checkpoint, of which a file is missing, or another base is given."""
+
+    def run(place: Place) -> object:
+        shutil.copytree(trained(frozen), place.folder / "runs")
+        folder, named = place.folder / "runs" / "dpo", None
+        if without is not None:
+            (folder / without).unlink()
+        if base:
+            named = str(place.folder / "other")
+            tiny_model(seed=5).save_pretrained(named, progress_bar_type="none")
+        return checkpoint_model(folder / "checkpoints" / "2", base=named)
+
+    return run
 
 
 def full(place: Place) -> object:
@@ -105,6 +168,23 @@ def within(place: Place) -> object:
 
 def taken(place: Place) -> object:
     return check_writable(DPOConfig(save_directory=str(place.file("taken") / "runs")))
+
+
+def busy(place: Place) -> object:
+    """Another process, on another host, trains under the same name."""
+
+    def refuse(handle: int, kind: int) -> None:
+        raise BlockingIOError(errno.EAGAIN, "it is locked")
+
+    folder = place.folder / "dpo_runs" / "dpo"
+    folder.mkdir(parents=True)
+    owner = {"host": "node-17", "pid": 4711, "since": "2026-01-31 09:00:00+00:00"}
+    (folder / lock.NAME).write_text(json.dumps(owner))
+    usual, fcntl.lockf = fcntl.lockf, refuse
+    try:
+        return lock.locked(Path("dpo_runs/dpo")).__enter__()
+    finally:
+        fcntl.lockf = usual
 
 
 def later(place: Place) -> object:
@@ -128,7 +208,7 @@ CASES: Cases = {
         made(evaluation_steps=5),
         made(eval_dataset=id_rows(2), test_split_size=2),
         made(train_dataset=iter(id_rows(4)), test_split_size=2, max_training_steps=3),
-        lambda place: held_out("abcd", 4, seed=0),
+        lambda place: eval_rows("abcd", 4, seed=0),
         made(generation_prompts=2),
         made(eval_dataset=id_rows(2), best_metric="eval_los"),
         made(processing_class=tiny_tokenizer(), model=other(vocab_size=24), train_dataset=id_rows(1)),
@@ -150,16 +230,30 @@ CASES: Cases = {
         lambda place: trainer(place, tiny_model().quantized("nf4")),
     ],
     "Too little memory to train": [little_memory],
-    "Folders and disks": [taken, full, within],
+    "Folders and disks": [taken, full, within, busy],
     "Continuing a run": [
         continued({"beta": 0.2}),
+        continued({"model": computing(precision="high")}),
+        of_another_version,
         continued({"train_dataset": id_rows(4, seed=3)}),
         continued({"model": tiny_model(seed=5)}),
         continued({"frozen_parameters": "embed_tokens"}),
         continued({"model": tiny_model(seed=5), **FROZEN}),
-        continued({"model": other(intermediate_size=48)}),
+        of_an_earlier_version,
         continued({"num_train_epochs": 1}),
         damaged,
+        newer,
+    ],
+    "The model of a checkpoint": [
+        lambda place: checkpoint_model(place.file("runs/dpo/config.yaml").parent),
+        exported(without="model.json"),
+        exported(without="checkpoints/2/state/manifest.ocdbt"),
+        exported(frozen=True),
+        exported(frozen=True, base=True),
+        lambda place: export(SimpleNamespace(to=place.file("out/config.json").parent)),
+        lambda place: checkpoint_model(made_newer(place) / "checkpoints" / "2"),
+        best_of_none,
+        lambda place: newest_or_best(place.file("runs/dpo/checkpoints/a.txt").parent.parent),
     ],
     "The hub": [
         logged_out,

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from easydel.data.batch_layout import BatchLayout
 from easydel.data.loader import Position, make_loader
 from easydel.display.display import make_display
 from easydel.scripts.finetune import dpo
+from easydel.trainers.chat_template_date import with_chat_template_date
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.datasets import with_day
+from easydel.trainers.intervals import resolve_intervals
 from easydel.trainers.objective import make_objective
-from easydel.trainers.pace import pace_of
 from oracles.errors import Case, Cases, Place
 from oracles.tiny import tiny_pairs
 from oracles.tokenizers import tiny_tokenizer
@@ -38,7 +39,7 @@ def objective(loss: Any, **values: Any) -> Case:
 
 
 def pace(steps: int, per_epoch: int | None, **values: Any) -> Case:
-    return lambda place: pace_of(DPOConfig(**values), steps, per_epoch)
+    return lambda place: resolve_intervals(DPOConfig(**values), steps, per_epoch)
 
 
 def sums(policy: Any, reference: Any, lengths: Any) -> Any:
@@ -54,7 +55,7 @@ def sharp(policy: Any, reference: Any, lengths: Any, *, sharpness: float) -> Any
 
 
 CASES: Cases = {
-    "A name that there is not": [
+    "An unknown option": [
         config(bta=0.1),
         flags("--max_lenght 5"),
         config(max_grad_norm=1.0),
@@ -73,7 +74,7 @@ CASES: Cases = {
         flags("quick"),
         flags("--beta"),
     ],
-    "A value that is none": [
+    "An invalid value": [
         config(beta="big"),
         config(beta=None),
         config(loss_type=[]),
@@ -83,6 +84,7 @@ CASES: Cases = {
         config(loss_type="my.losses:wpo"),
         lambda place: make_display("bar"),
         flags("--print_completion nushell"),
+        flags("--help lorra"),
         flags("--sharding_axis 1,2"),
         flags("--dataset_name --repo_id x"),
         config(optimizer="paged_adamw_8bit"),
@@ -97,7 +99,7 @@ CASES: Cases = {
         config(scheduler="polynomial", lr_scheduler_kwargs="power=high"),
         config(scheduler="polynomial", lr_scheduler_kwargs="{power: 2}"),
         config(scheduler="warmup_stable_decay", lr_scheduler_kwargs={"num_decay_steps": 5, "decay_type": "sqrt"}),
-        lambda place: with_day(DPOConfig(chat_template_date="2026-11-28"), tiny_tokenizer()),
+        lambda place: with_chat_template_date(DPOConfig(chat_template_date="2026-11-28"), tiny_tokenizer()),
     ],
     "An empty value": [
         lambda place: dpo.parse(["--repo_id", "", "--dataset_name", "x"]),
@@ -155,6 +157,7 @@ CASES: Cases = {
         config(wandb_name="mine"),
         config(load_best_at_end=True),
         config(loss_type="hinge", label_smoothing=0.1),
+        config(loss_type="sft", ld_alpha=0.5),
         config(loss_type="bco_pair", f_divergence_type="forward_kl"),
         config(f_alpha_divergence_coef=0.3),
         objective(plain, label_smoothing=0.1),
@@ -169,10 +172,10 @@ CASES: Cases = {
         objective(sums),
     ],
     "Batches": [
-        lambda place: make_loader([], total_batch_size=0),
-        lambda place: make_loader([], total_batch_size=5, gradient_accumulation_steps=2),
-        lambda place: make_loader([], total_batch_size=4, seed=-1),
-        lambda place: make_loader([], total_batch_size=4),
-        lambda place: next(make_loader(tiny_pairs(4), total_batch_size=4).batches(Position(0, 9), epochs=1)),
+        lambda place: BatchLayout(0),
+        lambda place: BatchLayout(5, 2),
+        lambda place: make_loader([], BatchLayout(4), seed=-1),
+        lambda place: make_loader([], BatchLayout(4)),
+        lambda place: next(make_loader(tiny_pairs(4), BatchLayout(4)).batches(Position(0, 9), epochs=1)),
     ],
 }

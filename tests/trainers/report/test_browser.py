@@ -88,7 +88,7 @@ def test_pointing_at_a_chart_shows_the_values_of_all_its_lines(opened, width, he
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     chart.hover(position={"x": box["width"] * 0.97, "y": box["height"] / 2})
-    assert tip.inner_text().split() == ["step", "30", "train", "0.25", "held", "out", "0.31"]
+    assert tip.inner_text().split() == ["step", "30", "train", "0.25", "eval", "0.31"]
     place = tip.bounding_box()
     assert place["x"] >= 0
     assert place["x"] + place["width"] <= width
@@ -102,7 +102,7 @@ def test_the_arrow_keys_move_along_a_chart(opened):
     page.locator(".plot svg").first.focus()
     page.keyboard.press("ArrowLeft")  # from step 30
     assert tip.inner_text().split("\n")[0] == "step 10"
-    assert "held out (step 0)" in tip.inner_text()
+    assert "eval (step 0)" in tip.inner_text()
     page.keyboard.press("ArrowRight")
     assert tip.inner_text().startswith("step 30")
     page.keyboard.press("Escape")
@@ -111,7 +111,7 @@ def test_the_arrow_keys_move_along_a_chart(opened):
 
 def test_bars_tell_their_lengths_and_counts(opened):
     page = opened("report", *DESKTOP)
-    chart = page.locator("figure", has_text="Answers, train").locator(".plot svg")
+    chart = page.locator("figure", has_text="Completions, train").locator(".plot svg")
     chart.focus()
     page.keyboard.press("ArrowLeft")
     assert page.locator("#tip").inner_text().split() == ["2", "to", "3", "tokens", "chosen", "3", "rejected", "3"]

@@ -5,23 +5,9 @@ import re
 import pytest
 
 from easydel.errors import DataError
+from easydel.trainers.record.files import write_json
 from easydel.trainers.report.page import write_comparison, write_report
-from easydel.trainers.run_folder import write_json
-from oracles.pages import COUNTS, EVIL, Page, write_answers, write_run
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A run of three logged steps, the second of which was not finite, two evaluations, and a prompt."""
-    folder = write_run(tmp_path / "mine", beta=0.25)
-    write_answers(folder, f"{EVIL} 1", (0, f"{EVIL} at 0"), (30, f"{EVIL} at 30"))
-    return folder
-
-
-def page_of(folder):
-    path = write_report(folder)
-    assert path == folder / "report.html"
-    return Page(path)
+from oracles.pages import COUNTS, EVIL, Page, page_of, write_answers, write_run
 
 
 def test_the_page_needs_nothing_from_outside(run):
@@ -48,57 +34,6 @@ def test_text_from_outside_is_escaped(run):
     assert "alert('x')" not in re.sub(r"&[^;]+;|\\u\w+", "", "".join(re.findall("<script>.*?</script>", page.rawdata)))
 
 
-def segment(kind, text, tokens=1, *, special=False):
-    return {"kind": kind, "tokens": tokens, "text": text, "special": special}
-
-
-COLUMNS = {"rows": 3, "read": {"prompt": 3, "w": 3}, "ignored": {"no\ud800te": 3}, "stands_for": {"w": "weight"}}
-PREVIEW = {
-    "row": 7,
-    "reasons": ["the first row kept", "cut by max_length"],
-    "prompt": [
-        segment("cut", "too ", 9),
-        segment("prompt", "<s>", special=True),
-        segment("prompt", EVIL + "\nmore", 4),
-    ],
-    "chosen": [segment("trained", " blue\x1b"), segment("trained", "</s>", special=True)],
-    "rejected": [segment("trained", " red"), segment("untrained", "user", 2), segment("trained", None, 30)],
-    "weight": 0.5,
-    "margin": 0.0,
-}
-
-
-def test_the_sides_of_a_prepared_pair_stand_beside_one_another_with_what_became_of_each_token(run):
-    counts = COUNTS | {"columns": COLUMNS, "weights": [0.5, 1], "previews": [PREVIEW]}
-    page = page_of(write_run(run, data={"train": counts, "eval": counts | {"previews": [PREVIEW | {"prompt": []}]}}))
-    assert page.text.count("the first row kept, cut by max_length") == 2
-    assert page.after("train, row 7, weight 0.5", 5) == [
-        *("the first row kept, cut by max_length", "prompt, 5 tokens", "[cut, 9 tokens:", "too", "]")
-    ]
-    assert page.after("[cut, 9 tokens:", 5)[2:] == ["«<s>»", f"{EVIL}↵\nmore", "|"]
-    assert [attrs["class"] for attrs in page.all("span") if "class" in attrs].count("cut") == 3  # of one set alone
-    sides = page.after("rejected, 33 tokens", 7)
-    assert sides == ["|", "red", "[no loss:", "user", "]", "[… 30 tokens …]", "held out, row 7, weight 0.5"]
-    assert page.after("chosen, 2 tokens", 3) == ["|", "blue\\x1b", "«</s>»"]
-    assert page.after("columns") == ["prompt, w as weight (0.5 to 1)"]
-    assert page.after("columns ignored") == ["no\\ud800te"]
-    assert "<script>alert" not in (run / "report.html").read_text(encoding="utf-8")
-    assert len(page.all("script")) == len(page.all("figure")) + 1
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        *({"previews": 3}, {"previews": [{"row": 1}]}, {"previews": [PREVIEW | {"chosen": [{"text": "a"}]}]}),
-        *({"columns": {"rows": 3}}, {"columns": COLUMNS | {"read": {"a": "b"}}}, {"weights": ["a", "b"]}),
-    ],
-)
-def test_pairs_that_were_damaged_are_an_error(damaged, run):
-    write_run(run, data={"train": COUNTS | damaged})
-    with pytest.raises(DataError, match="is no JSON object with the counts of each dataset"):
-        write_report(run)
-
-
 def test_each_chart_is_named_and_told_in_words(run):
     page = page_of(run)
     ids = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
@@ -107,20 +42,20 @@ def test_each_chart_is_named_and_told_in_words(run):
     for drawing in drawings:
         assert set(drawing["aria-labelledby"].split()) <= ids
         assert drawing["tabindex"] == "0"
-    words = "train: from 0.693 at step 10 to 0.25 at step 30; held out: from 0.69 at step 0 to 0.31 at step 30."
+    words = "train: from 0.693 at step 10 to 0.25 at step 30; eval: from 0.69 at step 0 to 0.31 at step 30."
     assert words in page.text
 
 
 def test_the_values_of_a_chart_are_a_table_too(run):
     page = page_of(run)
-    table = ["step", "train", "held out", "0", "0.69", "10", "0.693", "30", "0.25", "0.31"]
+    table = ["step", "train", "eval", "0", "0.69", "10", "0.693", "30", "0.25", "0.31"]
     assert page.after("As a table", len(table)) == table
 
 
-def test_figures_at_a_glance_are_those_of_held_out_pairs(run):
+def test_figures_at_a_glance_are_those_of_eval_pairs(run):
     page = page_of(run)
-    assert page.after("Loss, held out", 2) == ["0.31", "was 0.69"]
-    assert page.after("Reward accuracy, held out", 2) == ["90 %", "was 0 %"]
+    assert page.after("Loss, eval", 2) == ["0.31", "was 0.69"]
+    assert page.after("Reward accuracy, eval", 2) == ["90 %", "was 0 %"]
     assert page.after("Throughput", 2) == ["9", "pairs per second, median"]
 
 
@@ -147,7 +82,7 @@ def test_a_run_that_logged_nothing_yet_has_a_report_too(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"is no folder of a run: it has no config\.yaml"):
+    with pytest.raises(DataError, match=r"is not the folder of a run: it has no config\.yaml"):
         write_report(tmp_path)
 
 

@@ -1,8 +1,8 @@
 """The tables of a report, worked out by hand."""
 
+from easydel.trainers.record.files import write_json
 from easydel.trainers.report.run import read_run
-from easydel.trainers.report.tables import accounting_of, held_out_of, settings_of
-from easydel.trainers.run_folder import write_json
+from easydel.trainers.report.tables import accounting_of, eval_tables, settings_of
 from oracles.pages import COUNTS, write_run
 
 
@@ -20,8 +20,8 @@ def test_the_evaluations_shown_are_the_first_the_best_and_the_last(tmp_path):
     entries = [{"step": step, "eval_loss": value} for step, value in ((0, 0.7), (5, 0.2), (10, 0.6), (15, 0.4))]
     folder = write_run(tmp_path, entries=entries)
     write_json(folder / "best.json", {"step": 5})
-    [(words, table)] = held_out_of(read_run(folder))
-    assert words == "held out"
+    [(words, table)] = eval_tables(read_run(folder))
+    assert words == "eval"
     assert table.heads == ["metric", "step 0", "step 5, best", "step 15"]
     assert table.rows == [["loss", "0.7", "0.2", "0.4"]]
 
@@ -29,7 +29,7 @@ def test_the_evaluations_shown_are_the_first_the_best_and_the_last(tmp_path):
 def test_a_set_has_no_metrics_of_another_whose_name_goes_on(tmp_path):
     data = dict.fromkeys(("train", "eval_a", "eval_a_b"), COUNTS)
     entries = [{"step": 1, "eval_a_loss": 0.5, "eval_a_b_loss": 0.25}]
-    tables = held_out_of(read_run(write_run(tmp_path, entries=entries, data=data)))
+    tables = eval_tables(read_run(write_run(tmp_path, entries=entries, data=data)))
     assert [table.rows for _, table in tables] == [[["loss", "0.5"]], [["loss", "0.25"]]]
 
 

@@ -7,17 +7,17 @@ from easydel.trainers.report.scale import Points, number, thinned, ticks
 
 WIDTH, HEIGHT = 360, 212
 LEFT, RIGHT, TOP, BOTTOM = 50, 8, 10, 30
-MOST_POINTS = 400  # of a line that is drawn: more than there are dots across
-MOST_ROWS = 40  # of the table beside a chart
+MAX_POINTS = 400  # of a line that is drawn: more than there are dots across
+MAX_ROWS = 40  # of the table beside a chart
 
 
 class Line(NamedTuple):
-    """Values by step, and how they look: `color` tells what or whose they are, `held_out` lines are dashed."""
+    """Values by step, and how they look: `color` says what or whose they are, lines of eval sets are dashed."""
 
     label: str
     points: Points
     color: int
-    held_out: bool = False
+    is_eval: bool = False
 
 
 class Tick(NamedTuple):
@@ -32,7 +32,7 @@ class Shape(NamedTuple):
 
     label: str
     color: int
-    held_out: bool
+    is_eval: bool
     d: str  # as an SVG path
     at: list[str]
     x: list[float]
@@ -63,8 +63,8 @@ def draw(
 
     Args:
         write: how a value is written.
-        low: the least of the vertical axis; None goes by the values.
-        high: the greatest.
+        low: the min of the vertical axis; None goes by the values.
+        high: the max.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -91,13 +91,13 @@ def placer(first: float, last: float, start: float, end: float) -> Callable[[flo
 
 
 def _path(line: Line, place_x: Callable[[float], float], place_y: Callable[[float], float], write: Format) -> Shape:
-    points = thinned(line.points, MOST_POINTS)
+    points = thinned(line.points, MAX_POINTS)
     x, y = [place_x(step) for step, _ in points], [place_y(value) for _, value in points]
     d = "M" + "L".join(f"{across:g} {down:g}" for across, down in zip(x, y, strict=True))
     return Shape(
         line.label,
         line.color,
-        line.held_out,
+        line.is_eval,
         d,
         at=[f"step {step:,.0f}" for step, _ in points],
         x=x,
@@ -116,7 +116,7 @@ def _in_words(line: Line, write: Format) -> str:
 def _table(lines: Sequence[Line], write: Format) -> list[list[str]]:
     """Returns the values of all lines by step, of a long run those of some steps evenly apart and the last."""
     steps = sorted({step for line in lines for step, _ in line.points})
-    every = -(-len(steps) // MOST_ROWS)
+    every = -(-len(steps) // MAX_ROWS)
     shown = steps[::-1][::every][::-1]
     by_step = [dict(line.points) for line in lines]
     return [[f"{step:,.0f}", *(write(at[step]) if step in at else "" for at in by_step)] for step in shown]

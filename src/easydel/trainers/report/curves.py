@@ -1,6 +1,7 @@
-"""Which curves a report shows, and how the lines of one run, or of several, are told apart."""
+"""Which curves a report shows, and how the lines of one run, or of several, differ."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from easydel.trainers.report.chart import Drawing, Format, Line, draw
@@ -13,7 +14,7 @@ class Metric(NamedTuple):
 
     name: str
     label: str
-    evaluated: bool = True  # also on held-out pairs
+    evaluated: bool = True  # also on eval pairs
 
 
 class Chart(NamedTuple):
@@ -45,7 +46,7 @@ CHARTS = (
     Chart(
         "Reward accuracy",
         "share of pairs",
-        "Pairs whose chosen answer has the higher reward. It is 0 before the first step, where all rewards are equal.",
+        "Pairs whose chosen completion has the higher reward; 0 before the first step, where all rewards are equal.",
         (Metric("rewards/accuracies", "train"),),
         share,
         0.0,
@@ -54,7 +55,7 @@ CHARTS = (
     Chart(
         "Reward margin",
         "nats × beta",
-        "Reward of the chosen answer minus that of the rejected one; it should rise.",
+        "Reward of the chosen completion minus that of the rejected one; it should rise.",
         (Metric("rewards/margins", "train"),),
     ),
     Chart(
@@ -65,14 +66,14 @@ CHARTS = (
     ),
     Chart(
         "Log-probability",
-        "nats per answer",
+        "nats per completion",
         "Chosen falling far is a sign of too high a learning rate or too low a beta.",
         (Metric("logps/chosen", "chosen"), Metric("logps/rejected", "rejected")),
     ),
     Chart(
-        "Chosen likelier than rejected",
+        "Logp accuracy",
         "share of pairs",
-        "Pairs whose chosen answer the model itself finds likelier, without the reference.",
+        "Pairs whose chosen completion is more likely under the policy than the rejected one, without the reference.",
         (Metric("logps/accuracies", "train"),),
         share,
         0.0,
@@ -103,57 +104,40 @@ CHARTS = (
 
 
 def panels_of(run: Run) -> list[Panel]:
-    """Returns the charts of a run: what was measured on training pairs and on each held-out set, in one drawing.
+    """Returns the charts of a run: what was measured on training pairs and on each eval set, in one drawing.
 
-    Where a chart has several metrics the colour tells them apart, else the sets; what was held out is dashed.
+    Where a chart has several metrics each has a color, else each set has; lines of eval sets are dashed.
     """
-    return _drawn([(chart, _lines(chart, run)) for chart in CHARTS])
+    panels = []
+    for chart in CHARTS:
+        alone = len(chart.metrics) == 1
+        lines = (_lines(each, run, each.label, color, alone=alone) for color, each in enumerate(chart.metrics))
+        panels += _drawn(chart, lines)
+    return panels
 
 
 def overlaid(runs: Sequence[Run], labels: Sequence[str]) -> list[Panel]:
-    """Returns the charts of several runs in one drawing each: one metric to a chart, and a colour to a run."""
-    return _drawn(
-        [
-            (_of_one_metric(chart, metric), _lines_of_runs(metric, runs, labels))
-            for chart in CHARTS
-            for metric in chart.metrics
-        ]
-    )
+    """Returns the charts of several runs in one drawing each: one metric to a chart, and a color to a run."""
+    panels = []
+    for chart in CHARTS:
+        for metric in chart.metrics:
+            words = chart.title if len(chart.metrics) == 1 else f"{chart.title}: {metric.label}"
+            labeled = enumerate(zip(runs, labels, strict=True))
+            lines = (_lines(metric, run, label, color) for color, (run, label) in labeled)
+            panels += _drawn(chart._replace(title=words, metrics=(metric,)), lines)
+    return panels
 
 
-def _drawn(charts: Sequence[tuple[Chart, list[Line]]]) -> list[Panel]:
-    drawn = [(chart, draw(lines, write=chart.write, low=chart.low, high=chart.high)) for chart, lines in charts]
-    return [Panel(chart, drawing) for chart, drawing in drawn if drawing is not None]
+def _drawn(chart: Chart, lines: Iterable[list[Line]]) -> list[Panel]:
+    drawing = draw([*chain(*lines)], write=chart.write, low=chart.low, high=chart.high)
+    return [] if drawing is None else [Panel(chart, drawing)]
 
 
-def _lines(chart: Chart, run: Run) -> list[Line]:
-    alone = len(chart.metrics) == 1
-    lines = []
-    for color, metric in enumerate(chart.metrics):
-        lines.append(Line(metric.label, run.points(metric.name), color))
-        lines += [
-            Line(
-                title(name) if alone else f"{metric.label}, {title(name)}",
-                run.points(f"{name}_{metric.name}"),
-                1 + place if alone else color,
-                held_out=True,
-            )
-            for place, name in enumerate(run.sets if metric.evaluated else [])
-        ]
-    return lines
-
-
-def _of_one_metric(chart: Chart, metric: Metric) -> Chart:
-    words = chart.title if len(chart.metrics) == 1 else f"{chart.title}: {metric.label}"
-    return chart._replace(title=words, metrics=(metric,))
-
-
-def _lines_of_runs(metric: Metric, runs: Sequence[Run], labels: Sequence[str]) -> list[Line]:
-    lines = []
-    for color, (run, label) in enumerate(zip(runs, labels, strict=True)):
-        lines.append(Line(label, run.points(metric.name), color))
-        lines += [
-            Line(f"{label}, {title(name)}", run.points(f"{name}_{metric.name}"), color, held_out=True)
-            for name in (run.sets if metric.evaluated else [])
-        ]
+def _lines(metric: Metric, run: Run, label: str, color: int, *, alone: bool = False) -> list[Line]:
+    """Returns a metric of a run on training pairs and on each eval set, all in its color unless it is `alone`."""
+    lines = [Line(label, run.points(metric.name), color)]
+    for place, name in enumerate(run.sets if metric.evaluated else [], 1):
+        words = title(name) if alone else f"{label}, {title(name)}"
+        points = run.points(f"{name}_{metric.name}")
+        lines.append(Line(words, points, color + place if alone else color, is_eval=True))
     return lines

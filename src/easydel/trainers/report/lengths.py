@@ -1,4 +1,4 @@
-"""How long prompts and answers are, as bars."""
+"""How long prompts and completions are, as bars."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,12 +18,9 @@ class Bars(NamedTuple):
 
 
 def lengths_of(words: str, counts: Mapping[str, Any]) -> list[Bars]:
-    """Returns how long the prompts of a dataset are, and its answers, by its entry in `data.json`.
-
-    A run of an older version has counted no lengths.
-    """
-    found = counts.get("lengths", {})
-    kinds = (("Prompts", ["prompt"]), ("Answers", ["chosen", "rejected"]))
+    """Returns how long the prompts of a dataset are, and its completions, by its entry in `data.json`."""
+    found = counts["lengths"]
+    kinds = (("Prompts", ["prompt"]), ("Completions", ["chosen", "rejected"]))
     return [_panel(f"{kind}, {words}", {part: found[part] for part in parts}) for kind, parts in kinds if found]
 
 
@@ -37,18 +34,16 @@ def _panel(words: str, parts: Mapping[str, Mapping[str, Any]]) -> Bars:
         [(part, each["counts"]) for part, each in parts.items()],
         width=width,
         colors=[_COLORS[part] for part in parts],
-        across="tokens",
     )
     return Bars(words, note, drawing._replace(words=f"Number of pairs by length in tokens. {note}."))
 
 
-def draw_bars(parts: Sequence[tuple[str, Sequence[int]]], *, width: int, colors: Sequence[int], across: str) -> Drawing:
+def draw_bars(parts: Sequence[tuple[str, Sequence[int]]], *, width: int, colors: Sequence[int]) -> Drawing:
     """Returns the drawing of counts in bars beside one another, `parts` being pairs of a label and its counts.
 
     Args:
         width: values that a bar stands for: bar `i` is of `[i * width, (i + 1) * width)`.
         colors: one for each part.
-        across: what is counted off along the horizontal axis.
     """
     bars = max(len(counts) for _, counts in parts)
     up = ticks(0, max(max(counts) for _, counts in parts), 4, whole=True)
@@ -64,7 +59,7 @@ def draw_bars(parts: Sequence[tuple[str, Sequence[int]]], *, width: int, colors:
             for x, y, count in zip(left, tops, counts, strict=True)
             if count
         )
-        at = [f"{span} {across}" for span in spans[: len(counts)]]
+        at = [f"{span} tokens" for span in spans[: len(counts)]]
         x = [place_x(each + 0.5) for each in range(len(counts))]
         shapes.append(Shape(label, colors[number_], False, "".join(boxes), at, x, tops, [f"{n:,}" for n in counts]))
     return Drawing(
@@ -81,6 +76,6 @@ def draw_bars(parts: Sequence[tuple[str, Sequence[int]]], *, width: int, colors:
             [span, *(f"{counts[at] if at < len(counts) else 0:,}" for _, counts in parts)]
             for at, span in enumerate(spans)
         ],
-        across=across,
+        across="tokens",
         filled=True,
     )

@@ -7,43 +7,34 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from easydel.trainers.report import tables
 from easydel.trainers.report.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Drawing
 from easydel.trainers.report.curves import overlaid, panels_of
 from easydel.trainers.report.lengths import lengths_of
 from easydel.trainers.report.previews import columns_of, previews_of
 from easydel.trainers.report.run import Run, read_run, title
 from easydel.trainers.report.scale import share
-from easydel.trainers.report.tables import (
-    Table,
-    accounting_of,
-    answers_of,
-    differing,
-    final_metrics,
-    held_out_of,
-    settings_of,
-    tiles_of,
-)
 
 
 def write_report(folder: Path) -> Path:
     """Writes `report.html` from the files in a run folder and returns its path; it may be done again at any time.
 
     Raises:
-        DataError: it is no folder of a run.
+        DataError: it is not the folder of a run.
     """
     run = read_run(folder)
-    changed, rest = settings_of(run)
+    changed, rest = tables.settings_of(run)
     return _write(
         folder / "report.html",
         "report.html",
         title=run.name,
         run=run,
-        tiles=tiles_of(run),
+        tiles=tables.tiles_of(run),
         panels=panels_of(run),
-        evaluations=held_out_of(run),
-        answers=answers_of(run.samples),
+        evaluations=tables.eval_tables(run),
+        answers=tables.answers_of(run.samples),
         datasets=[
-            (accounting_of(title(name), counts), columns_of(counts), lengths_of(title(name), counts))
+            (tables.accounting_of(title(name), counts), columns_of(counts), lengths_of(title(name), counts))
             for name, counts in run.data.items()
         ],
         pairs=[pair for name, counts in run.data.items() for pair in previews_of(title(name), counts)],
@@ -56,7 +47,7 @@ def write_comparison(folders: Sequence[Path], file: Path) -> Path:
     """Writes a page that lays the curves of several runs over one another, and returns its path.
 
     Raises:
-        DataError: one of them is no folder of a run.
+        DataError: one of them is not the folder of a run.
     """
     runs = [read_run(folder) for folder in folders]
     names = labels(runs, folders)
@@ -66,8 +57,8 @@ def write_comparison(folders: Sequence[Path], file: Path) -> Path:
         title=" · ".join(names) if len(names) < 4 else f"{len(names)} runs",
         names=names,
         panels=overlaid(runs, names),
-        metrics=final_metrics(runs),
-        settings=differing(runs),
+        metrics=tables.final_metrics(runs),
+        settings=tables.differing(runs),
         answers=_last_answers(runs, names),
     )
 
@@ -80,7 +71,7 @@ def labels(runs: Sequence[Run], folders: Sequence[Path]) -> list[str]:
 
 def _last_answers(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Returns the prompts that all runs answered, each with the last answer of every run, by its name."""
-    last = [{each.prompt: (each.last or each.first)[1] for each in answers_of(run.samples)} for run in runs]
+    last = [{each.prompt: (each.last or each.first)[1] for each in tables.answers_of(run.samples)} for run in runs]
     common = [prompt for prompt in last[0] if all(prompt in of for of in last)]
     return [(prompt, [(name, of[prompt]) for name, of in zip(names, last, strict=True)]) for prompt in common]
 
@@ -88,8 +79,12 @@ def _last_answers(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, 
 def _write(file: Path, template: str, **values: Any) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}.part")
-    fresh.write_text(environment().get_template(template).render(values), encoding="utf-8", errors="backslashreplace")
-    fresh.replace(file)  # who looks while a run is under way sees the old page or the new one
+    text = environment().get_template(template).render(values)
+    try:
+        fresh.write_text(text, encoding="utf-8", errors="backslashreplace")
+        fresh.replace(file)  # who looks while a run is under way sees the old page or the new one
+    finally:
+        fresh.unlink(missing_ok=True)  # half of a page
     return file
 
 
@@ -117,10 +112,10 @@ def pointed_at(drawing: Drawing) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(table: Table) -> str:
+def markdown(table: tables.Table) -> str:
     """Returns a table as Markdown writes it.
 
-    >>> print(markdown(Table(["metric", "step 0"], [["loss", "a|b"]])))
+    >>> print(markdown(tables.Table(["metric", "step 0"], [["loss", "a|b"]])))
     | metric | step 0 |
     |---|---|
     | loss | a\\|b |

@@ -1,21 +1,31 @@
 """What a run has left in its folder, read back as values for its report. No jax here: a report is made in no time."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from easydel.errors import DataError
 from easydel.trainers.config import DPOConfig
-from easydel.trainers.fields import read_yaml
-from easydel.trainers.log import read_metrics
-from easydel.trainers.report.previews import are_columns, are_previews
+from easydel.trainers.options.fields import read_yaml
+from easydel.trainers.record.files import read_json, read_metrics, read_samples
 from easydel.trainers.report.scale import Points
-from easydel.trainers.run_folder import read_json, read_samples
 
 # Settings that name the run or its place; of no interest beside another run's.
 NAMES = ("model_name", "save_directory")
-# What `data.json` says of a dataset at least.
-_COUNTS = {"rows": int, "kept": int, "truncated": dict, "dropped": dict, "merged": int, "identical": int}
+# What `data.json` says of each dataset, as `_fits` reads it.
+_SEGMENTS = [{"kind": str, "tokens": int, "text": str | None, "special": bool}]
+_NUMBER = int | float
+_DATASET = {
+    **dict.fromkeys(("rows", "kept", "merged", "most_merged", "most_merged_row", "identical", "masked"), int),
+    **dict.fromkeys(("truncated", "dropped", "lengths", "lost"), dict),
+    **dict.fromkeys(("weights", "margins"), (_NUMBER, _NUMBER)),
+    "columns": {"rows": int, "read": {str: int}, "ignored": {str: int}, "stands_for": {str: str}},
+    "previews": [
+        {"row": int, "reasons": list, "weight": _NUMBER, "margin": _NUMBER}
+        | dict.fromkeys(("prompt", "chosen", "rejected"), _SEGMENTS)
+    ],
+}
 
 
 class Run(NamedTuple):
@@ -31,7 +41,7 @@ class Run(NamedTuple):
 
     @property
     def sets(self) -> list[str]:
-        """How the names of the metrics of each held-out set begin: `eval`, `eval_<name>`."""
+        """How the names of the metrics of each eval set begin: `eval`, `eval_<name>`."""
         return [name for name in self.data if name != "train"]
 
     def points(self, metric: str) -> Points:
@@ -39,7 +49,7 @@ class Run(NamedTuple):
         return [(float(e["step"]), float(e[metric])) for e in self.entries if e.get(metric) is not None]
 
     def last(self, metric: str) -> float | None:
-        """Returns the newest finite value of a metric, None where there is none."""
+        """Returns the newest finite value of a metric, or None."""
         points = self.points(metric)
         return points[-1][1] if points else None
 
@@ -48,7 +58,7 @@ def read_run(folder: Path) -> Run:
     """Returns what the files in a run folder say.
 
     Raises:
-        DataError: it is no folder of a run, or a file in it was damaged.
+        DataError: it is not the folder of a run, or a file in it was damaged.
         ConfigError: its `config.yaml` cannot be read.
     """
     file = folder / "config.yaml"
@@ -56,33 +66,34 @@ def read_run(folder: Path) -> Run:
     if "model_name" not in settings:
         lacks = "config.yaml there has no model_name" if file.is_file() else "it has no config.yaml"
         raise DataError(
-            f"{folder} is no folder of a run: {lacks}. Name the folder that training wrote, "
+            f"{folder} is not the folder of a run: {lacks}. Name the folder that training wrote, "
             "<save_directory>/<model_name>."
         )
     return Run(
         name=str(settings["model_name"]),
         entries=read_metrics(folder),
-        data=read_json(folder / "data.json", "the counts of each dataset", _are_counts),
+        data=read_json(folder / "data.json", "the counts of each dataset", partial(_fits, form={str: _DATASET})),
         samples=read_samples(folder),
         settings=settings,
-        facts=read_json(folder / "run.json", "texts", lambda facts: all(isinstance(x, str) for x in facts.values())),
+        facts=read_json(folder / "run.json", "texts", partial(_fits, form={str: str})),
         best=read_json(folder / "best.json").get("step"),
     )
 
 
-def _are_counts(data: Mapping[str, Any]) -> bool:
-    return all(
-        isinstance(counts, dict)
-        and all(isinstance(counts.get(name), kind) for name, kind in _COUNTS.items())
-        and all(_is_range(counts.get(name, [0, 0])) for name in ("weights", "margins"))
-        and are_previews(counts.get("previews", []))
-        and ("columns" not in counts or are_columns(counts["columns"]))
-        for counts in data.values()
-    )
+def _fits(value: Any, form: Any) -> bool:
+    """Returns whether a value has a form.
 
-
-def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)
+    A form is a type, a dict of the forms of its names (`str` is any name), a list of the form of all elements, or a
+    tuple of the form of each.
+    """
+    if isinstance(form, dict):
+        forms = dict.fromkeys(value, form[str]) if str in form and isinstance(value, dict) else form
+        return isinstance(value, dict) and all(_fits(value.get(name), each) for name, each in forms.items())
+    if isinstance(form, list):
+        return isinstance(value, list) and all(_fits(each, form[0]) for each in value)
+    if isinstance(form, tuple):
+        return isinstance(value, list) and len(value) == len(form) and all(map(_fits, value, form))
+    return isinstance(value, form)
 
 
 def changed(config: DPOConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -96,11 +107,9 @@ def title(name: str) -> str:
     """Returns what people read for `train`, `eval` or `eval_<name>`.
 
     >>> title("train"), title("eval"), title("eval_hard")
-    ('train', 'held out', 'held out, hard')
+    ('train', 'eval', 'eval, hard')
     """
-    if name == "train":
-        return name
-    return "held out" + (f", {name.removeprefix('eval_')}" if name != "eval" else "")
+    return f"eval, {name.removeprefix('eval_')}" if name.startswith("eval_") else name
 
 
 def when(sample: Mapping[str, Any]) -> str:

@@ -1,15 +1,15 @@
-"""The tables of a report: what became of the rows, what was measured on held-out pairs, settings, answers."""
+"""The tables of a report: what became of the rows, what was measured on eval pairs, settings, answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from easydel.trainers.log import metrics_of
+from easydel.trainers.record.metrics_log import metrics_of
 from easydel.trainers.report.run import NAMES, Run, by_prompt, changed, title, when
 from easydel.trainers.report.scale import number, share
 
 # Metrics that are a part of one.
 _SHARES = ("rewards/accuracies", "logps/accuracies", "mean_token_accuracy")
-# Metrics by which runs are compared, the most telling first.
+# Metrics by which runs are compared, the most important first.
 _COMPARED = ("loss", "rewards/accuracies", "rewards/margins", "logps/accuracies", "logps/chosen", "logps/rejected")
 
 
@@ -46,15 +46,15 @@ class Accounting(NamedTuple):
 
 
 def tiles_of(run: Run) -> list[Tile]:
-    """Returns the figures that tell how a run went, on held-out pairs where there are any."""
-    held_out = next((name for name in run.sets if run.points(f"{name}_loss")), None)
-    prefix, where = (f"{held_out}_", f", {title(held_out)}") if held_out else ("", "")
+    """Returns the figures that tell how a run went, on eval pairs where there are any."""
+    eval_set = next((name for name in run.sets if run.points(f"{name}_loss")), None)
+    prefix, where = (f"{eval_set}_", f", {title(eval_set)}") if eval_set else ("", "")
     found = []
     for name, label in (
         ("loss", "Loss"),
         ("rewards/accuracies", "Reward accuracy"),
         ("rewards/margins", "Reward margin"),
-        ("logps/accuracies", "Chosen likelier"),
+        ("logps/accuracies", "Logp accuracy"),
     ):
         points = run.points(prefix + name)
         if points:
@@ -69,7 +69,7 @@ def tiles_of(run: Run) -> list[Tile]:
 def accounting_of(words: str, counts: Mapping[str, Any]) -> Accounting:
     """Returns what became of the rows of a dataset, by its entry in `data.json`."""
     rows, kept = counts["rows"], counts["kept"]
-    # A row may be cut by several limits; then this is the most that it can be.
+    # A row may be cut by several limits; then this is an upper bound.
     cut = min(sum(counts["truncated"].values()), kept)
     parts = {"kept whole": kept - cut, "kept, cut": cut, "dropped": rows - kept}
     causes = [("rows", rows), ("kept", kept)]
@@ -77,10 +77,10 @@ def accounting_of(words: str, counts: Mapping[str, Any]) -> Accounting:
     causes += [(f"dropped: {cause}", count) for cause, count in counts["dropped"].items()]
     rest = {
         "the end of the prompt changes when a completion follows it": counts["merged"],
-        f"tokens of it that are others then, at most (row {counts.get('most_merged_row')})": counts.get("most_merged"),
+        f"tokens of it that are others then, at most (row {counts['most_merged_row']})": counts["most_merged"],
         "chosen and rejected are the same": counts["identical"],
-        "tokens of completions that bear no loss": counts.get("masked", 0),
-        **{f"left out by the chat template: {cause}": count for cause, count in counts.get("lost", {}).items()},
+        "tokens of completions that bear no loss": counts["masked"],
+        **{f"left out by the chat template: {cause}": count for cause, count in counts["lost"].items()},
     }
     causes += [(cause, count) for cause, count in rest.items() if count]
     return Accounting(
@@ -90,13 +90,13 @@ def accounting_of(words: str, counts: Mapping[str, Any]) -> Accounting:
     )
 
 
-def held_out_of(run: Run) -> list[tuple[str, Table]]:
-    """Returns for each held-out set its metrics at the first evaluation, the best one, and the last."""
+def eval_tables(run: Run) -> list[tuple[str, Table]]:
+    """Returns for each eval set its metrics at the first evaluation, the best one, and the last."""
     return [(title(name), table) for name in run.sets if (table := _evaluations(run, name)) is not None]
 
 
-def _evaluations(run: Run, held_out: str) -> Table | None:
-    entries = {entry["step"]: entry for entry in run.entries if metrics_of(held_out, run.sets, entry)}
+def _evaluations(run: Run, eval_set: str) -> Table | None:
+    entries = {entry["step"]: entry for entry in run.entries if metrics_of(eval_set, run.sets, entry)}
     if not entries:
         return None
     first, last = min(entries), max(entries)
@@ -104,7 +104,7 @@ def _evaluations(run: Run, held_out: str) -> Table | None:
     heads = [f"step {step:,}" + (", best" if step == run.best else "") for step in steps]
     rows = [
         [plain, *(written(plain, entries[step].get(name)) for step in steps)]
-        for plain, name in metrics_of(held_out, run.sets, entries[last]).items()
+        for plain, name in metrics_of(eval_set, run.sets, entries[last]).items()
     ]
     return Table(["metric", *heads], rows)
 
@@ -113,8 +113,8 @@ def answers_of(samples: Sequence[Mapping[str, Any]]) -> list[Answers]:
     """Returns each prompt with its answers, the earliest first."""
     found = []
     for prompt, answers in by_prompt(samples).items():
-        told = [(when(sample), sample["answer"].strip()) for sample in answers]
-        found.append(Answers(prompt.strip(), told[0], told[-1] if len(told) > 1 else None, told[1:-1]))
+        dated = [(when(sample), sample["answer"].strip()) for sample in answers]
+        found.append(Answers(prompt.strip(), dated[0], dated[-1] if len(dated) > 1 else None, dated[1:-1]))
     return found
 
 
@@ -161,7 +161,7 @@ def differing(runs: Sequence[Run]) -> list[list[str]]:
 
 
 def final_metrics(runs: Sequence[Run]) -> list[list[str]]:
-    """Returns the last value of each telling metric in every run, held-out pairs first, and what the runs did."""
+    """Returns the last value of each metric in `_COMPARED` for every run, eval pairs first, and what the runs did."""
     sets = dict.fromkeys(name for run in runs for name in run.sets)
     names = [f"{name}_{metric}" for name in sets for metric in _COMPARED] + list(_COMPARED)
     rows = []

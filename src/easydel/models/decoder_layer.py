@@ -1,0 +1,102 @@
+"""One layer of the decoder: attention and MLP on the residual stream, as the fields of `ModelConfig` say."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from easydel.models.config import ModelConfig
+from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
+from easydel.models.layers import gated_mlp, linear, rms_norm
+from easydel.models.lora import with_shared
+from easydel.models.per_token import PerToken
+from easydel.models.rope import Angles, rotate
+from easydel.ops.mechanism import Dropout, in_precision
+from easydel.sharding import split_tokens
+
+# A nested dict of arrays; `models/rows.py` lists them.
+Params = Mapping[str, Any]
+# Attention of one layer that may also return something to keep, such as the keys and values of a cache.
+KeepingAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], tuple[jax.Array, Any]]
+
+# The weights that are used before attention; the others are used after it.
+_BEFORE_ATTENTION = ("attention_norm", "qkv", "query", "key", "value", "query_norm", "key_norm")
+
+
+@dataclass(frozen=True)
+class DecoderLayer:
+    """A layer without its weights: what all layers of a decoder have in common."""
+
+    config: ModelConfig
+    mesh: Mesh
+    precision: str | None
+
+    def __call__(
+        self,
+        x: Float[Array, "rows length embed"],
+        layer: Params,
+        *,
+        turned: Angles | None,
+        attention: KeepingAttention,
+        per_token: PerToken,
+        counts: Float[Array, "rows length"] | None,
+        dropout: Dropout | None,
+    ) -> tuple[Float[Array, "rows length embed"], tuple[Any, Float[Array, "2 experts"] | None]]:
+        """Returns (the residual stream after the layer, (what attention kept, `experts.routing_sums`)).
+
+        Args:
+            layer: the weights of this layer.
+            turned: cosine and sine of its rotary embedding, None where it has none.
+            per_token: applies all but attention.
+            counts: how often each token counts in the sums of the router; None leaves the sums out.
+            dropout: of attention.
+        """
+        before = {name: layer[name] for name in layer if name in _BEFORE_ATTENTION}
+        after = {name: layer[name] for name in layer if name not in before}
+        query, key, value = per_token(self._before, before, turned, x)
+        mixed, kept = attention(query, key, value, dropout)
+        x, used = per_token(self._after, after, None, (x, mixed))
+        routed = None if used is None or counts is None else routing_sums(used, counts)
+        return split_tokens(x, self.mesh), (kept, routed)
+
+    def _before(self, layer: Params, turned: Angles | None, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        layer = with_shared(layer)
+        with in_precision(self.precision):
+            normed = self._normed(x, layer, "attention_norm")
+            query = self._normed(linear("...e,ehd->...hd", normed, layer["query"]), layer, "query_norm")
+            key = self._normed(linear("...e,ehd->...hd", normed, layer["key"]), layer, "key_norm")
+            if turned is not None:
+                query, key = rotate(query, *turned), rotate(key, *turned)
+            return query, key, linear("...e,ehd->...hd", normed, layer["value"])
+
+    def _after(self, layer: Params, _: None, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+        """Returns (the residual stream after attention and MLP, which experts each token used, see `_mlp`)."""
+        x, mixed = inputs
+        layer, scale = with_shared(layer), self.config.residual_scale
+        with in_precision(self.precision):
+            out = linear("...hd,hde->...e", mixed, layer["output"])
+            x = x + scale * self._normed(out, layer, "attention_post_norm")
+            out, used = self._mlp(self._normed(x, layer, "mlp_norm"), layer)
+            return x + scale * self._normed(out, layer, "mlp_post_norm"), used
+
+    def _mlp(self, x: jax.Array, layer: Params) -> tuple[jax.Array, jax.Array | None]:
+        """Returns (what the MLP makes of `x`, `experts.usage`: 0 in a dense layer, None in a model without experts)."""
+        experts, activation = self.config.experts, self.config.hidden_act
+        if experts is None:
+            return gated_mlp(x, layer, activation=activation), None
+        if "experts" not in layer:
+            unused = jnp.zeros((*x.shape[:-1], 2, experts.number), jnp.float32)
+            return gated_mlp(x, layer, activation=activation), unused
+        chosen = routes(x, layer["router"], experts)
+        out = sparse_mlp(x, chosen, layer["experts"], activation=activation, mesh=self.mesh, precision=self.precision)
+        return out, usage(chosen)
+
+    def _normed(self, x: jax.Array, layer: Params, name: str) -> jax.Array:
+        """Returns `x` after the norm of that name, or as it is where the layer has none."""
+        if name not in layer:
+            return x
+        return rms_norm(x, layer[name].astype(jnp.float32) + self.config.norm_offset, self.config.rms_norm_eps)
