@@ -110,7 +110,7 @@ def objective(weights: Array, names: tuple[str, ...], settings: dict) -> Objecti
 
 
 # Settings that a loss has to have, or that have no effect on it.
-OWN = {"exo_pair": {"label_smoothing": 0.1}, "robust": {"label_smoothing": 0.2}, "sft": {"ld_alpha": None}}
+OWN = {"exo_pair": {"label_smoothing": 0.1}, "robust": {"label_smoothing": 0.2}}
 
 
 class Values(NamedTuple):

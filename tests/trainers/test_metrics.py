@@ -35,7 +35,8 @@ class Numbers:
         self.lengths = random.integers(1, 9, (9, 2))
         self.reference, self.logps = random.normal(-20, 5, (2, 9, 2)).astype(np.float32)
         self.reference[4] = self.logps[4]  # equal: neither is preferred
-        self.full_logps = 1.5 * self.logps[:, ::-1]  # what is left of them by `ld_alpha` may rank them otherwise
+        # Of all tokens, without `ld_alpha`, which may rank them otherwise: no metric is made of them.
+        self.full_logps = 1.5 * self.logps[:, ::-1]
         self.losses = random.normal(size=9).astype(np.float32)
         self.entropy, self.mean_logit = random.normal(size=(2, 9, 2)).astype(np.float32)
         self.correct = (self.lengths * random.uniform(size=(9, 2))).astype(int).astype(np.float32)
@@ -67,9 +68,9 @@ def test_metrics_of_uneven_batches_are_means_over_all_pairs_and_tokens():
         "rewards/rejected": rewards[:, 1].mean(),
         "rewards/accuracies": sum(c > r for c, r in rewards) / 9,
         "rewards/margins": (rewards[:, 0] - rewards[:, 1]).mean(),
-        "logps/chosen": numbers.full_logps[:, 0].mean(),
-        "logps/rejected": numbers.full_logps[:, 1].mean(),
-        "logps/accuracies": sum(c > r for c, r in numbers.full_logps) / 9,
+        "logps/chosen": numbers.logps[:, 0].mean(),
+        "logps/rejected": numbers.logps[:, 1].mean(),
+        "logps/accuracies": sum(c > r for c, r in numbers.logps) / 9,
         "entropy": numbers.entropy.sum() / (chosen + rejected),
         "logits/chosen": numbers.mean_logit[:, 0].sum() / chosen,
         "logits/rejected": numbers.mean_logit[:, 1].sum() / rejected,

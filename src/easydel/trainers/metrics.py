@@ -48,7 +48,7 @@ def pair_sums(
     The reward of a completion is `beta * (log policy - log reference)` (Rafailov et al. 2023, section 5.1). An accuracy
     counts the pairs whose chosen reward is strictly greater, so it is 0 while policy and reference are equal;
     `logps/accuracies` counts those whose chosen completion is more likely under the policy than the rejected one.
-    `logps/*` are of all tokens, also where `ld_alpha` weights them in the loss and the rewards.
+    `logps/*` are those that the rewards are made of: with `ld_alpha` its weights are in them, as in TRL's.
     """
     real = (lengths[:, 0] > 0).astype(jnp.float32)
     rewards = beta * (out.logps - reference)
@@ -68,9 +68,9 @@ def pair_sums(
         "rewards/rejected": over_pairs(rejected),
         "rewards/accuracies": over_pairs((chosen > rejected).astype(jnp.float32)),
         "rewards/margins": over_pairs(chosen - rejected),
-        "logps/chosen": over_pairs(out.full_logps[:, 0]),
-        "logps/rejected": over_pairs(out.full_logps[:, 1]),
-        "logps/accuracies": over_pairs((out.full_logps[:, 0] > out.full_logps[:, 1]).astype(jnp.float32)),
+        "logps/chosen": over_pairs(out.logps[:, 0]),
+        "logps/rejected": over_pairs(out.logps[:, 1]),
+        "logps/accuracies": over_pairs((out.logps[:, 0] > out.logps[:, 1]).astype(jnp.float32)),
         "entropy": jnp.sum(out.entropy),
         "logits/chosen": jnp.sum(out.mean_logit[:, 0]),
         "logits/rejected": jnp.sum(out.mean_logit[:, 1]),

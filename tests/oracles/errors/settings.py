@@ -157,7 +157,6 @@ CASES: Cases = {
         config(wandb_name="mine"),
         config(load_best_at_end=True),
         config(loss_type="hinge", label_smoothing=0.1),
-        config(loss_type="sft", ld_alpha=0.5),
         config(loss_type="bco_pair", f_divergence_type="forward_kl"),
         config(f_alpha_divergence_coef=0.3),
         objective(plain, label_smoothing=0.1),

@@ -134,11 +134,6 @@ def check_losses(config: LossOptions) -> None:
     names = [loss for loss, _ in config.losses if isinstance(loss, str)]
     for setting in SETTINGS:
         _check_used(config, setting, names)
-    if config.ld_alpha is not None and all(loss == "sft" for loss, _ in config.losses):
-        raise ConfigError(
-            f"ld_alpha = {config.ld_alpha!r} has no effect with loss_type = 'sft', which counts every token of the "
-            "chosen completion: leave it out, or use a loss that compares the two."
-        )
     if config.f_divergence_type != "reverse_kl":
         others = [name for name in names if _DIVERGENCE not in TRAITS[name].settings and name != "sft"]
         if others:
