@@ -7,6 +7,7 @@ import pytest
 
 from easydel.ops.fused_head import FusedHeadConfig, _ready_after, chunks_alive, fused_head_loss
 from easydel.ops.head import token_statistics
+from oracles.products import sizes
 
 pytestmark = pytest.mark.exact
 
@@ -67,3 +68,19 @@ def test_as_many_chunks_are_alive_as_the_longest_pair_can_lie_in():
         before = np.append(0, ready[:-1])  # of the chunks that were ready, all have been used up
         alive = np.arange(len(ready)) + 1 - before
         assert alive[: -(-USED // chunk)].max() <= chunks_alive(max(LENGTHS), chunk)
+
+
+@pytest.mark.parametrize(("asked", "count"), [((0, 1), 3), ((0,), 2), ((1,), 2)])
+def test_no_product_is_computed_for_a_gradient_that_is_not_asked_for(asked, count):
+    states, head, target = inputs()
+    pair = jnp.asarray(PAIR)
+    config = FusedHeadConfig(4, chunks_alive(max(LENGTHS), 4), False, None, loss_of)
+
+    def fused(states, head):
+        return fused_head_loss(config, states, head, target, pair, jnp.asarray(USED), pair)[0]
+
+    gradient = jax.grad(fused, argnums=asked)
+    assert len(sizes(gradient, states, head)) == count
+    both = jax.grad(fused, argnums=(0, 1))(states, head)
+    for found, at in zip(gradient(states, head), asked, strict=True):
+        np.testing.assert_array_equal(found, both[at])

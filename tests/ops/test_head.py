@@ -9,6 +9,7 @@ from easydel.logprobs import completion_logprobs
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import COMPILER_OPTIONS
 from easydel.ops.head import token_statistics
+from oracles.products import sizes
 from oracles.tiny import VOCAB, tiny_model
 
 
@@ -122,3 +123,18 @@ def test_slots_that_are_not_used_are_not_computed(head_inputs):
     for some, every in zip(part, whole, strict=True):
         np.testing.assert_allclose(some[:, :12], every[:, :12], rtol=1e-6)  # three chunks have one of the nine
         np.testing.assert_array_equal(some[:, 12:], 0)
+
+
+@pytest.mark.parametrize(("asked", "count"), [((0, 1), 4), ((0,), 3), ((1,), 3)])
+def test_no_product_is_computed_for_a_gradient_that_is_not_asked_for(head_inputs, asked, count):
+    """The logits, the logits again, and one product for each gradient."""
+    states, target, head = head_inputs
+
+    def total(states, head):
+        return jnp.sum(token_statistics(states, target, head, chunk=7).logp)
+
+    gradient = jax.grad(total, argnums=asked)
+    assert len(sizes(gradient, states, head)) == count
+    both = jax.grad(total, argnums=(0, 1))(states, head)
+    for found, at in zip(gradient(states, head), asked, strict=True):
+        np.testing.assert_array_equal(found, both[at])

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,8 @@ from easydel.trainers.step_functions import (
     make_train_step,
 )
 from easydel.trainers.train_state import TrainState, initial_state
+from easydel.trainers.trainable import make_partition
+from oracles.products import sizes
 from oracles.tiny import micro_batches, tiny_config, tiny_model, tiny_pairs
 
 BETA, CHUNK, RATE = 0.5, 16, 0.05
@@ -240,3 +243,23 @@ def test_what_keeps_experts_balanced_is_exact_under_accumulation():
 def test_a_weight_for_the_balance_of_experts_is_refused_where_there_are_none():
     with pytest.raises(ConfigError, match=r"router_aux_loss_coef = 0\.1 has no effect: the model has no experts"):
         make_objective(DPOConfig(router_aux_loss_coef=0.1), None)
+
+
+@pytest.mark.parametrize("longest", [None, 12])
+def test_beside_adapters_no_product_is_computed_for_the_gradient_of_a_frozen_matrix(longest):
+    """Of a head of its own too, whether it is fused with the loss or not."""
+    model = tiny_model(config=tiny_config(num_hidden_layers=1, vocab_size=40, tie_word_embeddings=False)).apply_lora(4)
+    partition = make_partition(DPOConfig(), model)
+    forward = Forward(model.decoder, chunk=4, longest=longest)
+    batch, frozen = micro_batches(PAIRS, 1), partition.frozen_part(model.params)
+
+    def gradient(trained):
+        whole = partial(partition.combine, frozen=frozen)
+        reference = made_up_reference(batch)
+        return loss_and_gradient(forward, objective("sigmoid"), trained, batch, reference, whole=whole)[0]
+
+    trained = partition.trained_part(model.params)
+    found = set(sizes(gradient, trained))
+    matrices = {tuple(sorted(x.shape[1:])) for x in jax.tree.leaves(frozen["layers"]) if x.ndim > 2}
+    assert not found & (matrices | {(16, 40)})
+    assert {tuple(sorted(x.shape[1:])) for x in jax.tree.leaves(trained) if x.ndim == 3} <= found

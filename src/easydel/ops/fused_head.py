@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Num
 
-from easydel.ops.head import token_values
+from easydel.ops.head import Asked, asked_for, token_values
 
 
 class FusedHeadConfig(NamedTuple):
@@ -58,19 +59,35 @@ def fused_head_loss(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, "slots"]]]:
     """Returns the loss, and the statistics of `head.TokenStatistics` by name, which carry no gradient.
 
-    The gradient by `states` and `head` is made beside the loss and multiplied by the cotangent that comes back.
+    The gradient by `states` and `head`, where one is asked for, is made beside the loss and multiplied by the cotangent
+    that comes back.
 
     Args:
         pair: which pair a slot belongs to; the slots of a pair lie one after another, padding at the end.
         used: slots before the padding.
         given: what `config.loss_of` needs besides; it gets no gradient.
     """
-    return _forward(config, states, head, target, pair, used, given)[0]
+    return _loss_and_gradient(config, Asked(None, None), states, head, target, pair, used, given)[0]
 
 
 def _forward(
-    config: FusedHeadConfig, states: Array, head: Array, target: Array, pair: Array, used: Array, given: Any
-) -> tuple[tuple[Array, dict[str, Array]], tuple[Array, Array]]:
+    config: FusedHeadConfig, states: Any, head: Any, *others: Any
+) -> tuple[tuple[Array, dict[str, Array]], Asked]:
+    """Takes leaves that say whether their gradient is asked for."""
+    values = jax.tree.map(lambda leaf: leaf.value, others)
+    return _loss_and_gradient(config, asked_for(states, head), states.value, head.value, *values)
+
+
+def _loss_and_gradient(
+    config: FusedHeadConfig,
+    asked: Asked,
+    states: Array,
+    head: Array,
+    target: Array,
+    pair: Array,
+    used: Array,
+    given: Any,
+) -> tuple[tuple[Array, dict[str, Array]], Asked]:
     slots, chunk = target.size, min(config.chunk, target.size)
     of_states, of_target = _chunked(states, chunk), _chunked(target, chunk)
     weights = head.astype(states.dtype)
@@ -91,12 +108,15 @@ def _forward(
         kept = jax.lax.dynamic_update_index_in_dim(kept, probabilities, at % config.alive, axis=0)
         return {name: done[name].at[at].set(values[name]) for name in names}, kept
 
-    def backward(at: Array, d_logp: Array, kept: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+    def backward(at: Array, d_logp: Array, kept: Array, sums: Asked) -> Asked:
         d_states, d_head = sums
         onehot = jnp.arange(vocab) == of_target[at][:, None]
         d_logits = (d_logp[at][:, None] * (onehot.astype(jnp.float32) - kept[at % config.alive])).astype(states.dtype)
-        d_state = jnp.einsum("cv,ve->ce", d_logits, weights, precision=config.precision)
-        return d_states.at[at].set(d_state), d_head + product("cv,ce->ev", d_logits, of_states[at])
+        if d_states is not None:
+            d_states = d_states.at[at].set(jnp.einsum("cv,ve->ce", d_logits, weights, precision=config.precision))
+        if d_head is not None:
+            d_head = d_head + product("cv,ce->ev", d_logits, of_states[at])
+        return Asked(d_states, d_head)
 
     def step(at: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         done, kept, sums, first = carry
@@ -107,23 +127,26 @@ def _forward(
 
     done = dict.fromkeys(names, jnp.zeros(of_target.shape, jnp.float32))
     kept = jnp.zeros((config.alive, chunk, vocab), jnp.float32)
-    sums = jnp.zeros_like(of_states), jnp.zeros((embed, vocab), jnp.float32)
+    sums = Asked(
+        None if asked.states is None else jnp.zeros_like(of_states),
+        None if asked.head is None else jnp.zeros((embed, vocab), jnp.float32),
+    )
     count = (used + chunk - 1) // chunk
     done, _, (d_states, d_head), _ = jax.lax.fori_loop(0, count, step, (done, kept, sums, jnp.asarray(0)))
     statistics = {name: joined(x) for name, x in done.items()}
     loss = config.loss_of(statistics["logp"], given)
-    return (loss, statistics), (d_states.reshape(-1, embed)[:slots], d_head.T.astype(head.dtype))
+    d_states = None if d_states is None else d_states.reshape(-1, embed)[:slots]
+    return (loss, statistics), Asked(d_states, None if d_head is None else d_head.T.astype(head.dtype))
 
 
-def _backward(
-    config: FusedHeadConfig, gradient: tuple[Array, Array], cotangent: tuple[Array, dict[str, Array]]
-) -> tuple[Array | None, ...]:
+def _backward(config: FusedHeadConfig, gradient: Asked, cotangent: tuple[Any, Any]) -> tuple[Any, ...]:
     of_loss, _ = cotangent  # the statistics carry none
-    d_states, d_head = (each * of_loss.astype(each.dtype) for each in gradient)
-    return d_states, d_head, None, None, None, None
+    if isinstance(of_loss, SymbolicZero):
+        return (None,) * 6
+    return *(None if each is None else each * of_loss.astype(each.dtype) for each in gradient), None, None, None, None
 
 
-fused_head_loss.defvjp(_forward, _backward)
+fused_head_loss.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _ready_after(pair: Int[Array, "slots"], used: Array, chunk: int) -> Int[Array, "chunks"]:

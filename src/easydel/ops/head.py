@@ -1,14 +1,16 @@
 """The head of a language model with the log-probabilities of given tokens, one chunk of logits at a time.
 
 A chunk is computed again for its gradient, so that no more than one of them exists, forward and backward. Where the
-loss looks at one pair at a time, `easydel.ops.fused_head` computes it once.
+loss looks at one pair at a time, `easydel.ops.fused_head` computes it once. What is frozen, as the head beside adapters
+is, gets no gradient: none of its products is computed.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int, Num
 
 from easydel.ops.softcap import soft_cap, times_slope
@@ -88,12 +90,13 @@ def token_statistics(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _head_statistics(config: _HeadConfig, states: Array, head: Array, target: Array, used: Array) -> TokenStatistics:
-    return _head_forward(config, states, head, target, used)[0]
+    return _statistics(config, states, head, target, used)[0]
 
 
-def _head_forward(
+def _statistics(
     config: _HeadConfig, states: Array, head: Array, target: Array, used: Array
-) -> tuple[TokenStatistics, tuple[Array, ...]]:
+) -> tuple[TokenStatistics, Float[Array, "chunks shards chunk"]]:
+    """Returns the statistics, and the logarithm of the sum of each softmax."""
     weights = head.astype(states.dtype)
     mean_weights = jnp.mean(head.astype(jnp.float32), axis=0)
     of_states, of_target = _chunked(config, states), _chunked(config, target)
@@ -114,42 +117,69 @@ def _head_forward(
     done = dict.fromkeys((*TokenStatistics._fields, "log_partition"), nothing)
     done = jax.lax.fori_loop(0, _chunks(config, used), one_chunk, done)
     log_partition = done.pop("log_partition")
-    statistics = TokenStatistics(**{name: _joined(x, target.shape[1]) for name, x in done.items()})
-    return statistics, (states, head, target, used, log_partition)
+    return TokenStatistics(**{name: _joined(x, target.shape[1]) for name, x in done.items()}), log_partition
 
 
-def _head_backward(
-    config: _HeadConfig, kept: tuple[Array, ...], cotangent: TokenStatistics
-) -> tuple[Array, Array, None, None]:
+class Asked(NamedTuple):
+    """Which of the two factors of the logits a gradient is asked for: the value there, None where it is not."""
+
+    states: Any
+    head: Any
+
+
+def asked_for(states: Any, head: Any) -> Asked:
+    """Returns what is asked for, of two arguments of a `jax.custom_vjp` that were given with `symbolic_zeros`."""
+    return Asked(*(each.value if each.perturbed else None for each in (states, head)))
+
+
+def _head_forward(
+    config: _HeadConfig, states: Any, head: Any, target: Any, used: Any
+) -> tuple[TokenStatistics, tuple[Any, ...]]:
+    """Takes leaves that say whether their gradient is asked for."""
+    values = tuple(leaf.value for leaf in (states, head, target, used))
+    statistics, log_partition = _statistics(config, *values)
+    return statistics, (asked_for(states, head), *values, log_partition)
+
+
+def _head_backward(config: _HeadConfig, kept: tuple[Any, ...], cotangent: TokenStatistics) -> tuple[Any, ...]:
     """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`, times a cap's slope.
 
     Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk.
     """
-    states, head, target, used, log_partition = kept
+    asked, states, head, target, used, log_partition = kept
+    if isinstance(cotangent.logp, SymbolicZero):
+        return None, None, None, None
     weights = head.astype(states.dtype)
     of_states, of_target, d_logps = (_chunked(config, x) for x in (states, target, cotangent.logp))
 
-    def one_chunk(at: Array, done: tuple[Array, Array]) -> tuple[Array, Array]:
-        d_head, d_states = done
+    def one_chunk(at: Array, done: Asked) -> Asked:
+        d_states, d_head = done
         logits = _logits(config, of_states[at], weights)
         onehot = jnp.arange(weights.shape[0]) == of_target[at][..., None]
         d_logits = d_logps[at][..., None] * (
             onehot.astype(jnp.float32) - jnp.exp(logits - log_partition[at][..., None])
         )
         d_logits = times_slope(d_logits, logits, config.cap).astype(states.dtype)
-        d_state = jnp.einsum("scv,ve->sce", d_logits, weights, precision=config.precision)
-        d_head += jnp.einsum(
-            "scv,sce->sev", d_logits, of_states[at], precision=config.precision, preferred_element_type=jnp.float32
-        )
-        return d_head, d_states.at[at].set(d_state)
+        if d_states is not None:
+            d_state = jnp.einsum("scv,ve->sce", d_logits, weights, precision=config.precision)
+            d_states = d_states.at[at].set(d_state)
+        if d_head is not None:
+            d_head += jnp.einsum(
+                "scv,sce->sev", d_logits, of_states[at], precision=config.precision, preferred_element_type=jnp.float32
+            )
+        return Asked(d_states, d_head)
 
     # [embed vocab], as products that have to turn their larger factor are slow on CPU.
-    zeros = jnp.zeros((states.shape[0], *head.shape[::-1]), jnp.float32), jnp.zeros_like(of_states)
-    d_head, d_states = jax.lax.fori_loop(0, _chunks(config, used), one_chunk, zeros)
-    return _joined(d_states, states.shape[1]), jnp.sum(d_head, axis=0).T.astype(head.dtype), None, None
+    zeros = Asked(
+        None if asked.states is None else jnp.zeros_like(of_states),
+        None if asked.head is None else jnp.zeros((states.shape[0], *head.shape[::-1]), jnp.float32),
+    )
+    d_states, d_head = jax.lax.fori_loop(0, _chunks(config, used), one_chunk, zeros)
+    d_states = None if d_states is None else _joined(d_states, states.shape[1])
+    return d_states, None if d_head is None else jnp.sum(d_head, axis=0).T.astype(head.dtype), None, None
 
 
-_head_statistics.defvjp(_head_forward, _head_backward)
+_head_statistics.defvjp(_head_forward, _head_backward, symbolic_zeros=True)
 
 
 def _chunks(config: _HeadConfig, used: Array) -> Array:
