@@ -32,7 +32,7 @@ quick-tests: $(VENV)/.ready
 	$(QUICK) $(BIN)/pytest -m "quick and not oracle" $(call marked,mark\.quick)
 
 test: lint types
-	$(QUICK) $(BIN)/pytest -m "not oracle and not templates and not trackers and not exact" $(SPREAD)
+	$(QUICK) $(BIN)/pytest -m "not oracle and not templates and not trackers and not accelerators and not exact" $(SPREAD)
 	$(BIN)/pytest -m exact $(SPREAD) $(call marked,mark\.exact)
 
 # Builds the pages of docs/ into build/docs; a warning is an error.
