@@ -16,7 +16,7 @@ import pytest
 import benchmarks.pairs
 import benchmarks.systems
 import benchmarks.tables
-from benchmarks import memory
+from benchmarks import kernels, memory
 from benchmarks.flops import layout_of
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.lengths import random_rows, word_tokenizer
@@ -182,6 +182,11 @@ def test_rows_without_room_for_a_completion_are_passed_over(tmp_path: Path) -> N
     assert [row["prompt"] for row in first_rows(file, tokenizer, 2, 32)] == ["a", "c"]
     with pytest.raises(TooFewPairsError, match="has 3 pairs within 32 tokens; this run needs 4"):
         first_rows(file, tokenizer, 4, 32)
+
+
+def test_the_memory_of_attention_is_told_by_the_length_of_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kernels.main(["--lengths", "64,128", "--dtype", "float32"]) == 0
+    assert "Attention by 'blockwise', 8 heads of 128" in capsys.readouterr().out
 
 
 def test_the_memory_of_a_step_is_told_without_any_weight(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,12 @@
 """Attention: one entry, several mechanisms behind it. `vanilla` (a dense mask) is the oracle of the others.
 
-| mechanism   | where        | how                                                              |
-|-------------|--------------|------------------------------------------------------------------|
-| `vanilla`   | everywhere   | all scores of a row and a mask, some rows at a time; dropout too |
-| `sdpa`      | everywhere   | the same through `jax.nn.dot_product_attention`, as XLA likes it |
-| `blockwise` | made for CPU | the blocks of scores that some query sees                        |
-| `cudnn`     | NVIDIA GPUs  | cuDNN on unpacked sequences                                      |
-| `splash`    | TPUs         | jax's kernel, which skips the blocks that no query sees          |
+| mechanism   | where        | how                                                               |
+|-------------|--------------|-------------------------------------------------------------------|
+| `vanilla`   | everywhere   | all scores of a row and a mask, some rows at a time; dropout too  |
+| `sdpa`      | everywhere   | the same through `jax.nn.dot_product_attention`, as XLA likes it  |
+| `blockwise` | made for CPU | the blocks of scores that some query sees                         |
+| `cudnn`     | NVIDIA GPUs  | cuDNN on unpacked sequences                                       |
+| `splash`    | TPUs         | jax's kernel on plain sequences; it skips blocks that nobody sees |
 
 A mechanism is a file of its name, which ends in its `Mechanism`, and a row of `MECHANISMS`.
 """
