@@ -116,6 +116,7 @@ ELSEWHERE = {
     "save_directory": "where all of it is; every run of these tests sets it",
     "resume": "trainers/test_resume.py: nothing to continue is there yet",
     "max_skipped_steps": "trainers/test_skipped_steps.py: no step is skipped here",
+    "stop_on": "trainers/test_run_watch.py: these runs show no sign",
     "save_total_limit": "trainers/record/test_checkpoint.py: a run that nothing interrupts saves at its end alone",
     "save_interval_minutes": "trainers/test_loop.py: these runs take seconds",
     "progress_bar_type": "display/: what the terminal shows",

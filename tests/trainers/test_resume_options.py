@@ -25,6 +25,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "save_directory": ({}, "elsewhere"),
     "seed": ({}, 1),
     "max_skipped_steps": ({}, 3),
+    "stop_on": ({}, ["gradient_spike"]),
     "save_steps": ({}, 1),
     "save_interval_minutes": ({}, 60),
     "save_total_limit": ({}, 1),

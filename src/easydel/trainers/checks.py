@@ -17,6 +17,7 @@ from easydel.trainers.optimizer import schedule_of
 from easydel.trainers.options.evaluation import NEED_EVAL_ROWS, OF_EVALUATE
 from easydel.trainers.options.losses import TRAITS
 from easydel.trainers.options.schedules import POLYNOMIAL_END
+from easydel.trainers.warning_signs import FEWEST_PROMPTS
 
 LARGE_END = 0.05  # of the learning rate, that a schedule ends at by default
 _TIME_SCALE = 10_000  # steps of inverse_sqrt without a warm-up
@@ -91,6 +92,23 @@ def check_evaluation(config: DPOConfig, *, has_rows: bool, has_tokenizer: bool) 
             f"generation_prompts = {config.generation_prompts} needs a tokenizer to show the answers as text: give "
             "processing_class=, or leave generation_prompts out."
         )
+
+
+def check_stop_on(config: DPOConfig, *, has_rows: bool, has_adapters: bool) -> None:
+    """Raises ConfigError for a warning sign that a run is to end at and that this run cannot show."""
+    answers = config.generation_prompts >= FEWEST_PROMPTS and config.generation_interval is not None
+    can_show = {
+        **dict.fromkeys(("overfitting", "length_only"), (has_rows, "eval rows: give eval_dataset= or test_split_size")),
+        **dict.fromkeys(
+            ("answers_longer", "answers_repeat"),
+            (answers, f"sample answers under way: set generation_prompts >= {FEWEST_PROMPTS} and generation_interval"),
+        ),
+        "adapters_unmoved": (has_adapters, "adapters: set lora_rank"),
+    }
+    for sign in config.stop_on or []:
+        shown, needs = can_show.get(sign, (True, ""))
+        if not shown:
+            raise ConfigError(f"stop_on = {sign!r} needs {needs}, or leave {sign} out.")
 
 
 def warn_of_no_eval_rows(config: DPOConfig) -> None:

@@ -16,7 +16,7 @@ from easydel.models.causal_lm import CausalLM
 from easydel.processes import is_first
 from easydel.trainers.early_stopping import BestMetric
 from easydel.trainers.loop_context import LoopResult
-from easydel.trainers.record.files import read_metrics, write_json
+from easydel.trainers.record.files import read_metrics, read_signs, write_json
 from easydel.trainers.record.unwritten import spared, unwritten
 from easydel.trainers.report.page import write_report
 from easydel.trainers.report.run import title
@@ -52,6 +52,9 @@ def facts_of(
     if wanted is not None and result.best is not None and result.best.step is not None:
         loaded = "; the model has these weights" if result.best_is_loaded else ""
         found["best"] = f"{wanted.metric} {result.best.value:.4g} at step {result.best.step}{loaded}"
+    with suppress(OSError, DataError):
+        if signs := read_signs(folder):
+            found["warning signs"] = ", ".join(f"{entry['sign']} at step {entry['step']}" for entry in signs)
     return found
 
 

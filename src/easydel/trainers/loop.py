@@ -25,6 +25,7 @@ from easydel.trainers.metrics import MetricsWindow, pairs_of, sequence_tokens
 from easydel.trainers.optimizer import updates_done
 from easydel.trainers.record.checkpoint import Checkpoint, abstract_checkpoint
 from easydel.trainers.record.files import append_samples, read_metrics, read_samples, so_far
+from easydel.trainers.run_watch import RunWatch
 from easydel.trainers.sample_answers import answer_samples, side_by_side
 from easydel.trainers.signals import wait_for
 from easydel.trainers.skipped_steps import SkippedSteps
@@ -56,6 +57,7 @@ class Loop:
         self._trained_share = trained_share(context.plan.partition, context.plan.model)
         self._metrics = {name: value for entry in entries for name, value in entry.items() if name != "step"}
         self._best = BestCheckpoint(context, entries)
+        self._watch = RunWatch(context, initial.state.params, step=self._step, entries=entries, answers=self._answers)
 
     def run(self) -> LoopResult:
         """Trains to the last step, or until patience is at an end.
@@ -128,7 +130,8 @@ class Loop:
         if self._is_due(intervals.save_steps) or self._is_late(self._config.save_interval_minutes):
             self._save()
         if self._is_over():
-            self._log()  # patience may have ended between two logged steps
+            self._log()  # patience, or a sign, may have ended it between two logged steps
+            self._evaluate()
             self._skipped.in_a_row()
         if self._skipped.message:
             self._save()
@@ -149,6 +152,7 @@ class Loop:
         flops = step_flops(plan.model.config, batch, with_reference=with_reference, trained_share=self._trained_share)
         self._window.add(batch, sums, flops, plan.model.decoder.chunk)
         self._skipped.add(self._step, batch, sums["skipped"])
+        self._watch.add(self._step, sums["grad_norm"])
         self._progress = self._progress._replace(
             epoch=position.epoch,
             batch=position.batch,
@@ -178,6 +182,7 @@ class Loop:
                 "gradient was not finite; the weights stayed as they were. Lower learning_rate or set clip_grad."
             )
         self._metrics |= metrics
+        self._watch.log(self._step, metrics, self._state.params)
         self._logged, self._window = self._step, MetricsWindow()
 
     def _evaluate(self) -> None:
@@ -190,6 +195,7 @@ class Loop:
         metrics = context.plan.evaluate(self._state)
         context.log.write(self._step, metrics, sets=sets)
         self._metrics |= metrics
+        self._watch.log(self._step, metrics, self._state.params)
         self._best.add(self._step, metrics, self._save)
         self._window.resume()
 
@@ -209,6 +215,7 @@ class Loop:
             answers = [{**answer, "weights": of} for answer in answers]
         append_samples(context.folder, answers)
         self._answers += answers
+        self._watch.answer(self._step, answers)
         shown = side_by_side(self._answers if self._is_over() else answers) if self._step > 0 else ""
         context.log.samples(self._step, answers, shown)
         self._window.resume()
@@ -286,4 +293,5 @@ class Loop:
         return minutes is not None and agreed(time.monotonic() - self._saved_at >= 60 * minutes)
 
     def _is_over(self) -> bool:
-        return self._step >= self._intervals.total_steps or self._ran_out or self._best.is_over
+        stopped = self._best.is_over or bool(self._watch.stopped_by)
+        return self._step >= self._intervals.total_steps or self._ran_out or stopped

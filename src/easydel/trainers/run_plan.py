@@ -13,7 +13,7 @@ from easydel.memory import available_bytes
 from easydel.models.causal_lm import CausalLM
 from easydel.models.decoder import without_own_dropout
 from easydel.trainers.chat_template_date import with_chat_template_date
-from easydel.trainers.checks import check_evaluation, check_models, check_run, check_tokenizer
+from easydel.trainers.checks import check_evaluation, check_models, check_run, check_stop_on, check_tokenizer
 from easydel.trainers.completion_ends import count_completion_ends, warn_of_completion_ends, with_trained_ends
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dataset_summary import DatasetSummary
@@ -103,6 +103,8 @@ def plan_run(
     config = with_chat_template_date(config, tokenizer)
     model = make_policy(config, model)
     check_models(config, model, reference_model)
+    has_rows = eval_dataset is not None or config.test_split_size is not None
+    check_stop_on(config, has_rows=has_rows, has_adapters=model.lora is not None)
     partition = make_partition(config, model)
     frozen = partition.frozen_part(model.params)
     if same_run is not None:
@@ -110,7 +112,7 @@ def plan_run(
     check_tokenizer(tokenizer, model.config)
     objective = make_objective(config, model.config.experts)
     best_metric = make_best_metric(config)
-    if eval_dataset is not None or config.test_split_size is not None:
+    if has_rows:
         kinds = metric_names(logit_metrics=config.log_logit_metrics, auxiliary=objective.balance is not None)
         sets = named_sets(() if eval_dataset is None else eval_dataset, "eval_dataset", config.columns)
         check_best_metric(best_metric, [f"{name}_{kind}" for name in sets for kind in kinds])

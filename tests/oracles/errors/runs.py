@@ -206,6 +206,8 @@ CASES: Cases = {
     "What a trainer is given": [
         made(train_dataset=None),
         made(evaluation_steps=5),
+        made(stop_on=["overfitting"]),
+        made(stop_on=["answers_repeat"]),
         made(eval_dataset=id_rows(2), test_split_size=2),
         made(train_dataset=iter(id_rows(4)), test_split_size=2, max_training_steps=3),
         lambda place: eval_rows("abcd", 4, seed=0),

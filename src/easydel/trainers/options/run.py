@@ -1,6 +1,7 @@
 """Options of the run itself: its name and folder, and what it saves when."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from easydel.errors import ConfigError
@@ -8,6 +9,20 @@ from easydel.trainers.options.fields import free_option, option
 
 Interval = int | float | Literal["epoch"]
 """How often something is done: every N steps, every share of the run below 1, or after each epoch."""
+
+SIGNS: Mapping[str, str] = {
+    "chosen_falling": "the chosen completions become far less likely while the margin rises",
+    "margins_saturated": "nearly all pairs are won, and hardly any gradient is left",
+    "overfitting": "the loss of an eval set rises while that of training falls",
+    "length_only": "eval accuracy is within noise of what length alone gives",
+    "answers_longer": "answers to the sample prompts grow longer",
+    "answers_repeat": "answers to the sample prompts repeat themselves",
+    "adapters_unmoved": "adapters are the same bits as before training",
+    "gradient_spike": "the gradient norm of a step is many times that of the steps before it",
+    "nothing_learned": "the loss is exactly that of the first step after some updates",
+}
+"""Signs that a run goes wrong, with what each means; `trainers/warning_signs.py` has the function of each."""
+ANY = "any"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +39,11 @@ class RunOptions:
         10,
         "end the run after N steps in a row that were skipped because loss or gradient was not finite; none: never",
         at_least=1,
+    )
+    stop_on: list[str] | None = free_option(
+        None,
+        "end the run, and save it, at one of these warning signs; any: at each of them (default: it warns and goes on)",
+        choices=(ANY, *SIGNS),
     )
 
     save_steps: Interval | None = free_option(
@@ -56,6 +76,12 @@ class RunOptions:
         needs={"push_to_hub": True},
     )
     hub_private_repo: bool = free_option(False, "make a new repository on the hub private", needs={"push_to_hub": True})
+
+    @property
+    def stop_on_signs(self) -> tuple[str, ...]:
+        """The warning signs that end the run."""
+        asked = self.stop_on or []
+        return tuple(sign for sign in SIGNS if sign in asked or ANY in asked)
 
 
 def check_name(config: RunOptions) -> None:

@@ -111,6 +111,15 @@ def read_samples(folder: Path) -> list[dict[str, Any]]:
     return read_lines(folder / "samples.jsonl", "step, prompt and answer", _is_sample)
 
 
+def read_signs(folder: Path) -> list[dict[str, Any]]:
+    """Returns the warning signs that a run said, oldest first: step, sign, message.
+
+    Raises:
+        DataError: a line that is invalid.
+    """
+    return read_lines(folder / "signs.jsonl", "step, sign and message", _is_sign)
+
+
 def rewind(folder: Path, step: int) -> None:
     """Cuts off what was written of later steps, so that a resumed run does not write the same steps twice.
 
@@ -121,7 +130,7 @@ def rewind(folder: Path, step: int) -> None:
         DataError: a line that is invalid, as in `read_lines`.
     """
     _waiting.clear()  # of an earlier run
-    for name in ("metrics", "samples", "skipped"):
+    for name in ("metrics", "samples", "skipped", "signs"):
         file = folder / f"{name}.jsonl"
         if not file.exists():
             continue
@@ -135,7 +144,7 @@ def so_far(read: Callable[[Path], list[dict[str, Any]]], folder: Path, step: int
     """Returns what a file of a run holds up to a step, [] where it cannot be read: `rewind` has said so.
 
     Args:
-        read: `read_metrics` or `read_samples`.
+        read: `read_metrics`, `read_samples` or `read_signs`.
     """
     with suppress(OSError):
         return [entry for entry in read(folder) if entry["step"] <= step]
@@ -179,3 +188,7 @@ def _are_metrics(entry: Mapping[str, Any]) -> bool:
 
 def _is_sample(entry: Mapping[str, Any]) -> bool:
     return has_step(entry) and all(isinstance(entry.get(name), str) for name in ("prompt", "answer"))
+
+
+def _is_sign(entry: Mapping[str, Any]) -> bool:
+    return has_step(entry) and all(isinstance(entry.get(name), str) for name in ("sign", "message"))

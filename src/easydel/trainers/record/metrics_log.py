@@ -85,6 +85,11 @@ class MetricsLog:
         if self._trackers is not None:
             self._trackers.samples(step, samples)
 
+    def sign(self, step: int, sign: str) -> None:
+        """Hands a warning sign to trackers, as the metric `signs/<name>`."""
+        if self._trackers is not None:
+            self._trackers.log(step, {f"signs/{sign}": 1.0})
+
     def say(self, text: str) -> None:
         """Shows a message."""
         self._display.say(text)

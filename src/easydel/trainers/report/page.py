@@ -29,6 +29,7 @@ def write_report(folder: Path) -> Path:
         "report.html",
         title=run.name,
         run=run,
+        signs=[(each["sign"], each["step"], each["message"]) for each in run.signs],
         tiles=tables.tiles_of(run),
         panels=panels_of(run),
         evaluations=tables.eval_tables(run),

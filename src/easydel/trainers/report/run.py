@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from easydel.errors import DataError
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.options.fields import read_yaml
-from easydel.trainers.record.files import read_json, read_metrics, read_samples
+from easydel.trainers.record.files import read_json, read_metrics, read_samples, read_signs
 from easydel.trainers.report.scale import Points
 
 # Settings that name the run or its place; of no interest beside another run's.
@@ -37,6 +37,7 @@ class Run(NamedTuple):
     samples: Sequence[Mapping[str, Any]]  # samples.jsonl
     settings: Mapping[str, Any]  # config.yaml
     facts: Mapping[str, str]  # run.json: what was trained and how it went, label to text
+    signs: Sequence[Mapping[str, Any]] = ()  # signs.jsonl: what the run warned of
     best: int | None = None  # best.json: the step of the best evaluation
 
     @property
@@ -76,6 +77,7 @@ def read_run(folder: Path) -> Run:
         samples=read_samples(folder),
         settings=settings,
         facts=read_json(folder / "run.json", "texts", partial(_fits, form={str: str})),
+        signs=read_signs(folder),
         best=read_json(folder / "best.json").get("step"),
     )
 
