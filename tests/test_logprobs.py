@@ -180,6 +180,7 @@ class Table:
 
     precision = None
     logit_cap = None
+    platform = "cpu"
 
     def __call__(self, params, tokens, segment, branch, position, dropout_key=None, sequences=None):
         return params["table"].astype(params["head"].dtype)[tokens], None

@@ -30,6 +30,9 @@ class Decoder(Protocol):
     @property
     def logit_cap(self) -> float | None: ...  # see `easydel.ops.softcap`
 
+    @property
+    def platform(self) -> str: ...  # of the devices, as jax calls it
+
     def __call__(
         self,
         params: PyTree,
@@ -173,6 +176,7 @@ def completion_statistics(
         collision=collision,
         precision=decoder.precision,
         cap=decoder.logit_cap,
+        platform=decoder.platform,
     )
     return statistics, routed
 

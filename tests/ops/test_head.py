@@ -1,5 +1,7 @@
 """The chunked head: its numbers do not depend on the chunk, and its memory not on the tokens."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,19 +35,42 @@ def head_inputs() -> tuple[jax.Array, np.ndarray, jax.Array]:
     return jnp.asarray(states), random.integers(0, VOCAB, (2, 23)).astype(np.int32), jnp.asarray(head)
 
 
-def head_gradient(inputs, chunk: int, weights: np.ndarray):
+def head_gradient(inputs, chunk: int, weights: np.ndarray, platform: str = "cpu"):
     def total(states, head):
-        statistics = token_statistics(states, inputs[1], head, chunk=chunk, logit_metrics=True)
+        statistics = token_statistics(states, inputs[1], head, chunk=chunk, logit_metrics=True, platform=platform)
         return jnp.sum(weights * statistics.logp), statistics
 
     return jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(inputs[0], inputs[2])
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 23])
-def test_the_chunk_size_changes_neither_values_nor_gradients(head_inputs, chunk):
+@pytest.mark.parametrize(("chunk", "platform"), [(1, "cpu"), (7, "cpu"), (23, "cpu"), (7, "tpu"), (23, "gpu")])
+def test_neither_the_chunk_size_nor_the_platform_changes_values_or_gradients(head_inputs, chunk, platform):
     weights = np.random.default_rng(4).standard_normal((2, 23)).astype(np.float32)
-    whole, other = (head_gradient(head_inputs, size, weights) for size in (1024, chunk))
+    whole, other = head_gradient(head_inputs, 1024, weights), head_gradient(head_inputs, chunk, weights, platform)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), whole, other)
+
+
+@pytest.mark.parametrize(("platform", "filled"), [("cpu", True), ("tpu", False), ("gpu", False)])
+def test_the_gradient_of_the_head_is_neither_filled_nor_turned_on_accelerators(platform, filled):
+    """By XLA's own description of what it runs, here on CPU, outside of the loop over chunks."""
+    vocab, embed = 96, 40
+
+    def gradient(states, head, target):
+        return jax.grad(lambda head: jnp.sum(token_statistics(states, target, head, chunk=8, platform=platform).logp))(
+            head
+        )
+
+    forms = ((1, 64, embed), jnp.float32), ((vocab, embed), jnp.float32), ((1, 64), jnp.int32)
+    text = jax.jit(gradient).lower(*(jax.ShapeDtypeStruct(*form) for form in forms)).compile().as_text()
+    sums = [
+        line
+        for line in text.splitlines()
+        if re.match(rf"\s*(ROOT )?\S+ = f32\[1,({vocab},{embed}|{embed},{vocab})\]", line)
+    ]
+    assert any(" dot(" in line or "fusion" in line for line in sums)
+    assert any(" broadcast(" in line for line in sums) == filled
+    turned = rf" = f32\[(1,)?{vocab},{embed}\]\S* (transpose|copy)\("
+    assert bool(re.search(turned, text)) == filled
 
 
 def test_what_is_for_the_log_has_no_gradient_and_costs_nothing_when_off(head_inputs):

@@ -148,7 +148,7 @@ class Decoder:
     @property
     def chunk(self) -> int | None:
         """How many positions go through the layers at a time, up to the last token; None: all, padding too."""
-        return CHUNK if self.mesh.devices.flat[0].platform == "cpu" and self.mesh.size == 1 else None
+        return CHUNK if self.platform == "cpu" and self.mesh.size == 1 else None
 
     def row_attention(
         self,
@@ -188,6 +188,11 @@ class Decoder:
         head = self.head(params).astype(self.dtype)
         products = jnp.einsum("rle,ve->rlv", hidden, head, precision=self.precision, preferred_element_type=jnp.float32)
         return soft_cap(products, self.logit_cap)
+
+    @property
+    def platform(self) -> str:
+        """That of the devices, as jax calls it."""
+        return self.mesh.devices.flat[0].platform
 
     @property
     def logit_cap(self) -> float | None:

@@ -63,6 +63,7 @@ class _HeadConfig(NamedTuple):
     collision: bool
     precision: str | None
     cap: float | None
+    on_cpu: bool
 
 
 def token_statistics(
@@ -76,15 +77,17 @@ def token_statistics(
     collision: bool = False,
     precision: str | None = None,
     cap: float | None = None,
+    platform: str = "cpu",
 ) -> TokenStatistics:
     """Returns the log-probability of each target token, computed `chunk` slots at a time.
 
     The matmuls take operands in the dtype of `states` and accumulate in float32; softmax and sums are float32.
     Only the first `used` slots of each shard are looked at (None: all); beyond the last chunk that has any, the values
-    are 0. With `cap` the logits are c * tanh(states head^T / c).
+    are 0. With `cap` the logits are c * tanh(states head^T / c). The gradient of the head is summed up as is fast on
+    the `platform`, as jax calls it.
     """
     slots = states.shape[1]
-    config = _HeadConfig(min(chunk, slots), logit_metrics, collision, precision, cap)
+    config = _HeadConfig(min(chunk, slots), logit_metrics, collision, precision, cap, platform == "cpu")
     return _head_statistics(config, states, head, target, jnp.asarray(slots if used is None else used))
 
 
@@ -144,7 +147,9 @@ def _head_forward(
 def _head_backward(config: _HeadConfig, kept: tuple[Any, ...], cotangent: TokenStatistics) -> tuple[Any, ...]:
     """Returns the gradient by states and head: `d logits = g (onehot(target) - softmax(logits))`, times a cap's slope.
 
-    Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk.
+    Each shard adds up its own part of the head's gradient, so that devices talk once and not once a chunk. The sum has
+    the layout of the head, and begins with the first chunk instead of with zeros: it may take gigabytes, and is neither
+    filled nor turned. On CPU it is [embed vocab], as products that have to turn their larger factor are slow there.
     """
     asked, states, head, target, used, log_partition = kept
     if isinstance(cotangent.logp, SymbolicZero):
@@ -165,18 +170,26 @@ def _head_backward(config: _HeadConfig, kept: tuple[Any, ...], cotangent: TokenS
             d_states = d_states.at[at].set(d_state)
         if d_head is not None:
             d_head += jnp.einsum(
-                "scv,sce->sev", d_logits, of_states[at], precision=config.precision, preferred_element_type=jnp.float32
+                "scv,sce->sev" if config.on_cpu else "scv,sce->sve",
+                *(d_logits, of_states[at]),
+                precision=config.precision,
+                preferred_element_type=jnp.float32,
             )
         return Asked(d_states, d_head)
 
-    # [embed vocab], as products that have to turn their larger factor are slow on CPU.
-    zeros = Asked(
+    shape = head.shape[::-1] if config.on_cpu else head.shape
+    sums = Asked(
         None if asked.states is None else jnp.zeros_like(of_states),
-        None if asked.head is None else jnp.zeros((states.shape[0], *head.shape[::-1]), jnp.float32),
+        None if asked.head is None else jnp.zeros((states.shape[0], *shape), jnp.float32),
     )
-    d_states, d_head = jax.lax.fori_loop(0, _chunks(config, used), one_chunk, zeros)
+    first = 0 if config.on_cpu else 1
+    for number in range(first):
+        sums = one_chunk(jnp.asarray(number), sums)  # what is added to zeros is not added
+    d_states, d_head = jax.lax.fori_loop(first, _chunks(config, used), one_chunk, sums)
     d_states = None if d_states is None else _joined(d_states, states.shape[1])
-    return d_states, None if d_head is None else jnp.sum(d_head, axis=0).T.astype(head.dtype), None, None
+    if d_head is not None:
+        d_head = jnp.sum(d_head, axis=0).astype(head.dtype)
+    return d_states, d_head.T if config.on_cpu and d_head is not None else d_head, None, None
 
 
 _head_statistics.defvjp(_head_forward, _head_backward, symbolic_zeros=True)
