@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from easydel.data.batch_layout import LENGTH_COST, BatchLayout, Shape, Sizes, fits, place, rows_needed, slots_needed
 from easydel.errors import DataError
 
-MAX_LENGTHS = 4  # of a run, unless the plan has to be grown
 _SLOT_MULTIPLE = 64
 _GROWTH = 1.25  # shapes outside the plan grow by this factor, so that few of them ever get compiled
 _PLANNED_STEPS = 2048  # evenly spaced sample of the run that the plan is optimized for
@@ -66,7 +65,7 @@ def planned(
 
 
 def plan_shapes(steps: Sequence[Sequence[Sizes]], layout: BatchLayout) -> tuple[Shape, ...]:
-    """Returns at most `max_shapes` shapes of at most MAX_LENGTHS lengths, cheapest first, that cost least over a run.
+    """Returns at most `max_shapes` shapes, cheapest first, that cost least over a run.
 
     A step is a list of micro-batches, which share one shape; a micro-batch is the sizes of its pairs.
     Choosing k shapes out of all useful ones is a k-median problem, solved greedily and then by swaps. Every step given
@@ -83,7 +82,7 @@ def plan_shapes(steps: Sequence[Sequence[Sizes]], layout: BatchLayout) -> tuple[
     shapes, feasible = _candidates(sample, layout)
     area = np.array([rows * length * (1 + length * layout.length_cost) for rows, length in shapes])
     cost = np.where(feasible, area, np.inf)
-    chosen = _k_median(cost, np.array([length for _, length in shapes]), layout.max_shapes)
+    chosen = _k_median(cost, layout.max_shapes)
     taken = np.array(chosen)[np.argmin(cost[:, chosen], axis=1)]
     plan = []
     for column in sorted(set(taken.tolist()), key=lambda column: area[column]):
@@ -170,14 +169,12 @@ def _lengths(shortest: int, longest: int, parts: int) -> list[int]:
     return lengths
 
 
-def _k_median(cost: Float[np.ndarray, "steps shapes"], lengths: Int[np.ndarray, "shapes"], limit: int) -> list[int]:
+def _k_median(cost: Float[np.ndarray, "steps shapes"], limit: int) -> list[int]:
     """At most `limit` columns whose minimum, summed over the steps, is small; one of them covers all steps."""
 
     def best_beside(others: list[int]) -> int:
         kept = cost[:, others].min(axis=1)[:, None] if others else np.inf
-        total = np.minimum(kept, cost).sum(axis=0)
-        known = np.unique(lengths[others])
-        return int(np.argmin(np.where(np.isin(lengths, known), total, np.inf) if len(known) >= MAX_LENGTHS else total))
+        return int(np.argmin(np.minimum(kept, cost).sum(axis=0)))
 
     covering = np.where(np.isfinite(cost).all(axis=0), cost.sum(axis=0), np.inf)
     chosen = [int(np.argmin(covering))]
