@@ -53,7 +53,7 @@ STATIONS = {
         "trainers/objective.py",
         "Objective.__call__",
     ): "the loss of each pair, with the settings that it asks for",
-    ("losses.py", "sigmoid_loss"): "the same, as maths",
+    ("losses/margin.py", "sigmoid_loss"): "the same, as maths",
     ("trainers/train_state.py", "initial_state"): "what an update changes: weights, moments, step, key",
     ("trainers/step_functions.py", "make_train_step.<locals>.train_step"): "gradient, norm and the update",
     ("trainers/optimizer.py", "_in_float32.<locals>.update"): "what is added to the weights",

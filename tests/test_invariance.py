@@ -80,11 +80,13 @@ LAYOUTS = {
 
 
 def pairs() -> list[Pair]:
-    """Eight pairs, each with its own weight and margin; of every other one some tokens bear no loss."""
+    """Eight pairs, each with its own numbers; of every other one some tokens bear no loss."""
     return [
         pair._replace(
             weight=0.5 + 0.25 * at,
             margin=0.1 * at,
+            preference=1 - 0.1 * at,
+            score_gap=1.5 - 0.3 * at,
             chosen_trained=mask(pair.chosen, every=2) if at % 2 else None,
             rejected_trained=mask(pair.rejected, every=3) if at % 4 == 1 else None,
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from easydel.data.pair import RowNumbers
 from easydel.errors import ConfigError
 from easydel.logprobs import CompletionLogprobs
 from easydel.losses import DIVERGENCES, LOSSES
@@ -28,8 +29,11 @@ def out(policy=POLICY, full=None) -> CompletionLogprobs:
     return CompletionLogprobs(policy, policy if full is None else full, nothing, nothing, nothing, COLLISION)
 
 
+GAP = jnp.array([0.5, 2.0, -1.0])
+
+
 def facts(**changes) -> PairFacts:
-    plain = PairFacts(LENGTHS, jnp.ones(3), jnp.zeros(3), mean_chosen_length=8 / 3, reward_shift=0.0)
+    plain = PairFacts(LENGTHS, jnp.ones(3), jnp.zeros(3), jnp.ones(3), GAP, mean_chosen_length=8 / 3, reward_shift=0.0)
     return plain._replace(**changes)
 
 
@@ -93,7 +97,7 @@ def test_the_traits_of_a_loss_are_those_of_its_function():
     for setting in SETTINGS:
         assert users_of(setting) == [name for name in LOSSES if KEYWORDS.get(setting, setting) in asked[name]], setting
     for name, traits in TRAITS.items():
-        assert traits.uses_margin == ("margin" in asked[name]), name
+        assert set(traits.numbers) == asked[name] & set(RowNumbers._fields), name
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "exo_pair"])

@@ -24,7 +24,8 @@ BOTH_OR_NEITHER = (("accepted", "rejected"), ("response", "rejected_response"), 
 """As `COMPLETION_PAIRS`, where both columns are there: one of them alone means something else."""
 REJECTED_BESIDE = ("rejected_messages", "rejected_response")
 """Columns of the rejected completion alone, beside a conversation that ends in the chosen one."""
-NUMBERS = ("weight", "margin")
+SCORES = ("chosen_score", "rejected_score")
+NUMBERS = ("weight", "margin", "preference", *SCORES)
 IGNORE = "ignore"
 COMPLETIONS = frozenset(chain(*COMPLETION_PAIRS, *BOTH_OR_NEITHER, *(verdict.responses for verdict in VERDICTS)))
 """The columns of two completions."""
@@ -71,7 +72,7 @@ def read_columns(columns: Any) -> dict[str, Any]:
                 reads = f"{name}={role} reads your column {role!r} as {name!r}."
                 hint += f" Or the other way around: {reads}" if hint else f" The name that is read comes first: {reads}"
             hint = hint or f" To drop a column, use {IGNORE!r}."
-            known = "prompt, question, chosen, rejected, system, history, tools, weight, margin and others"
+            known = "prompt, question, chosen, rejected, system, history, tools, weight, margin, preference and others"
             raise ConfigError(f"columns: unknown name {role!r}. Rows are read from {known}.{hint}")
         else:
             read[role] = name
@@ -98,6 +99,13 @@ def renamed(row: Mapping[str, Any], columns: Mapping[str, Any], number: int) -> 
         if name in row and name not in left_out:
             names[role] = name
     return names
+
+
+def numbers_among(names: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns which columns of a row hold its numbers: `preference` does not where it says which of two is better."""
+    verdicts = (verdict for verdict in VERDICTS if "preference" in verdict.columns)
+    is_verdict = "preference" in names and any(names.keys() >= set(each.responses) for each in verdicts)
+    return tuple(name for name in NUMBERS if name in names and not (is_verdict and name == "preference"))
 
 
 class RowColumns:

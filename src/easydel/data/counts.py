@@ -48,6 +48,7 @@ class Counts(NamedTuple):
     unreadable: tuple[str, ...] = ()  # what is wrong with the first rows that could not be read
     weights: tuple[float, float] = (1.0, 1.0)  # smallest and largest of the kept rows
     margins: tuple[float, float] = (0.0, 0.0)
+    preferences: tuple[float, float] = (1.0, 1.0)
 
     def values(self) -> dict[str, Any]:
         """Returns the counts as `data.json` has them."""
@@ -102,6 +103,7 @@ class Tally:
     first_lost: dict[str, int] = field(default_factory=dict)  # number of the row by what was left out of it
     weights: tuple[float, float] | None = None  # smallest and largest
     margins: tuple[float, float] | None = None
+    preferences: tuple[float, float] | None = None
     examples: Examples = field(default_factory=Examples)
     columns: UsedColumns = field(default_factory=UsedColumns)
     unreadable: list[str] = field(default_factory=list)  # what is wrong with the first ones
@@ -127,6 +129,7 @@ class Tally:
             self.masked += sum(len(side.completion) - side.slots for side in sides)
             self.weights = _widened(self.weights, cut.pair.weight)
             self.margins = _widened(self.margins, cut.pair.margin)
+            self.preferences = _widened(self.preferences, cut.pair.preference)
             self.examples.add(joined, cut.pair, cut.causes)
             if sides[0].completion == sides[1].completion:
                 self.first_identical = self.first_identical if self.identical else cut.pair.index
@@ -151,6 +154,7 @@ class Tally:
             most_merged_row=self.most_merged_row,
             weights=self.weights or (1.0, 1.0),
             margins=self.margins or (0.0, 0.0),
+            preferences=self.preferences or (1.0, 1.0),
             unreadable=tuple(self.unreadable),
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from easydel.data.column_names import CONVERSATIONS, IDS, NUMBERS, OF_IDS, QUESTIONS, READ, renamed
+from easydel.data.column_names import CONVERSATIONS, IDS, OF_IDS, QUESTIONS, READ, SCORES, numbers_among, renamed
 from easydel.data.completion_columns import EMPTY
 from easydel.data.dialogue import parts_of
 from easydel.data.message_content import kind
@@ -96,9 +96,9 @@ def read_row(
 
 
 def columns_of(
-    row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS
+    row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS, *, scored: bool = False
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the columns that a row is read from, and those that are ignored.
+    """Returns the columns that a row is read from, and those that are ignored; scores are read if `scored`.
 
     >>> columns_of({"prompt": "a", "chosen": "b", "rejected": "c", "weight": 1.0, "source": "a book"})
     (('prompt', 'chosen', 'rejected', 'weight'), ('source',))
@@ -111,7 +111,8 @@ def columns_of(
         used = {names[name] for name in names if name in OF_IDS and row[names[name]] is not None}
     else:
         used = set(fields_of(row, 0, columns).used)
-    used |= {names[name] for name in ("weight", "margin") if name in names and not is_empty(row[names[name]])}
+    numbers = [name for name in numbers_among(names) if scored or name not in SCORES]
+    used |= {names[name] for name in numbers if not is_empty(row[names[name]])}
     return tuple(name for name in row if name in used), tuple(name for name in row if name not in used)
 
 
@@ -124,7 +125,7 @@ def content_of(row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) 
         DataError: two columns of the same name, see `easydel.data.column_names.renamed`.
     """
     names = renamed(row, columns, 0)
-    read = {name: row[column] for name, column in names.items() if name in READ and name not in NUMBERS}
+    read = {name: row[column] for name, column in names.items() if name in READ and name not in numbers_among(names)}
     asked = any(not is_empty(read.get(name)) for name in ("prompt", *CONVERSATIONS, *QUESTIONS))
     beside = [name for name in names if name not in READ and (not asked or name in TELLING or name in MEDIA)]
     return {"read": read, "beside": [str(name) for name in beside if not is_empty(row[names[name]])]}

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from easydel.data.batch_layout import Shape, place, slots_needed
-from easydel.data.pair import Pair, Side
+from easydel.data.pair import NEUTRAL, Pair, Side
 from easydel.data.shapes import natural_shape, round_length, round_slots
 from easydel.errors import DataError
 
@@ -36,7 +36,13 @@ class Batch(NamedTuple):
     # row number in the source; -1 for a pair that pads. (Hides tuple.index, which nobody needs on a batch.)
     index: Int[np.ndarray, "*micro pairs"]  # pyright: ignore[reportIncompatibleMethodOverride]
     weight: Float[np.ndarray, "*micro pairs"]  # of the pair's loss; 0 for a pair that pads
-    margin: Float[np.ndarray, "*micro pairs"]  # asked for between the rewards of chosen and rejected
+    # The other numbers of their rows, see `pair.RowNumbers`.
+    margin: Float[np.ndarray, "*micro pairs"]
+    preference: Float[np.ndarray, "*micro pairs"]
+    score_gap: Float[np.ndarray, "*micro pairs"]
+
+
+_PADDING = NEUTRAL._replace(weight=0.0)
 
 
 class _Item(NamedTuple):
@@ -183,7 +189,6 @@ def _build(
                 used[shard] = slots.stop
             segment[row, start:end] = number
     index = np.full(count, -1, np.int32)
-    weight, margin = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    for number, pair in enumerate(pairs):
-        index[number], weight[number], margin[number] = pair.index, pair.weight, pair.margin
-    return Batch(tokens, segment, branch, position, source, target, sequence, offset, lengths, index, weight, margin)
+    index[: len(pairs)] = [pair.index for pair in pairs]
+    numbers = np.array([pair.numbers for pair in pairs] + [_PADDING] * (count - len(pairs)), np.float32)
+    return Batch(tokens, segment, branch, position, source, target, sequence, offset, lengths, index, *numbers.T.copy())

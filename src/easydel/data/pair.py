@@ -16,6 +16,18 @@ Mask = list[bool] | None
 """Which tokens of a completion bear loss; None: all."""
 
 
+class RowNumbers(NamedTuple):
+    """The numbers of a row; by default those that change nothing."""
+
+    weight: float = 1.0  # multiplies the pair's loss
+    margin: float = 0.0  # by how much, in rewards, the chosen completion should win; see `easydel.losses.margin`
+    preference: float = 1.0  # the share of those asked who prefer the chosen completion
+    score_gap: float = 0.0  # the score of the chosen completion less that of the rejected one
+
+
+NEUTRAL = RowNumbers()
+
+
 class Side(NamedTuple):
     """One of the two completions of a pair, with the context that it has of its own."""
 
@@ -54,10 +66,18 @@ class Pair(NamedTuple):
     rejected_context: int = 0
     # number of the row in the source. (Hides tuple.index, which nobody needs on a pair.)
     index: int = -1  # pyright: ignore[reportIncompatibleMethodOverride]
-    weight: float = 1.0  # multiplies the pair's loss
-    margin: float = 0.0  # by how much, in rewards, the chosen completion should win; see `easydel.losses.sigmoid_loss`
+    # Its `RowNumbers`.
+    weight: float = NEUTRAL.weight
+    margin: float = NEUTRAL.margin
+    preference: float = NEUTRAL.preference
+    score_gap: float = NEUTRAL.score_gap
     chosen_trained: Mask = None
     rejected_trained: Mask = None
+
+    @property
+    def numbers(self) -> RowNumbers:
+        """The numbers of its row."""
+        return RowNumbers(self.weight, self.margin, self.preference, self.score_gap)
 
     @property
     def sides(self) -> tuple[Side, Side]:

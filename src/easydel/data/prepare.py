@@ -36,6 +36,7 @@ class TokenizeConfig(NamedTuple):
     dataset_num_proc: int | None = None  # processes that tokenize; None or 1 is this one
     columns: Mapping[str, Any] = NO_COLUMNS  # see `easydel.data.column_names.read_columns`
     on_bad_row: OnBadRow = "stop"  # "skip" drops rows that cannot be read
+    scored: bool = False  # every row must have the scores of both completions
 
     def pairs(
         self,
@@ -53,7 +54,7 @@ class TokenizeConfig(NamedTuple):
         Raises:
             DataError: a row that cannot be read, an id of `vocab_size` or more or, in the end, no row left.
         """
-        see = partial(tally.columns.add, columns=self.columns)
+        see = partial(tally.columns.add, columns=self.columns, scored=self.scored)
         wanted = (lambda: sys.maxsize) if max_pairs is None else lambda: max_pairs - tally.kept
         with closing(self.read(rows, see, share, wanted)) as read:
             for row in read:
@@ -91,6 +92,7 @@ class TokenizeConfig(NamedTuple):
             check=partial(_check_ids, self.vocab_size),
             on_bad_row=self.on_bad_row,
             wanted=wanted,
+            scored=self.scored,
         )
         with closing(read):
             for row in read:
@@ -184,8 +186,7 @@ def _cut(row: Read, limits: Limits) -> Cut:
         chosen,
         rejected,
         index=row.number,
-        weight=row.weight,
-        margin=row.margin,
+        **row.numbers._asdict(),
         chosen_trained=row.joined.chosen_trained,
         rejected_trained=row.joined.rejected_trained,
     )

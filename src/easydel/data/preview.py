@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from easydel.data.examples import Example
-from easydel.data.pair import Limits, Pair, Side, truncate
+from easydel.data.pair import NEUTRAL, Limits, Pair, Side, truncate
 from easydel.data.tokenize import Joined
 from easydel.data.tokenizer import Tokenizer, decoded
 
@@ -40,8 +40,10 @@ class Preview(NamedTuple):
     prompt: tuple[Segment, ...]
     chosen: tuple[Segment, ...]
     rejected: tuple[Segment, ...]
-    weight: float = 1.0
-    margin: float = 0.0
+    weight: float = NEUTRAL.weight
+    margin: float = NEUTRAL.margin
+    preference: float = NEUTRAL.preference
+    score_gap: float = NEUTRAL.score_gap
 
     def values(self) -> dict[str, Any]:
         """Returns it as `data.json` has it."""
@@ -74,13 +76,14 @@ def preview_of(example: Example, limits: Limits, tokenizer: Tokenizer | None, ro
     together = spans[0][0] == spans[1][0] < len(joined.prompt)
     border = spans[0][0] + len(pair.prompt) if together else 0  # up to where the two sides are the same tokens
     view = _View(tokenizer, {} if tokenizer is None else _names(tokenizer), room)
+    chosen, rejected = (view.segments(each, kind, border, len(each)) for each, kind in zip(ids, kinds, strict=True))
     return Preview(
         pair.index,
         example.reasons,
         view.segments(ids[0], kinds[0], 0, border),
-        *(view.segments(each, kind, border, len(each)) for each, kind in zip(ids, kinds, strict=True)),
-        weight=pair.weight,
-        margin=pair.margin,
+        chosen,
+        rejected,
+        *pair.numbers,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from easydel.data.column_names import CONVERSATIONS, NUMBERS, QUESTIONS, SYSTEMS, TOOLS, RowColumns
+from easydel.data.column_names import CONVERSATIONS, QUESTIONS, SYSTEMS, TOOLS, RowColumns
 from easydel.data.completion_columns import EMPTY, completions_of
 from easydel.data.message_content import kind
 from easydel.data.messages import roles_in
@@ -69,8 +69,7 @@ def fields_of(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -
         refuse_unread(have)
     if "winner_model_a" in have.used and not fields.dropped:
         fields = _in_threads(fields)
-    numbers = [name for name in NUMBERS if have.has(name)]
-    return fields._replace(used=tuple(have.names[name] for name in [*have.used, *numbers]))
+    return fields._replace(used=tuple(have.names[name] for name in have.used))
 
 
 def _in_threads(fields: Fields) -> Fields:

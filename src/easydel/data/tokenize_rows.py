@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from easydel.data.bad_rows import BadRow, OnBadRow, reason_of, unreadable
 from easydel.data.format import NO_COLUMNS, Dropped
+from easydel.data.pair import NEUTRAL, RowNumbers
 from easydel.data.python_rows import Row, as_rows
 from easydel.data.render import Preference, to_preference
 from easydel.data.row_chunks import ROWS_AT_ONCE, Chunk, RowChunks
@@ -37,8 +38,7 @@ class Read(NamedTuple):
 
     number: int
     joined: Joined
-    weight: float
-    margin: float
+    numbers: RowNumbers
 
 
 def read_rows(
@@ -53,6 +53,7 @@ def read_rows(
     check: Callable[[int, Joined], None] = lambda number, joined: None,
     on_bad_row: OnBadRow = "stop",
     wanted: Callable[[], int] = lambda: sys.maxsize,
+    scored: bool = False,
 ) -> Generator[Read, None, None]:
     """Yields the rows in order, numbered from 0, as token ids. An error comes after the rows before it.
 
@@ -69,6 +70,7 @@ def read_rows(
         on_bad_row: "skip" yields rows that cannot be read, or that `check` refuses, as `bad_rows.unreadable`.
         wanted: says how many rows may be read now. It is asked at the beginning, and again when all these have been
             yielded; 0 is the end.
+        scored: the rows must have the scores of both completions.
 
     Raises:
         DataError: a row that cannot be read.
@@ -87,11 +89,11 @@ def read_rows(
                 for chunk, found in tokenized:
                     for number, (row, joined) in enumerate(zip(chunk.rows, found, strict=True), chunk.first):
                         try:
-                            read = _read(number, row, joined, columns, check)
+                            read = _read(number, row, joined, columns, check, scored)
                         except DataError as error:
                             if on_bad_row == "stop":
                                 raise
-                            read = Read(number, Joined([], [], [], dropped=unreadable(error)), 1.0, 0.0)
+                            read = Read(number, Joined([], [], [], dropped=unreadable(error)), NEUTRAL)
                         yield read
                     if chunk.broke is not None:
                         raise chunk.broke
@@ -153,14 +155,19 @@ def _of_texts(preferences: Sequence[Preference], tokenizer: Tokenizer, first: in
 
 
 def _read(
-    number: int, row: Row, joined: Joined, columns: Mapping[str, Any], check: Callable[[int, Joined], None]
+    number: int,
+    row: Row,
+    joined: Joined,
+    columns: Mapping[str, Any],
+    check: Callable[[int, Joined], None],
+    scored: bool,
 ) -> Read:
     reason = reason_of(joined.dropped)
     if reason is not None:
         raise DataError(reason)
-    numbers = numbers_of(row, number, columns)
+    numbers = numbers_of(row, number, columns, scored=scored)
     check(number, joined)
-    return Read(number, joined, *numbers)
+    return Read(number, joined, numbers)
 
 
 def _tokenized(

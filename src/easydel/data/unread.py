@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from easydel.data.column_names import CONVERSATIONS, QUESTIONS, READ, SYSTEMS, TOOLS, RowColumns
+from easydel.data.column_names import CONVERSATIONS, QUESTIONS, READ, SYSTEMS, TOOLS, RowColumns, numbers_among
 from easydel.data.message_content import kind
 from easydel.data.plain_values import leaves
 from easydel.data.rankings import CANDIDATES
@@ -41,9 +41,10 @@ def beside(have: RowColumns, source: str | None, *read: Any) -> Iterator[tuple[s
         source: what the prompt is read as.
         read: the values of prompt and system, which another column may repeat.
     """
+    numbers = numbers_among(have.names)
     known = {_bare(text) for text in leaves(read) if isinstance(text, str)}
     for name in have.names:
-        if name in have.used or _canonical(name) not in TELLING or not have.has(name):
+        if name in have.used or _canonical(name) not in TELLING or name in numbers or not have.has(name):
             continue
         value = have.look(name)
         if isinstance(value, str) and _bare(value) in known:

@@ -41,15 +41,18 @@ class UsedColumns:
     # Of earlier rows, and how many of each kind came since; replaced at once, as a stream is read in another thread.
     _counted: tuple[Columns, Counter[Kind]] = field(default_factory=lambda: (Columns(0, {}, {}, {}), Counter()))
 
-    def add(self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> None:
+    def add(self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS, *, scored: bool = False) -> None:
         """Counts the columns of one more row, see `kind` and `count`."""
-        self.count(self.kind(row, columns))
+        self.count(self.kind(row, columns, scored=scored))
 
-    def kind(self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS) -> Kind | None:
+    def kind(
+        self, row: Mapping[str, Any], columns: Mapping[str, Any] = NO_COLUMNS, *, scored: bool = False
+    ) -> Kind | None:
         """Returns what the columns of a row are read as; None where it cannot be read, which ends the run later.
 
         Args:
             columns: which column stands for which that is read, the same for all rows.
+            scored: the scores of both completions are read.
         """
         # What a row is read from goes by which columns hold something, and of what type: each kind is looked at once.
         key = tuple((name, type(value), _holds(value)) for name, value in row.items())
@@ -57,7 +60,7 @@ class UsedColumns:
             if len(self._kinds) >= _MOST_KINDS:
                 self._kinds.clear()
                 self._counted = self.found(), Counter()
-            self._kinds[key] = _kind(row, columns)
+            self._kinds[key] = _kind(row, columns, scored)
         return self._kinds[key]
 
     def count(self, kind: Kind | None) -> None:
@@ -80,9 +83,9 @@ class UsedColumns:
         return Columns(rows, dict(read), {**held, **empty}, earlier.stands_for | roles)
 
 
-def _kind(row: Mapping[str, Any], columns: Mapping[str, Any]) -> Kind | None:
+def _kind(row: Mapping[str, Any], columns: Mapping[str, Any], scored: bool) -> Kind | None:
     try:
-        read, rest = columns_of(row, columns)
+        read, rest = columns_of(row, columns, scored=scored)
     except DataError:
         return None
     roles = tuple((column, role) for role, column in columns.items() if role != IGNORE and column in read)

@@ -18,7 +18,7 @@ def read_and_ignored(counts: Mapping[str, Any]) -> tuple[str, str]:
     """
     columns = counts["columns"]
     rows, stands_for = columns["rows"], columns["stands_for"]
-    ranges = {"weight": counts.get("weights"), "margin": counts.get("margins")}
+    ranges = {"weight": counts.get("weights"), "margin": counts.get("margins"), "preference": counts.get("preferences")}
     read = []
     for column, count in columns["read"].items():
         role = stands_for.get(column, column)

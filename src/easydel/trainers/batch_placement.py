@@ -9,10 +9,11 @@ from jaxtyping import Shaped
 
 from easydel import processes
 from easydel.data.pack import Batch
+from easydel.data.pair import RowNumbers
 from easydel.sharding import RULES
 
 # The fields of a batch that have one value per pair and not per row or slot.
-PER_PAIR = ("lengths", "index", "weight", "margin")
+PER_PAIR = ("lengths", "index", *RowNumbers._fields)
 # Those that have one value per token of a row.
 PER_TOKEN = ("tokens", "segment", "branch", "position")
 

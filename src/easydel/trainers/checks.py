@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from easydel.data.endings import check_ending
+from easydel.data.pair import NEUTRAL
 from easydel.errors import ConfigError, warn
 from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
@@ -142,13 +143,15 @@ def check_run(config: DPOConfig, model: CausalLM, data: TrainSet) -> None:
             f"the longest row has {longest} tokens, but the model was made for {known} (max_position_embeddings): set "
             f"max_length = {known} unless you know that it reads further."
         )
-    asking = next((pair for pair in pairs if pair.margin), None)
-    if asking is not None and not config.uses_margin:
-        users = ", ".join(name for name, traits in TRAITS.items() if traits.uses_margin)
-        warn(
-            f"the rows have a 'margin' (row {asking.index}: {asking.margin:g}), which loss_type {config.loss_type!r} "
-            f"does not use: it is ignored. These do: {users}."
-        )
+    for name in {"margin", "preference"} - config.row_numbers:
+        neutral = getattr(NEUTRAL, name)
+        asking = next((pair for pair in pairs if getattr(pair, name) != neutral), None)
+        if asking is not None:
+            users = ", ".join(loss for loss, traits in TRAITS.items() if name in traits.numbers)
+            warn(
+                f"the rows have a {name!r} (row {asking.index}: {getattr(asking, name):g}), which loss_type "
+                f"{config.loss_type!r} does not use: it is ignored. These do: {users}."
+            )
 
 
 def warn_of_learning_rate(config: DPOConfig, intervals: Intervals) -> None:

@@ -68,9 +68,9 @@ class DPOConfig(  # fields come in the order of `--help`, that of the last base 
         return not self.reference_free and any(traits.needs_reference for traits in self.traits)
 
     @property
-    def uses_margin(self) -> bool:
-        """Whether any loss may look at the margins of the pairs."""
-        return any(traits.uses_margin for traits in self.traits)
+    def row_numbers(self) -> frozenset[str]:
+        """The numbers of a row that a loss may look at, besides its weight: `easydel.data.pair.RowNumbers`."""
+        return frozenset(name for traits in self.traits for name in traits.numbers)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the options as plain values; a loss function of your own is given as `module:name`."""

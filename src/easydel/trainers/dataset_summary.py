@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from easydel.data.counts import Counts, Tally
 from easydel.data.eval_split import EvalSplit
+from easydel.data.pair import NEUTRAL
 from easydel.data.prepare import TokenizeConfig
 from easydel.data.preview import BRIEF, Preview, preview_of
 from easydel.data.used_columns import Columns
 from easydel.display.columns import read_and_ignored
 from easydel.display.pairs import Piece, completion_pieces, on_one_line, prompt_pieces, tokens_of, visible
 from easydel.trainers.record.files import write_json
-
-_NEUTRAL = {"weight": 1.0, "margin": 0.0}
 
 
 class DatasetSummary(NamedTuple):
@@ -84,7 +83,7 @@ def _read(pairs: int) -> str:
 def _pair(preview: Preview) -> list[tuple[str, list[Piece]]]:
     values = preview.values()
     prompt, completions = values["prompt"], {name: values[name] for name in ("chosen", "rejected")}
-    numbers = [f", {name} {values[name]:g}" for name, neutral in _NEUTRAL.items() if values[name] != neutral]
+    numbers = [f", {name} {values[name]:g}" for name, neutral in NEUTRAL._asdict().items() if values[name] != neutral]
     lengths = ", ".join(
         f"{tokens_of(part)} {name}" for name, part in ({"prompt": prompt} | completions).items() if part
     )

@@ -227,6 +227,7 @@ def _tokenize_config(config: DPOConfig, tokenizer: Any, model: CausalLM) -> Toke
         dataset_num_proc=config.dataset_num_proc,
         columns=read_columns(config.columns),
         on_bad_row=config.on_bad_row,
+        scored="score_gap" in config.row_numbers,
     )
 
 

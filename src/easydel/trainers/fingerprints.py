@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, UInt32
 
-from easydel.data.pair import Pair
+from easydel.data.pair import NEUTRAL, Pair
 from easydel.processes import on_host
 
 Sums = UInt32[np.ndarray, "2"] | UInt32[jax.Array, "2"]
@@ -35,6 +35,8 @@ def pairs_fingerprint(pairs: Sequence[Pair]) -> str:
         ):
             digest.update(np.asarray([len(ids), *ids], np.int64).tobytes())
         digest.update(np.asarray([pair.weight, pair.margin], np.float64).tobytes())
+        if pair.numbers[2:] != NEUTRAL[2:]:  # of pairs without them it stays what it was
+            digest.update(np.asarray(pair.numbers[2:], np.float64).tobytes())
     return digest.hexdigest()[:16]
 
 

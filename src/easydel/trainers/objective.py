@@ -12,6 +12,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from easydel.data.pack import Batch
+from easydel.data.pair import RowNumbers
 from easydel.errors import ConfigError, nearest
 from easydel.logprobs import CompletionLogprobs
 from easydel.losses import DIVERGENCES, LOSSES, Lengths, Logps, PerPair, Scalar
@@ -29,8 +30,11 @@ class PairFacts(NamedTuple):
     """What is known of the pairs of a batch besides their log-probabilities, and of all pairs of the update."""
 
     lengths: Lengths
-    weight: PerPair  # multiplies a pair's loss
-    margin: PerPair  # see `losses.sigmoid_loss`
+    # The numbers of the rows, see `easydel.data.pair.RowNumbers`.
+    weight: PerPair
+    margin: PerPair
+    preference: PerPair
+    score_gap: PerPair
     mean_chosen_length: Scalar  # tokens per chosen completion, over all pairs of the update
     reward_shift: Scalar  # delta of `losses.bco_pair`
 
@@ -39,6 +43,8 @@ class Facts(NamedTuple):
     """What a loss may ask for by name, besides settings and `divergence`."""
 
     margin: PerPair
+    preference: PerPair
+    score_gap: PerPair
     full_policy: Logps  # the policy's log-probabilities without `ld_alpha`
     mean_chosen_length: Scalar
     reward_shift: Scalar
@@ -90,7 +96,14 @@ class Objective:
 
     def __call__(self, out: CompletionLogprobs, reference: Logps, pairs: PairFacts) -> PerPair:
         """Returns the value of each pair; that of a padding pair has no meaning."""
-        facts = Facts(pairs.margin, out.full_logps, pairs.mean_chosen_length, pairs.reward_shift)
+        facts = Facts(
+            pairs.margin,
+            pairs.preference,
+            pairs.score_gap,
+            out.full_logps,
+            pairs.mean_chosen_length,
+            pairs.reward_shift,
+        )
         value = jnp.zeros_like(out.logps[:, 0])
         for weight, loss, names in self.terms:
             asked = {name: getattr(facts, name) for name in names}
@@ -118,8 +131,8 @@ def alignment(out: CompletionLogprobs, lengths: Lengths) -> PerPair:
 
 def pair_facts(batch: Batch, mean_chosen_length: Scalar, reward_shift: Scalar = 0.0) -> PairFacts:
     """Returns the facts about one micro-batch."""
-    lengths, weight, margin = (jnp.asarray(x) for x in (batch.lengths, batch.weight, batch.margin))
-    return PairFacts(lengths, weight, margin, mean_chosen_length, reward_shift)
+    of_rows = {name: jnp.asarray(getattr(batch, name)) for name in ("lengths", *RowNumbers._fields)}
+    return PairFacts(**of_rows, mean_chosen_length=mean_chosen_length, reward_shift=reward_shift)
 
 
 def mean_chosen_length(batch: Batch) -> Float[Array, ""]:
@@ -190,7 +203,7 @@ def _term(loss: str | Callable[..., PerPair], weight: float, config: DPOConfig) 
 def _try_out(term: Term, name: str) -> None:
     """Raises ConfigError where a function of the user's does not return one value per pair; nothing is computed."""
     per_pair, logps = jnp.zeros(5), jnp.zeros((5, 2))
-    facts = Facts(per_pair, logps, jnp.ones(()), jnp.zeros(()))
+    facts = Facts(per_pair, per_pair, per_pair, logps, jnp.ones(()), jnp.zeros(()))
     asked = {fact: getattr(facts, fact) for fact in term.facts}
     try:
         value = jax.eval_shape(partial(term.loss, **asked), logps, logps, jnp.ones((5, 2), jnp.int32))

@@ -15,7 +15,7 @@ from easydel.data.column_names import read_columns
 from easydel.data.loader import START, Position
 from easydel.data.mix import mix
 from easydel.data.pair import Limits
-from easydel.data.prepare import prepare
+from easydel.data.prepare import TokenizeConfig, prepare, prepare_with
 from easydel.data.render import to_preference
 from easydel.data.source import load_rows, stream_rows
 from easydel.scripts.finetune import dpo
@@ -156,6 +156,8 @@ CASES: Cases = {
         row(messages="sky", chosen="blue", rejected="red"),
         row(**GOOD, weight=-1),
         rows([{**IDS, "margin": "big"}]),
+        rows([{**IDS, "preference": 70}]),
+        lambda place: prepare_with(TokenizeConfig(scored=True), [{**IDS, "chosen_score": 8}]),
         rows([{**IDS, "prompt_ids": "1 2"}]),
         rows([{**IDS, "prompt_ids": []}]),
         rows([{"prompt_ids": [1], "rejected_ids": [3]}]),

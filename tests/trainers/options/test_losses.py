@@ -43,10 +43,18 @@ def test_a_setting_is_refused_with_the_losses_that_do_not_have_it_and_accepted_w
 def test_a_function_of_your_own_is_assumed_to_look_at_everything():
     config = DPOConfig(loss_type=["sft", lambda policy, reference, lengths: policy[:, 0]], simpo_gamma=2.0)
     assert config.needs_reference
-    assert config.uses_margin
+    assert config.row_numbers == {"margin", "preference"}
     assert config.traits[-1].across_pairs
     assert not DPOConfig(loss_type=["sft", "simpo"]).needs_reference
-    assert not DPOConfig(loss_type=["ipo", "sft"]).uses_margin
+    assert not DPOConfig(loss_type=["ipo", "sft"]).row_numbers
+
+
+def test_a_function_needs_scores_only_where_it_asks_for_them():
+    def scored(policy, reference, lengths, *, score_gap):
+        return score_gap * policy[:, 0]
+
+    assert "score_gap" in DPOConfig(loss_type=scored).row_numbers
+    assert DPOConfig(loss_type=["rpo_sq", "ipo"]).row_numbers == {"score_gap"}
 
 
 BAD = [

@@ -1,10 +1,11 @@
 """The losses by name with what each needs, and the options of what is minimized.
 
-A loss is one function in `easydel/losses.py` and one row of `TRAITS`; a setting of its own is one field of
+A loss is one function in `easydel.losses` and one row of `TRAITS`; a setting of its own is one field of
 `LossOptions`, which the row names.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,34 +22,40 @@ class LossTraits(NamedTuple):
         settings: the options that are in its definition, besides `beta`.
         needs_reference: it looks at the reference's log-probabilities, which else are not computed.
         across_pairs: the value of a pair depends on the other pairs, so that it is given all pairs of an update.
-        uses_margin: it looks at the margin between rewards that a pair may ask for.
+        numbers: the numbers of a row that it looks at, besides the weight: `easydel.data.pair.RowNumbers`.
     """
 
     settings: tuple[str, ...] = ()
     needs_reference: bool = True
     across_pairs: bool = False
-    uses_margin: bool = False
+    numbers: tuple[str, ...] = ()
 
 
 _SMOOTHED, _DIVERGENCE = "label_smoothing", "f_divergence_type"
+_SOFT, _SCORED = ("preference",), ("score_gap",)
 
 TRAITS: Mapping[str, LossTraits] = {
-    "sigmoid": LossTraits((_SMOOTHED, _DIVERGENCE), uses_margin=True),
+    "sigmoid": LossTraits((_SMOOTHED, _DIVERGENCE, "length_penalty"), numbers=("margin", *_SOFT)),
     "sigmoid_norm": LossTraits((_DIVERGENCE,)),
     "hinge": LossTraits((_DIVERGENCE,)),
     "ipo": LossTraits((_DIVERGENCE,)),
-    "robust": LossTraits((_SMOOTHED, _DIVERGENCE)),
-    "exo_pair": LossTraits((_SMOOTHED, _DIVERGENCE)),
+    "robust": LossTraits((_SMOOTHED, _DIVERGENCE), numbers=_SOFT),
+    "exo_pair": LossTraits((_SMOOTHED, _DIVERGENCE), numbers=_SOFT),
+    "discopop": LossTraits(("discopop_tau", _DIVERGENCE)),
+    "dpop": LossTraits(("dpop_lambda",)),
     "nca_pair": LossTraits(),
     "bco_pair": LossTraits(("bco_running_mean",)),
     "sppo_hard": LossTraits(),
     "apo_zero": LossTraits(),
     "apo_down": LossTraits(),
-    "discopop": LossTraits(("discopop_tau", _DIVERGENCE)),
     "kto_pair": LossTraits(across_pairs=True),
-    "aot": LossTraits((_SMOOTHED,), across_pairs=True),
-    "aot_unpaired": LossTraits((_SMOOTHED,), across_pairs=True),
-    "aot_pair": LossTraits((_SMOOTHED,), across_pairs=True),
+    "rpo_sq": LossTraits(("score_scale", _DIVERGENCE), numbers=_SCORED),
+    "rpo_bwd_kl": LossTraits(("score_scale", _DIVERGENCE), numbers=_SCORED),
+    "rpo_fwd_kl": LossTraits(("score_scale", _DIVERGENCE), numbers=_SCORED),
+    "odpo": LossTraits(("odpo_alpha", _DIVERGENCE), numbers=_SCORED),
+    "aot": LossTraits((_SMOOTHED,), across_pairs=True, numbers=_SOFT),
+    "aot_unpaired": LossTraits((_SMOOTHED,), across_pairs=True, numbers=_SOFT),
+    "aot_pair": LossTraits((_SMOOTHED,), across_pairs=True, numbers=_SOFT),
     "sft": LossTraits(needs_reference=False),
     "simpo": LossTraits(("simpo_gamma",), needs_reference=False),
     "cpo": LossTraits(("cpo_alpha",), needs_reference=False),
@@ -81,6 +88,18 @@ class LossOptions:
     beta: float = option(0.1, "how strongly the policy is kept near the reference", common=True, above=0)
     label_smoothing: float = option(
         0.0, "share of preference labels assumed to be wrong; exo_pair needs more than 0", at_least=0, below=0.5
+    )
+    length_penalty: float = option(
+        0.0, "reward that each token of a completion costs it in sigmoid (R-DPO)", at_least=0
+    )
+    dpop_lambda: float = option(
+        50.0, "how much dpop counts a chosen completion that has become less likely than at first", at_least=0
+    )
+    score_scale: float = option(
+        1.0, "reward margin of rpo_sq, rpo_bwd_kl and rpo_fwd_kl for each point that scores differ by", above=0
+    )
+    odpo_alpha: float = option(
+        1.0, "weight of the offset of odpo, the logarithm of how much the scores differ", at_least=0
     )
     rpo_alpha: float | None = option(
         None, "weight of the likelihood of the chosen completions (sft) beside the loss (default: 0)", at_least=0
@@ -119,8 +138,7 @@ class LossOptions:
     @property
     def traits(self) -> list[LossTraits]:
         """The traits of each loss; a function of your own is assumed to look at everything."""
-        own = LossTraits(SETTINGS, across_pairs=True, uses_margin=True)
-        return [TRAITS[loss] if isinstance(loss, str) else own for loss, _ in self.losses]
+        return [TRAITS[loss] if isinstance(loss, str) else _traits_of(loss) for loss, _ in self.losses]
 
 
 def check_losses(config: LossOptions) -> None:
@@ -145,6 +163,12 @@ def check_losses(config: LossOptions) -> None:
         raise ConfigError(
             "label_smoothing = 0.0 must be above 0 for loss_type 'exo_pair', which takes its logarithm: try 0.001."
         )
+
+
+def _traits_of(loss: Callable[..., Any]) -> LossTraits:
+    """Scores are a must for a loss that looks at them, so that a function has to ask for them by name."""
+    scored = _SCORED if "score_gap" in inspect.signature(loss).parameters else ()
+    return LossTraits(SETTINGS, across_pairs=True, numbers=("margin", *_SOFT, *scored))
 
 
 def users_of(setting: str) -> list[str]:
