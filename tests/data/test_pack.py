@@ -11,7 +11,7 @@ from easydel.data.pack import (
     sizes,
     stack,
 )
-from easydel.data.pair import Pair
+from easydel.data.pair import Pair, RowNumbers
 from easydel.errors import DataError
 from oracles.pairs import pairs_of, some_pairs, trained_places, visible
 
@@ -89,7 +89,7 @@ def test_lengths_and_index_describe_the_pairs_in_order_and_then_fillers(pairs, l
     assert batch.index.tolist() == [pair.index for pair in pairs] + [-1] * fillers
     assert not batch.lengths[len(pairs) :].any()
     assert batch.weight.tolist() == [1.0] * len(pairs) + [0.0] * fillers
-    floats = ("weight", "margin")
+    floats = RowNumbers._fields
     assert all(field.dtype == (np.float32 if name in floats else np.int32) for name, field in batch._asdict().items())
 
 

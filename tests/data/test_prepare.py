@@ -85,11 +85,11 @@ def test_a_prompt_of_which_several_tokens_are_lost_is_warned_of_with_the_row():
     assert (counts.merged, counts.most_merged, counts.most_merged_row) == (1, 3, 1)
 
 
-def test_the_weights_and_margins_of_a_dataset_are_told_as_a_range():
-    rows = [IDS | {"weight": 2, "margin": -0.5}, IDS, IDS | {"weight": 0.5}]
+def test_the_weights_margins_and_preferences_of_a_dataset_are_told_as_a_range():
+    rows = [IDS | {"weight": 2, "margin": -0.5}, IDS, IDS | {"weight": 0.5, "preference": 0.7}]
     counts = prepare(rows).counts
-    assert (counts.weights, counts.margins) == ((0.5, 2.0), (-0.5, 0.0))
-    assert prepare([IDS]).counts[-2:] == ((1.0, 1.0), (0.0, 0.0))
+    assert (counts.weights, counts.margins, counts.preferences) == ((0.5, 2.0), (-0.5, 0.0), (0.7, 1.0))
+    assert prepare([IDS]).counts[-3:] == ((1.0, 1.0), (0.0, 0.0), (1.0, 1.0))
 
 
 def test_other_columns_are_ignored():

@@ -6,7 +6,7 @@ import pytest
 
 from easydel.data.pack import Batch
 from easydel.sharding import make_mesh
-from easydel.trainers.batch_placement import on_mesh
+from easydel.trainers.batch_placement import PER_PAIR, on_mesh
 from oracles.tiny import micro_batches, tiny_pairs
 
 
@@ -22,6 +22,6 @@ def test_a_batch_is_split_by_rows_and_keeps_its_values(dims):
     assert isinstance(placed, Batch)
     jax.tree.map(np.testing.assert_array_equal, placed, batch)
     for name, array in placed._asdict().items():
-        parts = 1 if name in ("lengths", "index", "weight", "margin") else shards
+        parts = 1 if name in PER_PAIR else shards
         assert array.addressable_shards[0].data.shape[1] * parts == array.shape[1], name
         assert array.addressable_shards[0].data.shape[0] == 2, name  # every device has every micro-batch

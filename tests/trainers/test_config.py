@@ -138,14 +138,16 @@ def test_a_missing_yaml_file_is_named(tmp_path):
 
 
 def test_a_loss_function_of_your_own_is_written_by_its_name():
-    assert DPOConfig(loss_type=losses.LOSSES["hinge"]).to_dict()["loss_type"].startswith("easydel.losses:")
+    assert DPOConfig(loss_type=losses.LOSSES["hinge"]).to_dict()["loss_type"].startswith("easydel.losses.margin:")
     partial = DPOConfig(loss_type=functools.partial(losses.LOSSES["hinge"]))
     assert partial.to_dict()["loss_type"] == "functools:partial"
 
 
 def test_the_name_of_a_loss_function_cannot_be_read_back(tmp_path):
     DPOConfig(loss_type=losses.LOSSES["hinge"]).to_yaml(tmp_path / "run.yaml")
-    with pytest.raises(ConfigError, match=r"run\.yaml: loss_type = 'easydel\.losses:.* cannot be read from a string"):
+    with pytest.raises(
+        ConfigError, match=r"run\.yaml: loss_type = 'easydel\.losses\.margin:.* cannot be read from a string"
+    ):
         DPOConfig.from_yaml(tmp_path / "run.yaml")
 
 

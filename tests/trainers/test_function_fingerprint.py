@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easydel.losses import sigmoid_loss
+from easydel.losses.margin import sigmoid_loss
 from easydel.trainers.function_fingerprint import FunctionParts, function_parts
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from easydel.errors import ConfigError
-from easydel.losses import hinge
+from easydel.losses.margin import hinge
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.record import run_folder
 from easydel.trainers.record.files import append_samples, read_samples

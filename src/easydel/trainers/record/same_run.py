@@ -54,9 +54,7 @@ FACTS: Mapping[str, Fact] = {
     "reference_model": Fact("the same of the reference, by the same names", _MODEL),
     "frozen weights": Fact("all weights that are not trained, bit for bit", _MODEL),
     "reference weights": Fact("all weights of the reference that do not move, bit for bit", _MODEL),
-    "training pairs": Fact(
-        "tokens, masks, and numbers of the training pairs, of a stream the first", _DATA
-    ),
+    "training pairs": Fact("tokens, masks, and numbers of the training pairs, of a stream the first", _DATA),
     "eval pairs": Fact("the same of each eval set, as far as it is evaluated; with `best_metric` only", _DATA),
     "loss code": Fact("the code of a loss function of your own, and of what it calls; under one Python version", _LOSS),
     "loss arguments": Fact("arguments bound to it by `functools.partial`, and its defaults", _LOSS),
