@@ -145,9 +145,8 @@ def test_a_loss_function_of_your_own_is_written_by_its_name():
 
 def test_the_name_of_a_loss_function_cannot_be_read_back(tmp_path):
     DPOConfig(loss_type=losses.LOSSES["hinge"]).to_yaml(tmp_path / "run.yaml")
-    with pytest.raises(
-        ConfigError, match=r"run\.yaml: loss_type = 'easydel\.losses\.margin:.* cannot be read from a string"
-    ):
+    said = r"run\.yaml: loss_type = 'easydel\.losses\.margin:.* cannot be read from a string"
+    with pytest.raises(ConfigError, match=said):
         DPOConfig.from_yaml(tmp_path / "run.yaml")
 
 
