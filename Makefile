@@ -11,7 +11,7 @@ SPREAD = --numprocesses auto --maxprocesses 4 --dist worksteal
 # The test files with such a mark: to import all others takes longer than some of these tests.
 marked = $$(grep -rlE '$(1)' tests --include='test_*.py')
 
-.PHONY: demo lint types quick quick-tests test docs survive oracle templates trackers bench format lock clean
+.PHONY: demo lint types quick quick-tests test docs survive oracle templates trackers extras bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -55,6 +55,10 @@ templates: $(VENV)/.templates
 trackers: $(VENV)/.trackers
 	$(BIN)/pytest -m trackers $(call marked,mark\.trackers)
 
+# Inspects pairs with the packages of the extra.
+extras: $(VENV)/.extras
+	$(QUICK) $(BIN)/pytest -m extras $(call marked,mark\.extras)
+
 # Trains the same pairs with TRL and EasyDeL beside us. DATA names other pairs, BENCH holds options: see benchmarks/.
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA)) $(BENCH)
@@ -81,6 +85,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 $(VENV)/.trackers: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock wandb==0.31.0 trackio==0.43.0 tensorboardX==2.6.5
+	touch $@
+
+$(VENV)/.extras: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock datasketch==2.0.0 scikit-learn==1.9.1
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.ready requirements-docs.lock

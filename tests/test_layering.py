@@ -43,7 +43,8 @@ BELOW: dict[str, set[str]] = {
         ),
     },
 }
-BELOW["scripts"] = {"trainers", "quickstart", *BELOW["trainers"]}
+BELOW["inspect"] = {"trainers", *BELOW["trainers"]}
+BELOW["scripts"] = {"inspect", "quickstart", *BELOW["inspect"]}
 BELOW["launch"] = {"scripts", "processes"}
 
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
@@ -76,6 +77,7 @@ def test_a_module_imports_only_from_rooms_below_its_own(path):
 
 def test_data_and_the_configuration_import_no_jax():
     light = [path for path in FILES if room_of(path) in ("data", "errors", "json_objects")]
+    light += [*(SOURCE / "inspect").glob("*.py"), SOURCE / "scripts" / "inspect.py"]
     light += [SOURCE / "trainers" / "config.py", *(SOURCE / "trainers" / "options").glob("*.py")]
     for path in light:
         heavy = {"jax", "jaxlib", "optax", "orbax"} & {module.split(".")[0] for module in imported_modules(path)}

@@ -54,7 +54,7 @@ def test_every_module_has_its_test_file():
 
 
 # The distributions of modules whose names are others.
-DISTRIBUTIONS = {"yaml": "pyyaml", "orbax": "orbax-checkpoint"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn"}
 # What is run, or named in settings, in place of being imported: where, and by which words.
 RUN = {
     "ruff": ("Makefile", "ruff check"),

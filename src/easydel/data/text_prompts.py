@@ -40,7 +40,8 @@ def once(prompt: str, chosen: str, rejected: str) -> tuple[str, str, str]:
     """
     if all(text.startswith(prompt) and len(text) > len(prompt) for text in (chosen, rejected)):
         return prompt, chosen[len(prompt) :], rejected[len(prompt) :]
-    if is_asking(prompt):
+    # Only where both begin with its first word: a pattern takes long to compile.
+    if is_asking(prompt) and all(text.lstrip().startswith(prompt.split()[0]) for text in (chosen, rejected)):
         pattern = re.compile(r"\s*" + r"\s+".join(map(re.escape, prompt.split())) + r"(?!\S)")
         found = [pattern.match(text) for text in (chosen, rejected)]
         if found[0] is not None and found[1] is not None:

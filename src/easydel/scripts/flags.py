@@ -25,12 +25,14 @@ class Program(NamedTuple):
 
     Attributes:
         commands: words that may stand in place of flags, each with what it does.
+        arguments: what stands in front of the flags, as usage shows it.
     """
 
     name: str
     description: str
     version: str
     commands: Mapping[str, str] = {}
+    arguments: str = ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +43,8 @@ class _Parser(argparse.ArgumentParser):
 def make_parser(program: Program, groups: Groups, epilog: str = "") -> argparse.ArgumentParser:
     """Returns a parser of these flags, which raises FlagError."""
     name, commands = program.name, program.commands
-    usages = [f"{name} [--config run.yaml] [--flag value ...]", *(f"{name} {command}" for command in commands)]
+    called = f"{name} {program.arguments}".rstrip()
+    usages = [f"{called} [--config run.yaml] [--flag value ...]", *(f"{name} {command}" for command in commands)]
     sentences = [program.description, *(f"`{name} {command}` {does}." for command, does in commands.items())]
     parser = _Parser(
         prog=name,

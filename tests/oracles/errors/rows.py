@@ -18,7 +18,12 @@ from easydel.data.pair import Limits
 from easydel.data.prepare import TokenizeConfig, prepare, prepare_with
 from easydel.data.render import to_preference
 from easydel.data.source import load_rows, stream_rows
+from easydel.display.display import SILENT
+from easydel.inspect.cleaned import check_new
+from easydel.inspect.options import InspectConfig
+from easydel.inspect.pairs import open_pairs
 from easydel.scripts.finetune import dpo
+from easydel.scripts.inspect import inspect
 from easydel.scripts.loading import load_tokenizer
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import named_sets
@@ -310,6 +315,15 @@ CASES: Cases = {
     "Folders of the cache": [
         lambda place: open_cache(str(place.file("taken")), "tokens"),
     ],
+    "Pairs to inspect": [
+        lambda place: InspectConfig(),
+        lambda place: InspectConfig(dataset_name="a.jsonl", write="good.csv"),
+        lambda place: inspect(InspectConfig(dataset_name="a.jsonl", output=str(place.folder / "nope")), SILENT),
+        lambda place: check_new(place.file("a.jsonl", "{}")),
+        lambda place: check_new(place.folder / "nope" / "good.jsonl"),
+        lambda place: _opened(place, ""),
+        lambda place: _opened(place, '{"prompt": "a", "model": "b"}', source_column="source"),
+    ],
 }
 
 
@@ -321,6 +335,11 @@ def _carded(place: Place, name: str, card: str) -> Path:
     """A folder of one file with a card."""
     place.file(f"{name}/a.jsonl", '{"prompt": "a"}\n')
     return place.file(f"{name}/README.md", f"---\n{card}\n---\n").parent
+
+
+def _opened(place: Place, text: str, **options: Any) -> object:
+    """The pairs of a file, to inspect."""
+    return open_pairs([str(place.file("a.jsonl", text))], "train", [None], columns={}, **options)
 
 
 def _packed(place: Place) -> Path:

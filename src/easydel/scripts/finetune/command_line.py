@@ -19,6 +19,7 @@ PROGRAM = Program(
     commands={
         "checkpoint": "makes a model of a checkpoint, with tokenizer and card",
         "doctor": "reports what a bug report should say about this machine, and what is wrong with it",
+        "inspect": "looks at preference pairs before they are trained on",
         "report": "makes the report of a run again, or a page that compares several runs",
     },
 )
