@@ -1,8 +1,9 @@
 """A matrix product in which every group of rows has a matrix of its own, as tokens have that were sent to experts.
 
-`jax.lax.ragged_dot` is that product where the hardware has it; on CPU XLA makes it as many dense products as there are
-groups. There it is done here in blocks of rows, each with the matrix of its group; how many blocks there are is known
-once the groups are, so the loops end there, and the gradient is written by hand, as in `easydel.ops.blockwise`.
+`jax.lax.ragged_dot` is that product on TPU. Of its gradient by the matrices XLA makes a dense product with every group,
+as it does on GPU and CPU of all three: 64 experts, 64 times the work. So on TPU the one is jax's kernel, on GPU all are
+ours (`easydel.ops.grouped_gpu`), and on CPU it is done here in blocks of rows, each with the matrix of its group; how
+many blocks there are is known once the groups are, so the loops end there. The gradient is written by hand.
 """
 
 from functools import partial
@@ -12,7 +13,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from easydel.ops.grouped_gpu import product_of_blocks, products_of_groups
+from easydel.ops.mechanism import in_precision
+
 BLOCK = 64  # rows
+_TPU_TILE = 128, 512, 512  # rows of groups, rows and columns of a matrix: the first is what a TPU multiplies at a time
+
+
+class _How(NamedTuple):
+    """How the product is computed: static."""
+
+    platform: str
+    precision: str | None
+    interpret: bool
 
 
 class Groups(NamedTuple):
@@ -48,32 +61,71 @@ def grouped_product(
     *,
     platform: str,
     precision: str | None = None,
+    interpret: bool = False,
 ) -> Float[Array, "rows mlp"]:
     """Returns x[i] @ weights[group of i], in the dtype of `x`; rows of no group are undefined.
 
-    `precision` as in `jax.lax.Precision`: an argument, because the backward pass is traced outside of any context.
+    Args:
+        platform: of the devices, as jax calls it.
+        precision: as in `jax.lax.Precision`: an argument, because the backward pass is traced outside of any context.
+        interpret: runs the kernels of a platform where it is not, slowly.
     """
-    if platform == "cpu":
-        return _product(precision, x, weights, groups)
-    return jax.lax.ragged_dot(x, weights, groups.sizes, precision=precision, preferred_element_type=jnp.float32).astype(
-        x.dtype
-    )
+    return _product(_How(platform, precision, interpret), x, weights, groups)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _product(precision: str | None, x: jax.Array, weights: jax.Array, groups: Groups) -> jax.Array:
-    return _forward(precision, x, weights, groups)[0]
+def _product(how: _How, x: jax.Array, weights: jax.Array, groups: Groups) -> jax.Array:
+    return _forward(how, x, weights, groups)[0]
 
 
-def _forward(precision: str | None, *given: Any) -> tuple[jax.Array, tuple]:
-    return _by_blocks(precision, *given, pattern="be,em->bm"), given
+def _forward(how: _How, *given: Any) -> tuple[jax.Array, tuple]:
+    return _by_rows(how, *given, turned=False), given
 
 
 def _backward(
-    precision: str | None, kept: tuple[jax.Array, jax.Array, Groups], d_out: jax.Array
+    how: _How, kept: tuple[jax.Array, jax.Array, Groups], d_out: jax.Array
 ) -> tuple[jax.Array, jax.Array, None]:
     x, weights, groups = kept
-    d_x = _by_blocks(precision, d_out, weights, groups, "bm,em->be")
+    return _by_rows(how, d_out, weights, groups, turned=True), _by_groups(how, x, d_out, groups, weights.dtype), None
+
+
+_product.defvjp(_forward, _backward)
+
+
+def _by_rows(how: _How, x: jax.Array, weights: jax.Array, groups: Groups, *, turned: bool) -> jax.Array:
+    """Returns x[i] @ weights[group of i], or its transpose."""
+    precision = how.precision
+    if how.platform == "cpu":
+        return _by_blocks(precision, x, weights, groups, "bm,em->be" if turned else "be,em->bm")
+    if how.platform == "gpu":
+        blocks, options = (groups.group, groups.start, groups.end), {"precision": precision, "interpret": how.interpret}
+        out = product_of_blocks(x, weights, blocks, size=BLOCK, turned=turned, **options)
+        # Nothing was written to rows of no group: what is there may be nan, and a gradient is summed over all rows.
+        return jnp.where(jnp.arange(x.shape[0])[:, None] < jnp.sum(groups.sizes), out, 0)
+    weights = jnp.swapaxes(weights, 1, 2) if turned else weights
+    out = jax.lax.ragged_dot(x, weights, groups.sizes, precision=precision, preferred_element_type=jnp.float32)
+    return out.astype(x.dtype)
+
+
+def _by_groups(how: _How, x: jax.Array, y: jax.Array, groups: Groups, dtype: Any) -> Float[Array, "groups embed mlp"]:
+    """Returns x^T y of the rows of each group, summed in float32."""
+    if how.platform == "gpu":
+        ends = jnp.cumsum(groups.sizes)
+        options = {"dtype": dtype, "precision": how.precision, "interpret": how.interpret}
+        return products_of_groups(x, y, ends - groups.sizes, ends, **options)
+    if how.platform == "tpu":
+        # Pallas is a second of imports, and nobody else needs it.
+        from jax.experimental.pallas.ops.tpu.megablox.gmm import tgmm
+
+        x, y = (jnp.pad(each, ((0, -each.shape[0] % _TPU_TILE[0]), (0, 0))) for each in (x, y))
+        tile = _TPU_TILE[0], min(_TPU_TILE[1], x.shape[1]), min(_TPU_TILE[2], y.shape[1])
+        with in_precision(how.precision):
+            return tgmm(x.T, y, groups.sizes.astype(jnp.int32), dtype, tile, interpret=how.interpret)
+    return _sums_of_blocks(how.precision, x, y, groups).astype(dtype)
+
+
+def _sums_of_blocks(precision: str | None, x: jax.Array, d_out: jax.Array, groups: Groups) -> jax.Array:
+    shape = groups.sizes.size, x.shape[1], d_out.shape[1]
     x, d_out = _padded(x), _padded(d_out)
 
     def block(number: jax.Array, d_weights: jax.Array) -> jax.Array:
@@ -83,11 +135,7 @@ def _backward(
         more = jnp.einsum("be,bm->em", mine, theirs, precision=precision, preferred_element_type=jnp.float32)
         return d_weights.at[group].add(more)
 
-    d_weights = jax.lax.fori_loop(0, groups.used, block, jnp.zeros(weights.shape, jnp.float32))
-    return d_x, d_weights.astype(weights.dtype), None
-
-
-_product.defvjp(_forward, _backward)
+    return jax.lax.fori_loop(0, groups.used, block, jnp.zeros(shape, jnp.float32))
 
 
 def _by_blocks(precision: str | None, x: jax.Array, weights: jax.Array, groups: Groups, pattern: str) -> jax.Array:
