@@ -83,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tpu", help="topology of TPUs that need not be here, such as v5e:2x2")
     options = parser.parse_args(sys.argv[1:] if argv is None else argv)
     mesh = make_mesh((1, 1, 1, 1, 1), devices_of(options.gpu, options.tpu))
-    needs = needs_on(mesh, head_dim=HEAD_DIM, dtype=options.dtype, dropout_rate=0.0, score_cap=None)
+    needs = needs_on(
+        mesh, heads=(HEADS, KV_HEADS), head_dim=HEAD_DIM, dtype=options.dtype, dropout_rate=0.0, score_cap=None
+    )
     mechanism = resolve_mechanism("auto", needs)
     rows = [
         [

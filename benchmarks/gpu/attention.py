@@ -45,7 +45,8 @@ def rows(pairs: list[Pair], heads: tuple[Heads, ...]) -> list[list[str]]:
 
 def _of_heads(batch: Batch, heads: Heads) -> list[list[str]]:
     mesh = make_mesh((1, 1, 1, 1, 1), jax.devices()[:1])
-    needs = needs_on(mesh, head_dim=heads.size, dtype="bfloat16", dropout_rate=0.0, score_cap=None)
+    of_model = {"heads": (heads.query, heads.key), "head_dim": heads.size}
+    needs = needs_on(mesh, **of_model, dtype="bfloat16", dropout_rate=0.0, score_cap=None)
     places = np.asarray(batch.segment)[0]
     rng = np.random.default_rng(0)
     wide, narrow = (*places.shape, heads.query, heads.size), (*places.shape, heads.key, heads.size)

@@ -24,7 +24,7 @@ SEGMENT = np.array([[1, 1, 1, 1, 1, 2, 2, 2, 0, 0]])
 BRANCH = np.array([[0, 0, 1, 2, 2, 0, 1, 2, 0, 0]])
 # cuDNN cannot run here: `test_cudnn.py` tests all of it but the kernel.
 HERE = [name for name in MECHANISMS if name != "cudnn"]
-H100 = Needs("gpu", 128, "bfloat16", capability=(9, 0))
+H100 = Needs("gpu", 128, "bfloat16", capability=(9, 0), heads=(32, 8))
 CPU, TPU = Needs("cpu", 64, "float32"), Needs("tpu", 128, "bfloat16")
 POSITION = np.array([[0, 1, 2, 2, 3, 0, 1, 1, 0, 0]])
 
@@ -118,7 +118,9 @@ def test_a_query_without_keys_gives_finite_numbers_and_gradients(mechanism, dtyp
         (H100._replace(capability=(7, 5)), "sdpa"),
         (H100._replace(capability=None), "sdpa"),  # no GPU of NVIDIA
         (H100._replace(head_dim=20), "sdpa"),
-        (H100._replace(length_shards=2), "sdpa"),
+        (H100._replace(length_shards=2), "cudnn"),
+        (H100._replace(length_shards=16), "cudnn"),
+        (H100._replace(length_shards=3), "sdpa"),
         (H100._replace(dtype="float32"), "sdpa"),
         (H100._replace(score_cap=50.0), "vanilla"),
         (H100._replace(dropout_rate=0.1), "vanilla"),
@@ -151,8 +153,8 @@ def test_auto_picks_by_platform_and_by_what_the_model_needs(needs, resolved):
         ("splash", CPU, "'splash' runs on tpu only, and the devices are cpu"),
         (
             "cudnn",
-            H100._replace(length_shards=4),
-            r"whole rows, and sharding_axis_dims splits them over 4 devices \(sp\)",
+            H100._replace(length_shards=2, heads=(14, 3)),
+            r"splits 14 heads of queries and 3 of keys over the 2 devices of a row \(sp\)",
         ),
         ("cudnn", H100._replace(capability=(7, 5)), r"needs an NVIDIA GPU of compute capability 8\.0"),
         ("cudnn", H100._replace(head_dim=20), "a multiple of 8 up to 256, and it is 20"),

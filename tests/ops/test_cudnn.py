@@ -11,8 +11,10 @@ from easydel.data.pack import pack, pad
 from easydel.data.pair import Pair
 from easydel.ops import cudnn
 from easydel.ops.attention import attend
-from easydel.ops.cudnn import buckets, unpack, unpacked_attention
+from easydel.ops.cudnn import buckets, make_unpacked, unpack, unpacked_attention
+from easydel.ops.mechanism import Scores
 from easydel.ops.visible import visible
+from easydel.sharding import make_mesh
 from oracles.pairs import pairs_of, random_pairs
 
 PAIRS = [*pairs_of((3, 5, 9), (4, 1, 2), (1, 7, 3)), Pair([], [3, 1, 4, 1], [9, 2, 6], 3, 1, index=3)]
@@ -73,6 +75,24 @@ def test_unpacked_sequences_give_the_values_and_gradients_of_a_dense_mask(batch,
     )
     for given, expected in zip(found, wanted, strict=True):
         np.testing.assert_allclose(np.asarray(given)[real], np.asarray(expected)[real], atol=2e-5)
+
+
+@pytest.mark.parametrize(("dims", "heads"), [((1, 2, 1, 1, 4), (8, 2)), ((1, 1, 1, 2, 2), (4, 4))])
+def test_devices_that_share_a_row_exchange_parts_for_heads(dims, heads):
+    """With two heads of keys on four devices, and two on two: as on one device."""
+    batch = pack(random_pairs(5, longest=30), shards=2)
+    layout = layout_of(batch)
+    *arguments, d_out = inputs(np.asarray(batch.segment), *heads)
+
+    def results(dims):
+        attention = make_unpacked(
+            layout, Scores(0.3, window=9), make_mesh(dims), 2 * len(batch.lengths), implementation="xla"
+        )
+        out, back = jax.vjp(jax.jit(lambda *x: attention(*x, None)), *map(jnp.asarray, arguments))
+        return out, *back(jnp.asarray(d_out))
+
+    for given, expected in zip(results(dims), results((1, 1, 1, 1, 1)), strict=True):
+        np.testing.assert_allclose(given, expected, atol=2e-5)
 
 
 def test_a_row_without_completions_is_one_sequence_wherever_its_padding_lies():

@@ -26,7 +26,6 @@ def no_attention(layout, scores, mesh, sequences):
         ({"dropout": True}, NEEDS._replace(dropout_rate=0.1), None),
         ({}, NEEDS._replace(score_cap=5.0), "has no cap of scores and attn_logit_softcapping is 5.0"),
         ({"score_cap": True}, NEEDS._replace(score_cap=5.0), None),
-        ({"whole_rows": True}, NEEDS._replace(length_shards=2), "splits them over 2 devices"),
         ({"dtypes": ("bfloat16", "float16")}, NEEDS, "computes in bfloat16 and float16, and dtype is float32"),
         ({"refuses": lambda needs: f"dislikes {needs.head_dim}"}, NEEDS, "dislikes 8"),
     ],
@@ -37,9 +36,9 @@ def test_a_mechanism_refuses_what_it_cannot_do(limits, needs, why):
 
 
 def test_the_needs_of_a_model_say_where_it_runs():
-    mesh = make_mesh((1, 2, 1, 1, 4))
-    needs = needs_on(mesh, head_dim=8, dtype="float32", dropout_rate=0.0, score_cap=None)
-    assert needs == NEEDS._replace(length_shards=4)
+    mesh = make_mesh((1, 1, 1, 2, 4))
+    needs = needs_on(mesh, heads=(8, 4), head_dim=8, dtype="float32", dropout_rate=0.0, score_cap=None)
+    assert needs == NEEDS._replace(length_shards=4, heads=(4, 2))
 
 
 def _plus_own(query, key, value, own):

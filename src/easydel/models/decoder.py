@@ -83,6 +83,7 @@ class Decoder:
             raise unsupported("gradient_checkpointing", self.gradient_checkpointing, CHECKPOINT_POLICIES)
         needs = needs_on(
             self.mesh,
+            heads=(self.config.num_attention_heads, self.config.num_key_value_heads),
             head_dim=self.config.head_dim,
             dtype=self.dtype,
             dropout_rate=self.config.attention_dropout,

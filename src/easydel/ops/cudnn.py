@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from easydel.ops.mechanism import LayerAttention, Mechanism, Needs, RowLayout, Scores, on_each_device
-from easydel.sharding import row_shards
+from easydel.sharding import RULES, length_shards, row_shards
 
 MULTIPLE = 64  # tokens; kernels refuse odd lengths
 
@@ -172,16 +172,51 @@ _unpacked.defvjp(partial(_kept, _unpacked), _unpacked_backward)
 _repacked.defvjp(partial(_kept, _repacked), _repacked_backward)
 
 
-def _make(layout: RowLayout, scores: Scores, mesh: Mesh, sequences: int | None) -> LayerAttention:
+def make_unpacked(
+    layout: RowLayout,
+    scores: Scores,
+    mesh: Mesh,
+    sequences: int | None,
+    *,
+    implementation: Literal["xla", "cudnn"],
+) -> LayerAttention:
+    """Returns the attention of a layer on unpacked sequences; as `Mechanism.make`, once `implementation` is given.
+
+    Where rows are split along their length, devices exchange parts of rows for heads, and back (DeepSpeed-Ulysses,
+    arXiv 2309.14509): each attends in whole rows.
+    """
     rows, length = layout[0].shape
-    mine = rows // row_shards(mesh)
+    mine, parts = rows // row_shards(mesh), length_shards(mesh)
     room = buckets(mine, length, mine * length if sequences is None else min(sequences, mine * length))
 
     def mix(query: jax.Array, key: jax.Array, value: jax.Array, unpacked: Sequences) -> jax.Array:
         options = {"scale": scores.scale, "window": scores.window}
-        return unpacked_attention(query, key, value, unpacked, room, **options, implementation="cudnn")
+        return unpacked_attention(query, key, value, unpacked, room, **options, implementation=implementation)
 
-    return on_each_device(layout, mesh, lambda segment, branch, _: unpack(segment, branch, room), mix)
+    def mix_heads(query: jax.Array, key: jax.Array, value: jax.Array, unpacked: Sequences) -> jax.Array:
+        key, value = (_keys_of_part(x, query.shape[2], parts) for x in (key, value))
+        out = mix(_exchanged(query, split=2, joined=1), key, value, unpacked)
+        return _exchanged(out, split=1, joined=2)
+
+    def prepare(segment: jax.Array, branch: jax.Array, _: jax.Array) -> Sequences:
+        return unpack(segment, branch, room)
+
+    return on_each_device(layout, mesh, prepare, mix if parts == 1 else mix_heads)
+
+
+def _exchanged(x: jax.Array, *, split: int, joined: int) -> jax.Array:
+    """Returns this device's share of one axis of `x`, with all that the devices of a row have of the other."""
+    return jax.lax.all_to_all(x, RULES["length"], split, joined, tiled=True)
+
+
+def _keys_of_part(
+    x: Float[Array, "rows length kv_heads head_dim"], heads: int, parts: int
+) -> Float[Array, "rows length shared head_dim"]:
+    """Returns the keys of this device's share of the heads: at least one, where several devices share it."""
+    kv_heads = x.shape[2]
+    share = max(kv_heads // parts, 1)
+    first = jax.lax.axis_index(RULES["length"]) * (heads // parts) // (heads // kv_heads)
+    return jax.lax.dynamic_slice_in_dim(x, first, share, axis=2)
 
 
 def _refuses(needs: Needs) -> str | None:
@@ -190,9 +225,16 @@ def _refuses(needs: Needs) -> str | None:
     widest = 256 if needs.capability >= (9, 0) else 128
     if needs.head_dim % 8 or needs.head_dim > widest:
         return f"takes a head_dim that is a multiple of 8 up to {widest}, and it is {needs.head_dim}"
+    (heads, kv_heads), parts = needs.heads, needs.length_shards
+    if heads % parts or (kv_heads % parts and parts % kv_heads):
+        return f"splits {heads} heads of queries and {kv_heads} of keys over the {parts} devices of a row (sp)"
     return None
 
 
 CUDNN = Mechanism(
-    _make, platform="gpu", dtypes=("bfloat16", "float16"), whole_rows=True, jax_kernel=True, refuses=_refuses
+    partial(make_unpacked, implementation="cudnn"),
+    platform="gpu",
+    dtypes=("bfloat16", "float16"),
+    jax_kernel=True,
+    refuses=_refuses,
 )

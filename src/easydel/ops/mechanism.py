@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Key
 
 from easydel.errors import ConfigError
-from easydel.sharding import RULES, length_shards, spec_for
+from easydel.sharding import RULES, length_shards, parts_of, spec_for
 
 # Masked scores are this instead of -inf, so that a query that sees nothing gets finite numbers and gradients.
 MASKED = -0.7 * float(np.finfo(np.float32).max)
@@ -47,6 +47,7 @@ class Needs(NamedTuple):
         platform: of jax: cpu, gpu, tpu.
         capability: the compute capability of an NVIDIA GPU, such as (9, 0) for H100; None elsewhere.
         length_shards: over how many devices rows are split along their length.
+        heads: those of queries and of keys on each device that has its own.
     """
 
     platform: str
@@ -56,6 +57,7 @@ class Needs(NamedTuple):
     score_cap: float | None = None
     capability: tuple[int, ...] | None = None
     length_shards: int = 1
+    heads: tuple[int, int] = (1, 1)
 
 
 class Mechanism(NamedTuple):
@@ -67,7 +69,6 @@ class Mechanism(NamedTuple):
         dtypes: those it computes in; empty: all.
         dropout: it can drop weights.
         score_cap: it can cap scores.
-        whole_rows: it takes no rows that are split along their length.
         dense_mask: it computes every score of a row, whoever sees it.
         jax_kernel: with a mask of its own for each query, as in generation, it is `jax.nn.dot_product_attention`.
         refuses: why it cannot serve a model for another reason, or None.
@@ -78,7 +79,6 @@ class Mechanism(NamedTuple):
     dtypes: tuple[str, ...] = ()
     dropout: bool = False
     score_cap: bool = False
-    whole_rows: bool = False
     dense_mask: bool = False
     jax_kernel: bool = False
     refuses: Callable[[Needs], str | None] = lambda needs: None
@@ -91,8 +91,6 @@ class Mechanism(NamedTuple):
             return f"has no dropout and attention_dropout is {needs.dropout_rate} (0 in config.json turns it off)"
         if not self.score_cap and needs.score_cap is not None:
             return f"has no cap of scores and attn_logit_softcapping is {needs.score_cap}"
-        if self.whole_rows and needs.length_shards > 1:
-            return f"takes whole rows, and sharding_axis_dims splits them over {needs.length_shards} devices (sp)"
         dtype = jnp.dtype(needs.dtype).name
         if self.dtypes and dtype not in self.dtypes:
             return f"computes in {' and '.join(self.dtypes)}, and dtype is {dtype}"
@@ -107,13 +105,22 @@ def in_precision(precision: str | None) -> AbstractContextManager[Any]:
     return nullcontext() if precision is None else jax.default_matmul_precision(precision)
 
 
-def needs_on(mesh: Mesh, *, head_dim: int, dtype: Any, dropout_rate: float, score_cap: float | None) -> Needs:
-    """Returns the needs of a model on the devices of a mesh."""
+def needs_on(
+    mesh: Mesh,
+    *,
+    heads: tuple[int, int],
+    head_dim: int,
+    dtype: Any,
+    dropout_rate: float,
+    score_cap: float | None,
+) -> Needs:
+    """Returns the needs of a model, with these heads of queries and of keys, on the devices of a mesh."""
     device = mesh.devices.flat[0]
     capability = None
     if device.platform == "gpu" and device.device_kind.startswith("NVIDIA"):
         capability = tuple(map(int, device.compute_capability.split(".")))
-    return Needs(device.platform, head_dim, dtype, dropout_rate, score_cap, capability, length_shards(mesh))
+    shared = heads[0] // parts_of("heads", mesh), heads[1] // parts_of("kv_heads", mesh)
+    return Needs(device.platform, head_dim, dtype, dropout_rate, score_cap, capability, length_shards(mesh), shared)
 
 
 def on_each_device(
