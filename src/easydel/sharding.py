@@ -24,6 +24,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "heads": ("tp",),
     "kv_heads": ("tp",),
     "mlp": ("tp",),
+    "channels": ("tp",),
     "experts": ("ep",),
     "expert_mlp": ("tp",),
 }

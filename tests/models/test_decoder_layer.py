@@ -28,9 +28,7 @@ def layer_of(**changes):
     angles = rotary(config.ropes[0], position, jnp.ones_like(position))
 
     def run(x, attention):
-        found, (kept, _) = layer(
-            x, weights, turned=angles, attention=attention, per_token=at_once, counts=None, dropout=None
-        )
+        found, (kept, _) = layer(x, weights, turned=angles, mix=attention, per_token=at_once, counts=None, dropout=None)
         return found, kept
 
     return run

@@ -44,7 +44,7 @@ def test_rows_of_different_lengths_continue_as_they_do_alone_whichever_side_is_p
         np.testing.assert_array_equal(model.generate(ids, mask, max_new_tokens=5)[:, 7:], alone)
 
 
-@pytest.mark.parametrize("name", ["gemma2", "phi3-long", "qwen3-moe", "granite-biases"])
+@pytest.mark.parametrize("name", ["gemma2", "phi3-long", "qwen3-moe", "granite-biases", "lfm2"])
 def test_windows_experts_and_scaled_positions_continue_padded_rows_as_they_do_alone(name, tmp_path):
     """Prompts longer and shorter than the windows; rows of phi3-long pass its original length at different steps."""
     options = {"dtype": "float32", "sharding_axis_dims": (1, 1, 1, 1, 1)}
@@ -81,7 +81,7 @@ def test_where_all_layers_have_a_window_the_cache_is_no_larger_and_the_tokens_ar
         np.testing.assert_array_equal(found[0, length:], np.argmax(whole[length - 1 : -1], axis=-1))
     prompt = np.ones((1, 32), np.int32)
     _, cache = jax.eval_shape(lambda params: _prefill(model.decoder, params, prompt, prompt, 16), model.params)
-    assert [x.shape[:3] for x in cache] == [(2, 1, 5)] * 2
+    assert [x.shape[:3] for x in cache["attention"]] == [(2, 1, 5)] * 2
 
 
 def test_prompts_of_any_length_and_number_share_a_few_programs(model):

@@ -43,6 +43,14 @@ def test_names_mean_what_they_mean_to_peft(target_modules, expected):
         ("phi3", ["self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"]),
         ("mixtral", [*ALL[:4], "block_sparse_moe.gate"]),
         ("qwen3-moe-mixed", [*ALL, "mlp.gate"]),
+        (
+            "lfm2",
+            [
+                *ALL[:3],
+                *("self_attn.out_proj", "conv.in_proj", "conv.out_proj"),
+                *("feed_forward.w1", "feed_forward.w2", "feed_forward.w3"),
+            ],
+        ),
     ],
 )
 def test_experts_have_no_adapters(case, expected):

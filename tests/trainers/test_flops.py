@@ -12,8 +12,10 @@ import pytest
 from easydel.data.pack import pack, stack
 from easydel.data.pair import Pair
 from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
 from easydel.sharding import make_mesh
-from easydel.trainers.flops import peak_flops, peak_memory, step_flops
+from easydel.trainers.flops import matmul_flops, peak_flops, peak_memory, step_flops
+from oracles.cases import CASES
 from oracles.tiny import tiny_config
 
 CONFIG = tiny_config()
@@ -28,6 +30,13 @@ def test_a_step_is_six_flop_per_matrix_weight_and_token_and_two_more_for_the_ref
     expected = 6 * (blocks * 9 + head * 6)
     assert step_flops(CONFIG, batch, with_reference=False) == pytest.approx(expected)
     assert step_flops(CONFIG, batch, with_reference=True) == pytest.approx(expected * 8 / 6)
+
+
+def test_matrices_that_some_layers_alone_have_are_counted_in_those():
+    config = ModelConfig.from_hf(CASES["lfm2"])
+    model = CausalLM.from_config(config, mesh=make_mesh((1, 1, 1, 1, 1)))
+    blocks = sum(leaf.size for path, leaf in jax.tree.leaves_with_path(model.params) if "kernel" in str(path))
+    assert matmul_flops(config, 1.0, 0.0, with_reference=False) == 6 * blocks
 
 
 def test_the_peak_is_that_of_all_devices_and_unknown_for_a_cpu():

@@ -7,7 +7,7 @@ from typing import Any
 from easydel.errors import ConfigError, unsupported
 from easydel.models.families import FAMILIES
 from easydel.models.hf_config import check_types
-from easydel.models.kinds import Experts, Layer, Rope
+from easydel.models.kinds import Experts, Layer, Rope, ShortConv
 
 _WITH_IMAGES = ("gemma3", "llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
@@ -27,6 +27,8 @@ class ModelConfig:
         attention_scale: of query key^T.
         logits_scaling: what logits are divided by.
         score_cap, logit_cap: c of c * tanh(x / c) for attention scores and for logits; None: no cap.
+        conv: of the layers whose mixer is a convolution.
+        names: what the files call parts of a layer, by what Llama's call them: ends of names of modules.
         source: the `config.json` that this was read from.
 
     Raises:
@@ -56,6 +58,8 @@ class ModelConfig:
     mlp_bias: bool = False
     fused_projections: bool = False
     experts: Experts | None = None
+    conv: ShortConv | None = None
+    names: tuple[tuple[str, str], ...] = ()
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logits_scaling: float = 1.0
@@ -129,6 +133,16 @@ class ModelConfig:
         if not self.source or ModelConfig.from_hf(self.source) != self:
             raise ConfigError("this configuration was changed after it was read: change config.json, and read that.")
         return {**self.source, "architectures": [self.architecture]}
+
+    @property
+    def taps(self) -> int:
+        """How many tokens, itself among them, a token reads in the longest convolution of the layers; 1 without any."""
+        return max((part.taps for part in (self.conv,) if part is not None), default=1)
+
+    @property
+    def mixers(self) -> tuple[str, ...]:
+        """The mixers of its layers other than attention, each once."""
+        return tuple(dict.fromkeys(layer.mixer for layer in self.layers if layer.mixer != "attention"))
 
     @property
     def ropes(self) -> tuple[Rope, ...]:

@@ -1,6 +1,6 @@
 """The decoder: token ids in, hidden states out. One function serves every family, told apart by `ModelConfig`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,18 +13,19 @@ from jaxtyping import Array, Float, Int, Key
 
 from easydel.errors import ConfigError, unsupported
 from easydel.models.config import ModelConfig
-from easydel.models.decoder_layer import DecoderLayer, KeepingAttention, Params
+from easydel.models.decoder_layer import DecoderLayer, Params
 from easydel.models.kinds import Layer, Rope
 from easydel.models.layers import rms_norm
 from easydel.models.lora import with_dropout
+from easydel.models.mixing import Mixing, row_mixing
 from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Quantized, dense, rows_at
 from easydel.models.rope import Angles, rotary
 from easydel.models.stack import run_stack
-from easydel.ops.attention import MECHANISMS, packed_attention, resolve_mechanism
-from easydel.ops.mechanism import LayerAttention, in_precision, needs_on
+from easydel.ops.attention import MECHANISMS, resolve_mechanism
+from easydel.ops.mechanism import in_precision, needs_on
 from easydel.ops.softcap import soft_cap
-from easydel.sharding import looked_up
+from easydel.sharding import length_shards, looked_up
 
 # For every `jax.jit` around a decoder, so that a forward pass rounds alike with and without gradients; otherwise policy
 # and reference of equal weights would disagree at the first step. XLA may leave out a rounding to bfloat16; on CPU it
@@ -95,6 +96,12 @@ class Decoder:
                 f"sharding_axis_dims has {self.mesh.shape['ep']} devices for experts (ep), and a "
                 f"{self.config.model_type} model has no experts: ep must be 1."
             )
+        if self.config.mixers and length_shards(self.mesh) > 1:
+            raise ConfigError(
+                f"sharding_axis_dims splits every row over {length_shards(self.mesh)} devices (sp), and a "
+                f"{self.config.model_type} model has layers ({', '.join(self.config.mixers)}) in which a token needs "
+                "all that comes before it: sp must be 1. Use fsdp or tp."
+            )
         object.__setattr__(self, "attn_mechanism", mechanism)
         object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
 
@@ -129,51 +136,42 @@ class Decoder:
             chunk = None  # chunks would all drop in the same places
             dropout_key, adapter_key = jax.random.split(dropout_key)
             params = with_dropout(params, self.adapter_dropout, adapter_key)
-        mixes = self.row_attention(segment, branch, position, sequences)
-
-        def attention(window: int | None, cache: Any) -> KeepingAttention:
-            return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), None)
-
         counts = jnp.where(segment > 0, jnp.where(branch == 0, 2.0, 1.0), 0.0)
-        hidden, (_, routed) = self.run_layers(
+        hidden, kept = self.run_layers(
             params,
             tokens,
             self.angles(position, segment),
-            attention,
+            self.row_mixing(segment, branch, position, sequences),
             per_token=at_once if chunk is None else in_chunks(chunk, end_of_tokens(segment)),
             counts=counts,
             dropout_key=dropout_key,
         )
-        return hidden, None if routed is None else jnp.sum(routed, axis=0)
+        return hidden, None if kept["routed"] is None else jnp.sum(kept["routed"], axis=0)
 
     @property
     def chunk(self) -> int | None:
         """How many positions go through the layers at a time, up to the last token; None: all, padding too."""
         return CHUNK if self.platform == "cpu" and self.mesh.size == 1 else None
 
-    def row_attention(
+    def row_mixing(
         self,
         segment: Int[Array, "rows length"],
         branch: Int[Array, "rows length"],
         position: Int[Array, "rows length"],
         sequences: int | None = None,
-    ) -> dict[int | None, LayerAttention]:
-        """Returns, by window, the attention of the layers that have it: `easydel.ops.attention.packed_attention`."""
-        return {
-            window: packed_attention(
-                self.attn_mechanism,
-                segment,
-                branch,
-                position,
-                scale=self.config.attention_scale,
-                mesh=self.mesh,
-                sequences=sequences,
-                window=window,
-                score_cap=self.config.score_cap,
-                precision=self.precision,
-            )
-            for window in {layer.window for layer in self.config.layers}
-        }
+        *,
+        with_state: bool = False,
+    ) -> Mixing:
+        """Returns what mixes the tokens of these rows in each kind of layer: `mixing.row_mixing`."""
+        return row_mixing(
+            self.config,
+            self.mesh,
+            self.attn_mechanism,
+            self.precision,
+            (segment, branch, position),
+            sequences=sequences,
+            with_state=with_state,
+        )
 
     def angles(self, position: Int[Array, "rows length"], segment: Int[Array, "rows length"]) -> dict[Rope, Angles]:
         """Returns cosine and sine of every token for each rotary embedding of the layers, see `rope.rotary`."""
@@ -205,40 +203,41 @@ class Decoder:
         params: Params,
         tokens: Int[Array, "rows length"],
         angles: Mapping[Rope, Angles],
-        attention: Callable[[int | None, Any], KeepingAttention],
+        mixing: Mixing,
         *,
-        cache: Any = None,
+        cache: Mapping[str, Any] | None = None,
         per_token: PerToken = at_once,
         counts: Float[Array, "rows length"] | None = None,
         dropout_key: Key[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "rows length embed"], tuple[Any, Float[Array, "layers 2 experts"] | None]]:
-        """Returns (hidden states that meet the head, what each layer kept, stacked: its attention and its router).
+    ) -> tuple[Float[Array, "rows length embed"], dict[str, Any]]:
+        """Returns (hidden states that meet the head, what layers kept, by name of the mixer, and `routed`).
 
-        `attention` makes that of a layer from its window and its slice of `cache` (leaves [layers, ...]); `per_token`
-        applies all else. Routers keep `experts.routing_sums`, 0 in layers that are not sparse; None without `counts` or
-        experts.
+        What is kept, and `cache`, have leaves [layers that have it, ...]. `mixing` makes what mixes the tokens of a
+        layer from its kind and its slice of `cache`; `per_token` applies all else. Routers keep `experts.routing_sums`,
+        0 in layers that are not sparse; None without `counts` or experts.
         """
         config, rate = self.config, self.config.attention_dropout
         keys = None if dropout_key is None or rate == 0 else jax.random.split(dropout_key, config.num_hidden_layers)
 
-        def step(kind: Layer, x: jax.Array, layer: Params, inputs: Any) -> tuple[jax.Array, Any]:
-            layer_cache, key = inputs
+        def step(kind: Layer, x: jax.Array, layer: Params, given: Params) -> tuple[jax.Array, Params]:
             turned = None if kind.rope is None else angles[kind.rope]
-            mix = attention(kind.window, layer_cache)
-            dropout = None if key is None else (key, rate)
-            function = partial(block, turned=turned, attention=mix, per_token=per_token, counts=counts, dropout=dropout)
+            mix = mixing(kind, given.get(kind.mixer))
+            dropout = (given["dropout"], rate) if "dropout" in given else None
+            function = partial(block, turned=turned, mix=mix, per_token=per_token, counts=counts, dropout=dropout)
             if self.gradient_checkpointing:
                 policy = getattr(jax.checkpoint_policies, self.gradient_checkpointing)
                 # Inside a loop the layers are apart anyway: the barrier against merging them would only cost time.
                 function = jax.checkpoint(function, policy=policy, prevent_cse=not self.scan_layers)
-            return function(x, layer)
+            x, (kept, routed) = function(x, layer)
+            return x, {kind.mixer: kept, "routed": routed}
 
         block = DecoderLayer(config, self.mesh, self.precision)
 
         x = looked_up(lambda ids: rows_at(params["embedding"], ids, self.dtype), tokens, self.mesh)
         x = x * config.embedding_scale
         with in_precision(self.precision):  # not an argument, so that it holds in every mechanism of attention
-            x, kept = run_stack(step, x, params["layers"], (cache, keys), config.layers, unrolled=not self.scan_layers)
+            given = dict(cache or {}) if keys is None else {**(cache or {}), "dropout": keys}
+            x, kept = run_stack(step, x, params["layers"], given, config.layers, unrolled=not self.scan_layers)
         weight = (params["norm"].astype(jnp.float32) + config.norm_offset) / config.logits_scaling
         return rms_norm(x, weight, config.rms_norm_eps), kept
 

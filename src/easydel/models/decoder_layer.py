@@ -1,6 +1,6 @@
-"""One layer of the decoder: attention and MLP on the residual stream, as the fields of `ModelConfig` say."""
+"""One layer of the decoder: a mixer, mostly attention, and an MLP on the residual stream, as `ModelConfig` says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from easydel.models.config import ModelConfig
 from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
 from easydel.models.layers import gated_mlp, linear, rms_norm
 from easydel.models.lora import with_shared
+from easydel.models.mixers import MIXERS
+from easydel.models.mixing import Mix
 from easydel.models.per_token import PerToken
 from easydel.models.rope import Angles, rotate
 from easydel.ops.mechanism import Dropout, in_precision
@@ -20,9 +22,6 @@ from easydel.sharding import split_tokens
 
 # A nested dict of arrays; `models/rows.py` lists them.
 Params = Mapping[str, Any]
-# Attention of one layer that may also return something to keep, such as the keys and values of a cache.
-KeepingAttention = Callable[[jax.Array, jax.Array, jax.Array, Dropout | None], tuple[jax.Array, Any]]
-
 # The weights that are used before attention; the others are used after it.
 _BEFORE_ATTENTION = ("attention_norm", "qkv", "query", "key", "value", "query_norm", "key_norm")
 
@@ -41,24 +40,30 @@ class DecoderLayer:
         layer: Params,
         *,
         turned: Angles | None,
-        attention: KeepingAttention,
+        mix: Mix,
         per_token: PerToken,
         counts: Float[Array, "rows length"] | None,
         dropout: Dropout | None,
     ) -> tuple[Float[Array, "rows length embed"], tuple[Any, Float[Array, "2 experts"] | None]]:
-        """Returns (the residual stream after the layer, (what attention kept, `experts.routing_sums`)).
+        """Returns (the residual stream after the layer, (what its mixer kept, `experts.routing_sums`)).
 
         Args:
             layer: the weights of this layer.
             turned: cosine and sine of its rotary embedding, None where it has none.
-            per_token: applies all but attention.
+            mix: lets tokens know of each other, see `mixing.Mix`.
+            per_token: applies all else.
             counts: how often each token counts in the sums of the router; None leaves the sums out.
             dropout: of attention.
         """
-        before = {name: layer[name] for name in layer if name in _BEFORE_ATTENTION}
-        after = {name: layer[name] for name in layer if name not in before}
-        query, key, value = per_token(self._before, before, turned, x)
-        mixed, kept = attention(query, key, value, dropout)
+        name = next((name for name in MIXERS if name in layer), "")
+        if name:
+            before, mixing, after = _parts(layer, name)
+            inputs = per_token(self._before_mixer, before, None, x)
+            mixed, kept = mix(mixing, inputs)
+        else:
+            before = {name: layer[name] for name in layer if name in _BEFORE_ATTENTION}
+            after = {name: layer[name] for name in layer if name not in before}
+            mixed, kept = mix(*per_token(self._before, before, turned, x), dropout)
         x, used = per_token(self._after, after, None, (x, mixed))
         routed = None if used is None or counts is None else routing_sums(used, counts)
         return split_tokens(x, self.mesh), (kept, routed)
@@ -73,15 +78,27 @@ class DecoderLayer:
                 query, key = rotate(query, *turned), rotate(key, *turned)
             return query, key, linear("...e,ehd->...hd", normed, layer["value"])
 
-    def _after(self, layer: Params, _: None, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array | None]:
+    def _before_mixer(self, layer: Params, _: None, x: jax.Array) -> Any:
+        [(name, weights)] = ((name, layer[name]) for name in MIXERS if name in layer)
+        with in_precision(self.precision):
+            return MIXERS[name].before(self.config, with_shared(weights), self._normed(x, layer, "attention_norm"))
+
+    def _after(self, layer: Params, _: None, inputs: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array | None]:
         """Returns (the residual stream after attention and MLP, which experts each token used, see `_mlp`)."""
         x, mixed = inputs
         layer, scale = with_shared(layer), self.config.residual_scale
         with in_precision(self.precision):
-            out = linear("...hd,hde->...e", mixed, layer["output"])
+            out = self._mixed(mixed, layer)
             x = x + scale * self._normed(out, layer, "attention_post_norm")
             out, used = self._mlp(self._normed(x, layer, "mlp_norm"), layer)
             return x + scale * self._normed(out, layer, "mlp_post_norm"), used
+
+    def _mixed(self, mixed: Any, layer: Params) -> jax.Array:
+        """Returns what the mixer of a layer adds to the residual stream."""
+        for name in MIXERS:
+            if name in layer:
+                return MIXERS[name].behind(self.config, with_shared(layer[name]), mixed)
+        return linear("...hd,hde->...e", mixed, layer["output"])
 
     def _mlp(self, x: jax.Array, layer: Params) -> tuple[jax.Array, jax.Array | None]:
         """Returns (what the MLP makes of `x`, `experts.usage`: 0 in a dense layer, None in a model without experts)."""
@@ -100,3 +117,14 @@ class DecoderLayer:
         if name not in layer:
             return x
         return rms_norm(x, layer[name].astype(jnp.float32) + self.config.norm_offset, self.config.rms_norm_eps)
+
+
+def _parts(layer: Params, name: str) -> tuple[Params, Params, Params]:
+    """Returns the weights of a layer that are used before the tokens are mixed, for that, and after it."""
+    own, mixer = layer[name], MIXERS[name]
+    first = {key: own[key] for key in own if key in mixer.before_weights}
+    mixing = {key: own[key] for key in own if key in mixer.mix_weights}
+    rest = {key: own[key] for key in own if key not in first and key not in mixing}
+    before = {key: layer[key] for key in layer if key in _BEFORE_ATTENTION}
+    after = {key: layer[key] for key in layer if key not in before and key != name}
+    return {**before, name: first}, mixing, {**after, name: rest}

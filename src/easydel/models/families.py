@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from easydel.models.family_fields import Fields, by_type, common, every, indices, with_experts, with_types, with_window
 from easydel.models.hf_config import Source, cap, number, only, per_layer, positive
+from easydel.models.hybrid_families import lfm2
 from easydel.models.kinds import Experts
 
 # What the classes of several families take for keys that are absent.
@@ -218,4 +219,12 @@ FAMILIES: dict[str, Family] = {
         {"num_key_value_heads": 8, "max_position_embeddings": 131_072, "rope_theta": 1e6, "rms_norm_eps": 1e-5},
     ),
     "qwen3_moe": Family("Qwen3MoeForCausalLM", qwen3_moe, {**_QWEN, "num_key_value_heads": 4}),
+    "lfm2": Family(
+        "Lfm2ForCausalLM",
+        lfm2,
+        {
+            **{"num_key_value_heads": 8, "max_position_embeddings": 128_000, "rope_theta": 1e6},
+            **{"tie_word_embeddings": True},
+        },
+    ),
 }

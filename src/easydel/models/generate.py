@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from easydel.models.decoder import COMPILER_OPTIONS, Decoder, KeepingAttention, Params
+from easydel.models.decoder import COMPILER_OPTIONS, Decoder, Params
+from easydel.models.kinds import Layer
+from easydel.models.mixers import MIXERS
+from easydel.models.mixing import Mix
 from easydel.models.sampling import Sampling, check_sampling, penalized, sample
 from easydel.ops.attention import attend
 from easydel.processes import on_host
@@ -132,62 +135,73 @@ def _generate(
 
 
 def _prefill(decoder: Decoder, params: Params, prompt: jax.Array, real: jax.Array, room: int) -> tuple[jax.Array, Any]:
-    """Returns the hidden states of the prompts, and keys and values [layers rows slots kv_heads head_dim].
+    """Returns the hidden states of the prompts, and what their layers go on with, by mixer.
 
-    A cache has a slot for every place of a row or, where all layers have a window, for those of the widest: then it is
-    a ring, and place p lies in slot p modulo the slots.
+    Of attention keys and values [layers rows slots kv_heads head_dim]: a cache has a slot for every place of a row or,
+    where all its layers have a window, for those of the widest: then it is a ring, and place p lies in slot p modulo
+    the slots. Other mixers have a state behind the last token, see `mixers.Mixer`.
     """
     position = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
-    mixes = decoder.row_attention(real, jnp.zeros_like(real), position, sequences=real.shape[0])
-
-    def attention(window: int | None, _: Any) -> KeepingAttention:
-        return lambda query, key, value, dropout: (mixes[window](query, key, value, dropout), (key, value))
-
-    hidden, (kept, _) = decoder.run_layers(params, prompt, decoder.angles(position, real), attention)
+    mixing = decoder.row_mixing(real, jnp.zeros_like(real), position, sequences=real.shape[0], with_state=True)
+    hidden, kept = decoder.run_layers(params, prompt, decoder.angles(position, real), mixing)
+    kept.pop("routed")
     length = prompt.shape[1]
-    slots = min(length + room, max(layer.window or length + room for layer in decoder.config.layers))
+    attending = [layer for layer in decoder.config.layers if layer.mixer == "attention"]
+    slots = min(length + room, max((layer.window or length + room for layer in attending), default=0))
 
     def laid_out(x: jax.Array) -> jax.Array:
         if slots < length:
             return jnp.roll(x[:, :, length - slots :], length % slots, axis=2)
         return jnp.pad(x, ((0, 0), (0, 0), (0, slots - length), (0, 0), (0, 0)))
 
-    return hidden, jax.tree.map(laid_out, kept)
+    return hidden, kept | ({"attention": jax.tree.map(laid_out, kept["attention"])} if attending else {})
 
 
 def _next(
     decoder: Decoder, params: Params, token: jax.Array, position: jax.Array, cache: Any, place: jax.Array
 ) -> tuple[jax.Array, Any]:
     """Returns the hidden states after one more token per row, and the cache with that token at `place`."""
-    slots = cache[0].shape[2]
+    attention = partial(_next_attention, decoder, position, place)
+
+    def mixing(kind: Layer, layer_cache: Any) -> Mix:
+        if kind.mixer == "attention":
+            return attention(kind.window, layer_cache)
+        step = MIXERS[kind.mixer].step
+        return lambda weights, inputs: step(decoder.config, weights, inputs, layer_cache)
+
+    angles = decoder.angles(position[:, None], jnp.ones_like(position)[:, None])
+    hidden, kept = decoder.run_layers(params, token[:, None], angles, mixing, cache=cache)
+    kept.pop("routed")
+    return hidden, kept
+
+
+def _next_attention(
+    decoder: Decoder, position: jax.Array, place: jax.Array, window: int | None, cache: tuple[jax.Array, jax.Array]
+) -> Mix:
+    """Returns the attention of one more token per row, at `place`, over what the cache of a layer holds and itself."""
+    slots = cache[0].shape[1]
     held = place - (place - jnp.arange(slots)) % slots  # the place that each slot holds; below 0 where none yet
     first = place - position  # of each row, whose tokens stand without a gap
     mask = held >= first[:, None]
+    seen = mask if window is None else mask & (place - held < window)
 
-    def attention(window: int | None, layer_cache: Any) -> KeepingAttention:
-        seen = mask if window is None else mask & (place - held < window)
+    def with_cache(query: jax.Array, key: jax.Array, value: jax.Array, _: Any) -> tuple[jax.Array, Any]:
+        keys, values = (
+            jax.lax.dynamic_update_slice(old, new, (0, place % slots, 0, 0))
+            for old, new in zip(cache, (key, value), strict=True)
+        )
+        mixed = attend(
+            query,
+            keys,
+            values,
+            seen[:, None],
+            scale=decoder.config.attention_scale,
+            mechanism=decoder.attn_mechanism,
+            score_cap=decoder.config.score_cap,
+        )
+        return mixed, (keys, values)
 
-        def with_cache(query: jax.Array, key: jax.Array, value: jax.Array, _: Any) -> tuple[jax.Array, Any]:
-            keys, values = (
-                jax.lax.dynamic_update_slice(old, new, (0, place % slots, 0, 0))
-                for old, new in zip(layer_cache, (key, value), strict=True)
-            )
-            mixed = attend(
-                query,
-                keys,
-                values,
-                seen[:, None],
-                scale=decoder.config.attention_scale,
-                mechanism=decoder.attn_mechanism,
-                score_cap=decoder.config.score_cap,
-            )
-            return mixed, (keys, values)
-
-        return with_cache
-
-    angles = decoder.angles(position[:, None], jnp.ones_like(position)[:, None])
-    hidden, (cache, _) = decoder.run_layers(params, token[:, None], angles, attention, cache=cache)
-    return hidden, cache
+    return with_cache
 
 
 def _rounded(size: int) -> int:

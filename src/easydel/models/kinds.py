@@ -1,4 +1,4 @@
-"""How layers differ besides their weights: rotary embedding, window, experts."""
+"""How layers differ besides their weights: rotary embedding, window, what mixes tokens, experts."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ ROPE_TYPES = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
     "longrope": ("short_factor", "long_factor"),
 }
+# What lets the tokens of a layer know of each other.
+MIXER_NAMES = ("attention", "conv")
 
 
 class Rope(NamedTuple):
@@ -42,12 +44,21 @@ class Rope(NamedTuple):
 class Layer(NamedTuple):
     """One layer: `rope` None turns nothing, `window` None sees all, and `sparse` has experts for an MLP.
 
-    A token sees a key of its sequence when `query position - key position < window`.
+    A token sees a key of its sequence when `query position - key position < window`. `mixer` says what lets tokens know
+    of each other: attention, or one of `easydel.models.mixers.MIXERS`.
     """
 
     rope: Rope | None
     window: int | None = None
     sparse: bool = False
+    mixer: str = "attention"
+
+
+class ShortConv(NamedTuple):
+    """The convolutions of the layers whose mixer is one: how many taps they have, and whether their matrices a bias."""
+
+    taps: int
+    bias: bool
 
 
 class Experts(NamedTuple):

@@ -26,7 +26,11 @@ from easydel.weights.table import nest, unnest
 
 TRAINED = ("lora_a", "lora_b", "lora_magnitude")
 # Matrices that a file may keep in one tensor: then they have one A, which lies at the name of the tensor in the layer.
-FUSED = {"qkv": ("query", "key", "value"), "gate_up": ("gate", "up")}
+FUSED = {
+    "qkv": ("query", "key", "value"),
+    "gate_up": ("gate", "up"),
+    "bcx": ("in_gate", "out_gate", "input"),
+}
 _N = TypeVar("_N", int, float)
 
 

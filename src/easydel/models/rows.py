@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any
 
 from easydel.models.config import ModelConfig
-from easydel.weights.table import Part, Row, nest
+from easydel.models.mixer_rows import mixer_rows, mixer_sizes
+from easydel.models.row_forms import LAYER, fused, linear, matrix
+from easydel.weights.table import Row, nest
 
-_LAYER = "model.layers.{layer}"
 # Where there is a norm behind attention too, that one has the name of Llama's norm before the MLP.
 _NORM_BEFORE_MLP = {False: "post_attention_layernorm", True: "pre_feedforward_layernorm"}
 TIED_HEAD = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -26,6 +27,7 @@ def axis_sizes(config: ModelConfig) -> dict[str, int]:
         "head_dim": config.head_dim,
         "mlp": config.intermediate_size,
         **of_experts,
+        **mixer_sizes(config),
     }
 
 
@@ -35,6 +37,7 @@ def weight_rows(config: ModelConfig) -> list[Row]:
         Row("model.embed_tokens.weight", ("embedding",), "vocab embed -> vocab embed"),
         *_norms(config, "attention", "input_layernorm", "post_attention_layernorm"),
         *_attention(config),
+        *mixer_rows(config),
         *_norms(config, "mlp", _NORM_BEFORE_MLP[config.post_norm], "post_feedforward_layernorm"),
         *_mlp(config),
         *_experts(config),
@@ -42,7 +45,14 @@ def weight_rows(config: ModelConfig) -> list[Row]:
     ]
     if not config.tie_word_embeddings:
         rows.append(Row("lm_head.weight", ("head",), "vocab embed -> vocab embed"))
-    return rows
+    return [row._replace(name=_named(row.name, config)) for row in rows]
+
+
+def _named(name: str, config: ModelConfig) -> str:
+    """Returns what the files call a tensor that has this name in Llama's."""
+    for ours, theirs in config.names:
+        name = name.replace(f".{ours}.", f".{theirs}.")
+    return name
 
 
 def tensors(rows: Sequence[Row]) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def _norms(config: ModelConfig, part: str, before: str, behind: str) -> list[Row
     names |= {f"{part}_post_norm": behind} if config.post_norm else {}
     start = _norm_start(config)
     return [
-        Row(f"{_LAYER}.{name}.weight", ("layers", path), "residual -> residual", start) for path, name in names.items()
+        Row(f"{LAYER}.{name}.weight", ("layers", path), "residual -> residual", start) for path, name in names.items()
     ]
 
 
@@ -66,7 +76,7 @@ def _head_norms(config: ModelConfig) -> list[Row]:
     for path, name, heads in (("query_norm", "q_norm", "heads"), ("key_norm", "k_norm", "kv_heads")):
         pattern = {"head": "head_dim -> head_dim", "all": f"({heads} head_dim) -> {heads} head_dim"}
         if config.qk_norm:
-            full_name = f"{_LAYER}.self_attn.{name}.weight"
+            full_name = f"{LAYER}.self_attn.{name}.weight"
             rows.append(Row(full_name, ("layers", path), pattern[config.qk_norm], _norm_start(config)))
     return rows
 
@@ -76,29 +86,30 @@ def _norm_start(config: ModelConfig) -> str:
 
 
 def _attention(config: ModelConfig) -> list[Row]:
+    attending = tuple(at for at, layer in enumerate(config.layers) if layer.mixer == "attention")
     heads, kv_heads = "(heads head_dim)", "(kv_heads head_dim)"
-    output = _linear("self_attn.o_proj", "output", "embed", heads, bias=config.output_bias)
+    output = linear("self_attn.o_proj", "output", "embed", heads, bias=config.output_bias)
     if config.fused_projections:
-        fused = _fused("self_attn.qkv_proj", {"query": heads, "key": kv_heads, "value": kv_heads}, "embed")
-        return [*fused, *output, *_head_norms(config)]
-    linear = partial(_linear, into="embed", bias=config.qkv_bias)
-    return [
-        *linear("self_attn.q_proj", "query", heads),
-        *linear("self_attn.k_proj", "key", kv_heads),
-        *linear("self_attn.v_proj", "value", kv_heads),
-        *output,
-        *_head_norms(config),
-    ]
+        inputs = fused("self_attn.qkv_proj", {"query": heads, "key": kv_heads, "value": kv_heads}, "embed")
+    else:
+        project = partial(linear, into="embed", bias=config.qkv_bias)
+        inputs = [
+            *project("self_attn.q_proj", "query", heads),
+            *project("self_attn.k_proj", "key", kv_heads),
+            *project("self_attn.v_proj", "value", kv_heads),
+        ]
+    rows = [*inputs, *output, *_head_norms(config)]
+    return [row._replace(layers=attending) for row in rows] if attending else []
 
 
 def _mlp(config: ModelConfig) -> list[Row]:
     dense = tuple(at for at, layer in enumerate(config.layers) if not layer.sparse)
-    linear = partial(_linear, bias=config.mlp_bias)
-    down = linear("mlp.down_proj", "down", "embed", "mlp")
+    project = partial(linear, bias=config.mlp_bias)
+    down = project("mlp.down_proj", "down", "embed", "mlp")
     if config.fused_projections:
-        rows = [*_fused("mlp.gate_up_proj", {"gate": "mlp", "up": "mlp"}, "embed"), *down]
+        rows = [*fused("mlp.gate_up_proj", {"gate": "mlp", "up": "mlp"}, "embed"), *down]
     else:
-        rows = [*linear("mlp.gate_proj", "gate", "mlp", "embed"), *linear("mlp.up_proj", "up", "mlp", "embed"), *down]
+        rows = [*project("mlp.gate_proj", "gate", "mlp", "embed"), *project("mlp.up_proj", "up", "mlp", "embed"), *down]
     return [row._replace(layers=dense) for row in rows] if dense else []
 
 
@@ -107,32 +118,9 @@ def _experts(config: ModelConfig) -> list[Row]:
         return []
     sparse = tuple(at for at, layer in enumerate(config.layers) if layer.sparse)
     module = config.experts.module
-    rows = _linear(f"{module}.gate", "router", "experts", "embed", bias=False)
+    rows = linear(f"{module}.gate", "router", "experts", "embed", bias=False)
     sides = (("expert_mlp", "embed"), ("expert_mlp", "embed"), ("embed", "expert_mlp"))
     for path, name, (out, into) in zip(("gate", "up", "down"), config.experts.projections, sides, strict=True):
-        full_name = f"{_LAYER}.{module}.experts.{{expert}}.{name}.weight"
-        rows.append(Row(full_name, ("layers", "experts", path, "kernel"), _matrix(out, into)))
+        full_name = f"{LAYER}.{module}.experts.{{expert}}.{name}.weight"
+        rows.append(Row(full_name, ("layers", "experts", path, "kernel"), matrix(out, into)))
     return [row._replace(layers=sparse) for row in rows]
-
-
-def _linear(name: str, path: str, out: str, into: str, *, bias: bool) -> list[Row]:
-    """Returns the rows of a linear layer: the file keeps [out, in], we keep the input axes first."""
-    rows = [Row(f"{_LAYER}.{name}.weight", ("layers", path, "kernel"), _matrix(out, into))]
-    if bias:
-        # The bias of an output projection lies on the residual stream, which is not split.
-        axes = "residual" if out == "embed" else out
-        rows.append(Row(f"{_LAYER}.{name}.bias", ("layers", path, "bias"), f"{axes} -> {axes.strip('()')}", "zeros"))
-    return rows
-
-
-def _fused(name: str, outs: dict[str, str], into: str) -> list[Row]:
-    """Returns the rows of linear layers of one input that lie side by side in one tensor; `outs` is by our path."""
-    groups = tuple(out.strip("()") for out in outs.values())
-    return [
-        Row(f"{_LAYER}.{name}.weight", ("layers", path, "kernel"), _matrix(out, into), part=Part(index, groups))
-        for index, (path, out) in enumerate(outs.items())
-    ]
-
-
-def _matrix(out: str, into: str) -> str:
-    return f"{out} {into} -> {into.strip('()')} {out.strip('()')}"

@@ -7,36 +7,46 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from easydel.models.kinds import Layer
+from easydel.models.kinds import MIXER_NAMES, Layer
 
-# (kind, x, the layer's weights, its slice of the inputs) -> (x, what it keeps)
-Step = Callable[[Layer, jax.Array, Mapping[str, Any], Any], tuple[jax.Array, Any]]
-# Layers have one of the two; all other weights are in every layer.
+ByName = Mapping[str, Any]
+# (kind, x, the layer's weights, its slices of the inputs) -> (x, what it keeps, by name)
+Step = Callable[[Layer, jax.Array, ByName, ByName], tuple[jax.Array, ByName]]
+# Layers have one of the two; what is of none of these names is of every layer.
 _DENSE, _SPARSE = ("gate_up", "gate", "up", "down"), ("router", "experts")
+# What layers of one mixer alone have, besides what is named after it: of attention the weights have names of their own.
+_ATTENTION = ("qkv", "query", "key", "value", "output", "query_norm", "key_norm")
 
 
 def run_stack(
-    step: Step, x: jax.Array, weights: Mapping[str, Any], inputs: Any, kinds: Sequence[Layer], *, unrolled: bool
-) -> tuple[jax.Array, Any]:
-    """Returns (x after all layers, what each kept, stacked on a leading axis of layers).
+    step: Step, x: jax.Array, weights: ByName, inputs: ByName, kinds: Sequence[Layer], *, unrolled: bool
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Returns (x after all layers, what they kept, by name, stacked on a leading axis of the layers that have it).
 
     Args:
-        weights: by name; their leaves have a leading axis of the layers that have them, in order.
-        inputs: leaves with a leading axis of all layers, or None.
+        weights, inputs: by name; their leaves have a leading axis of the layers that have them, in order.
         kinds: of the layers. Where they repeat, as (window, window, none) does in some families, the loop goes once
             around for every repetition; kinds are known when its body is compiled.
         unrolled: no loop, each layer is compiled.
     """
-    kept, place = [], 0
+    kept: dict[str, list[Any]] = {}
+    place = 0
     for pattern, count in repetitions(kinds):
         turn = (count,) if len(pattern) == 1 else (count, -1)
         turns = partial(_turns, kinds=kinds, first=place, end=place + len(pattern) * count, turn=turn)
-        held = [name for name in weights if any(_has(kind, name) for kind in pattern)]
-        mine = {name: jax.tree.map(partial(turns, name), weights[name]) for name in held}
-        x, outs = _repeat(step, x, mine, jax.tree.map(partial(turns, ""), inputs), pattern, count, unrolled)
-        kept.append(outs)
+        mine, given = (
+            {
+                name: jax.tree.map(partial(turns, name), tree)
+                for name, tree in named.items()
+                if any(_has(kind, name) for kind in pattern)
+            }
+            for named in (weights, inputs)
+        )
+        x, outs = _repeat(step, x, mine, given, pattern, count, unrolled)
+        for name, tree in outs.items():
+            kept.setdefault(name, []).append(tree)
         place += len(pattern) * count
-    return x, kept[0] if len(kept) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *kept)
+    return x, {name: _joined(jnp.concatenate, trees) for name, trees in kept.items()}
 
 
 def repetitions(kinds: Sequence[Layer]) -> list[tuple[Sequence[Layer], int]]:
@@ -65,8 +75,8 @@ def repetitions(kinds: Sequence[Layer]) -> list[tuple[Sequence[Layer], int]]:
 
 
 def _repeat(
-    step: Step, x: jax.Array, weights: Any, inputs: Any, pattern: Sequence[Layer], count: int, unrolled: bool
-) -> tuple[jax.Array, Any]:
+    step: Step, x: jax.Array, weights: ByName, inputs: ByName, pattern: Sequence[Layer], count: int, unrolled: bool
+) -> tuple[jax.Array, ByName]:
     """Runs a pattern of layers `count` times; leaves of what each kept are [layers, ...].
 
     Leaves are [turns of the loop, layers of a turn, ...], or [turns, ...] where a turn is one layer. That one is then
@@ -77,21 +87,31 @@ def _repeat(
     if len(pattern) == 1:
         return scan(lambda x, turn: step(pattern[0], x, *turn), x, (weights, inputs))
 
-    def body(x: jax.Array, turn: tuple[Mapping[str, Any], Any]) -> tuple[jax.Array, Any]:
-        mine, given = turn
-        outs = []
+    def body(x: jax.Array, turn: tuple[ByName, ByName]) -> tuple[jax.Array, ByName]:
+        outs: dict[str, list[Any]] = {}
         for at, kind in enumerate(pattern):
-            layer = {name: _at(tree, _rank(name, pattern, at)) for name, tree in mine.items() if _has(kind, name)}
-            x, out = step(kind, x, layer, _at(given, at))
-            outs.append(out)
-        return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
+            mine, given = (
+                {name: _at(tree, _rank(name, pattern, at)) for name, tree in named.items() if _has(kind, name)}
+                for named in turn
+            )
+            x, out = step(kind, x, mine, given)
+            for name, tree in out.items():
+                outs.setdefault(name, []).append(tree)
+        return x, {name: _joined(jnp.stack, trees) for name, trees in outs.items()}
 
     x, outs = scan(body, x, (weights, inputs))
     return x, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outs)
 
 
+def _joined(join: Callable[[Sequence[jax.Array]], jax.Array], trees: Sequence[Any]) -> Any:
+    return trees[0] if join is jnp.concatenate and len(trees) == 1 else jax.tree.map(lambda *x: join(x), *trees)
+
+
 def _has(kind: Layer, name: str) -> bool:
-    return name not in (_DENSE if kind.sparse else _SPARSE)
+    """Returns whether a layer has the weight, or what is kept, of that name."""
+    if name in _ATTENTION:
+        return kind.mixer == "attention"
+    return name == kind.mixer if name in MIXER_NAMES else name not in (_DENSE if kind.sparse else _SPARSE)
 
 
 def _rank(name: str, kinds: Sequence[Layer], place: int) -> int:

@@ -1,5 +1,6 @@
 """How much arithmetic a step is, by formula, and how much the devices could do: what `mfu` is made of."""
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 from easydel.data.pack import Batch
 from easydel.models.config import ModelConfig
 from easydel.models.kinds import Layer
+from easydel.models.mixer_rows import mixer_rows
+from easydel.models.rows import axis_sizes
 from easydel.processes import local
 
 # Dense bfloat16 peaks in FLOP/s by how the name begins that jax gives a device. The first that fits counts: v5p is also
@@ -50,7 +53,10 @@ def matmul_flops(
 ) -> float:
     """Returns the FLOP of one update in which `block_tokens` pass the blocks and `head_tokens` meet the head."""
     attention = config.hidden_size * config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
-    blocks = sum(attention + config.hidden_size * _mlp_width(config, layer) for layer in config.layers)
+    blocks = sum(config.hidden_size * _mlp_width(config, layer) for layer in config.layers)
+    blocks += sum(attention for layer in config.layers if layer.mixer == "attention")
+    sizes = axis_sizes(config)
+    blocks += sum(math.prod(row.shape(sizes)) for row in mixer_rows(config) if row.path[-1] == "kernel")
     head = config.hidden_size * config.vocab_size
     per_weight = 4 + 2 * trained_share + (2 if with_reference else 0)
     return per_weight * (blocks * block_tokens + head * head_tokens)

@@ -16,6 +16,7 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
 from easydel.ops.attention import resolve_mechanism
 from easydel.ops.mechanism import Needs
+from easydel.sharding import make_mesh
 from easydel.weights.model_files import read_folder
 from easydel.weights.safetensors import read_file
 from oracles.cases import CASES as MODELS
@@ -282,6 +283,7 @@ CASES: Cases = {
         loaded(sharding_axis_dims=(1, 99, 1, 1, 1)),
         loaded(sharding_axis_dims=(1, 1, 1, 8, 1)),
         loaded(sharding_axis_dims=(1, 1, 2, 1, 1)),
+        lambda place: CausalLM.from_config(ModelConfig.from_hf(MODELS["lfm2"]), mesh=make_mesh((1, 1, 1, 1, 2))),
     ],
     "Memory": [little_memory],
     "Adapters": [
