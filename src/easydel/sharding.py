@@ -25,6 +25,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "kv_heads": ("tp",),
     "mlp": ("tp",),
     "channels": ("tp",),
+    "key_heads": ("tp",),
+    "value_heads": ("tp",),
     "experts": ("ep",),
     "expert_mlp": ("tp",),
 }

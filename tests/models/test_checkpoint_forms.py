@@ -95,3 +95,19 @@ def test_the_head_alone_is_the_embedding_of_a_model_that_ties_them(tmp_path):
     before = load(folder)(TOKENS).logits
     write_tensors(folder, tensors)
     np.testing.assert_array_equal(load(folder)(TOKENS).logits, before)
+
+
+def test_convolutions_that_transformers_cut_in_thirds_are_cut_where_they_end(tmp_path):
+    """Query and key have 16 channels, the values 8: transformers 5.24 writes 14, 14 and 12, and reads them joined."""
+    source = CASES["olmo-hybrid"] | {"linear_value_head_dim": 2}
+    folder = write_model(tmp_path / "in", source)
+    before, tensors = load(folder)(TOKENS).logits, tensors_of(source)
+    for layer in (0, 1, 3):
+        names = [f"model.layers.{layer}.linear_attn.{part}_conv1d.weight" for part in "qkv"]
+        thirds = np.split(np.concatenate([tensors[name] for name in names]), [14, 28])
+        tensors |= dict(zip(names, thirds, strict=True))
+    write_tensors(folder, tensors)
+    np.testing.assert_array_equal(load(folder)(TOKENS).logits, before)
+    write_tensors(folder, tensors | {names[2]: tensors[names[2]][1:]})
+    with pytest.raises(WeightsError, match=r"q_conv1d.weight has shape \[14, 1, 4\]"):
+        load(folder)

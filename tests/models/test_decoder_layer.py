@@ -52,3 +52,33 @@ def test_a_layer_whose_attention_looks_at_its_own_position_alone_treats_position
     swapped, _ = layer_of()(X[:, ::-1], first_value)
     np.testing.assert_allclose(swapped[:, ::-1], out, atol=1e-5)
     assert float(jnp.abs(out - X).max()) > 1e-4
+
+
+def test_a_gate_lets_through_as_much_of_what_a_head_reads_as_its_sigmoid():
+    config = ModelConfig.from_hf(CASES["qwen3-5"] | {"num_hidden_layers": 1, "layer_types": ["full_attention"]})
+    params = CausalLM.from_config(config, mesh=make_mesh(ONE_DEVICE)).params
+    weights = jax.tree.map(lambda leaf: leaf[0], params["layers"])
+    layer, angles = (
+        DecoderLayer(config, make_mesh(ONE_DEVICE), None),
+        rotary(config.ropes[0], *jnp.ones((2, 1, 5), int)),
+    )
+
+    def added(gates):
+        kernel = weights["query"]["kernel"].at[..., 1, :].set(0.0)  # gates of sigmoid(bias)
+        bias = jnp.zeros(kernel.shape[1:]).at[:, 1].set(gates)
+        query = {"kernel": kernel, "bias": bias}
+        silent = {"kernel": jnp.zeros_like(weights["down"]["kernel"])}
+        x, _ = layer(
+            X,
+            {**weights, "query": query, "down": silent},
+            turned=angles,
+            mix=first_value,
+            per_token=at_once,
+            counts=None,
+            dropout=None,
+        )
+        return x - X
+
+    np.testing.assert_allclose(added(0.0) * 2, added(30.0), atol=1e-6)
+    assert float(jnp.abs(added(30.0)).max()) > 1e-4
+    np.testing.assert_allclose(added(-30.0), 0.0, atol=1e-6)

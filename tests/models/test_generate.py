@@ -44,7 +44,7 @@ def test_rows_of_different_lengths_continue_as_they_do_alone_whichever_side_is_p
         np.testing.assert_array_equal(model.generate(ids, mask, max_new_tokens=5)[:, 7:], alone)
 
 
-@pytest.mark.parametrize("name", ["gemma2", "phi3-long", "qwen3-moe", "granite-biases", "lfm2"])
+@pytest.mark.parametrize("name", ["gemma2", "phi3-long", "qwen3-moe", "granite-biases", "lfm2", "qwen3-5"])
 def test_windows_experts_and_scaled_positions_continue_padded_rows_as_they_do_alone(name, tmp_path):
     """Prompts longer and shorter than the windows; rows of phi3-long pass its original length at different steps."""
     options = {"dtype": "float32", "sharding_axis_dims": (1, 1, 1, 1, 1)}

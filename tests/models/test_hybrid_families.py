@@ -27,11 +27,21 @@ def test_layers_without_attention_turn_nothing():
     assert [layer.rope is None for layer in layers] == [True, False, True, True]
 
 
+def test_every_fourth_layer_of_qwen_3_5_has_attention_and_turns_a_quarter_of_each_head():
+    source = {name: value for name, value in CASES["qwen3-5-biases"].items() if name != "rope_theta"}
+    config = ModelConfig.from_hf(source | {"num_hidden_layers": 8})
+    assert [layer.mixer == "attention" for layer in config.layers] == [False, False, False, True] * 2
+    assert [rope.dim for rope in config.ropes] == [2]
+    often = ModelConfig.from_hf(source | {"full_attention_interval": 2})
+    assert [layer.mixer == "attention" for layer in often.layers] == [False, True] * 2
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
         ("lfm2", {"layer_types": ["conv", "convolution"] * 2}, "the type 'convolution' is not supported"),
         ("lfm2", {"layer_types": ["conv"]}, "layer_types has 1 entries; num_hidden_layers is 4"),
+        ("qwen3-5", {"linear_num_value_heads": 3}, r"\(3\) must be divisible by linear_num_key_heads \(2\)"),
         ("lfm2", {"conv_L_cache": 0}, r"conv_L_cache \(0\) must be above 0"),
     ],
 )

@@ -44,6 +44,13 @@ def test_names_mean_what_they_mean_to_peft(target_modules, expected):
         ("mixtral", [*ALL[:4], "block_sparse_moe.gate"]),
         ("qwen3-moe-mixed", [*ALL, "mlp.gate"]),
         (
+            "qwen3-5",
+            [
+                *ALL,
+                *(f"linear_attn.{name}" for name in ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a", "out_proj")),
+            ],
+        ),
+        (
             "lfm2",
             [
                 *ALL[:3],

@@ -9,7 +9,7 @@ from easydel.models.rows import axis_sizes
 from oracles.cases import CASES
 
 
-@pytest.mark.parametrize("name", ["lfm2", "lfm2-biases", "llama"])
+@pytest.mark.parametrize("name", ["lfm2", "lfm2-biases", "qwen3-5", "llama"])
 def test_each_mixer_has_its_rows_in_its_own_layers_alone(name):
     config = ModelConfig.from_hf(CASES[name])
     rows = mixer_rows(config)

@@ -23,14 +23,19 @@ from oracles.tiny import ONE_DEVICE
 LENGTH, LONGEST, MOST = 64, 20, 16
 IDS = np.random.default_rng(0).integers(2, SMALL["vocab_size"], LENGTH).astype(np.int32)
 PULL = np.random.default_rng(1).standard_normal((LENGTH, SMALL["hidden_size"])).astype(np.float32)
-# A case for each mixer.
-HYBRIDS = {"conv": "lfm2-biases"}
+# A case for each mixer, and what its layers are called: one of them, and one with attention, compile in less time.
+HYBRIDS = {"conv": ("lfm2-biases", "conv"), "delta": ("qwen3-5", "linear_attention")}
+
+
+def source_of(mixer):
+    case, kind = HYBRIDS[mixer]
+    return CASES[case] | {"num_hidden_layers": 2, "layer_types": [kind, "full_attention"]}
 
 
 @cache
-def programs(name):
+def programs(mixer):
     """Returns (model, packed rows -> hidden states and gradient, the same of sequences alone), compiled once each."""
-    config = ModelConfig.from_hf(CASES[name] | {"initializer_range": 0.3})
+    config = ModelConfig.from_hf(source_of(mixer) | {"initializer_range": 0.3})
     model = CausalLM.from_config(config, mesh=make_mesh(ONE_DEVICE))
 
     def run(params, pull, *rows):
@@ -44,17 +49,22 @@ def programs(name):
     return model, jax.jit(run, compiler_options=COMPILER_OPTIONS)
 
 
+def assert_close(found, expected):
+    """To a small part of the largest number in an array: gradients here are sums of many that cancel."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1.0, float(jnp.abs(expected).max())))
+
+
 def test_every_mixer_has_a_case():
     assert set(HYBRIDS) == set(MIXERS)
-    for name, case in HYBRIDS.items():
-        assert name in {layer.mixer for layer in ModelConfig.from_hf(CASES[case]).layers}
+    for mixer in HYBRIDS:
+        assert ModelConfig.from_hf(source_of(mixer)).mixers == (mixer,)
 
 
-@pytest.mark.parametrize("name", HYBRIDS.values())
-@settings(deadline=None, max_examples=25)
+@pytest.mark.parametrize("mixer", HYBRIDS)
+@settings(deadline=None, max_examples=20)
 @given(row=packed_rows(LENGTH))
-def test_a_packed_row_gives_each_sequence_what_it_has_alone(name, row):
-    model, run = programs(name)
+def test_a_packed_row_gives_each_sequence_what_it_has_alone(mixer, row):
+    model, run = programs(mixer)
     real = (row.segment > 0)[:, None]
     together, gradient = run(
         model.params, (PULL * real)[None], IDS[None], row.segment[None], row.branch[None], row.position[None]
@@ -67,21 +77,21 @@ def test_a_packed_row_gives_each_sequence_what_it_has_alone(name, row):
         pull[number, here] = PULL[places] * row.own(number)[:, None]
     alone, expected = run(model.params, pull, tokens, segment, 0 * segment, position)
     for number, places in enumerate(row.sequences):
-        np.testing.assert_allclose(together[0, places], alone[number, : len(places)], atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradient, expected)
+        np.testing.assert_allclose(together[0, places], alone[number, : len(places)], rtol=3e-5, atol=1e-5)
+    jax.tree.map(assert_close, gradient, expected)
 
 
-@pytest.mark.parametrize("name", HYBRIDS.values())
-def test_rows_that_are_split_along_their_length_are_refused(name):
-    config = ModelConfig.from_hf(CASES[name])
+@pytest.mark.parametrize("mixer", HYBRIDS)
+def test_rows_that_are_split_along_their_length_are_refused(mixer):
+    config = ModelConfig.from_hf(source_of(mixer))
     with pytest.raises(ConfigError, match=r"over 2 devices \(sp\).*all that comes before it: sp must be 1"):
         CausalLM.from_config(config, mesh=make_mesh((1, 1, 1, 1, 2)))
 
 
-@pytest.mark.parametrize("name", HYBRIDS.values())
+@pytest.mark.parametrize("mixer", HYBRIDS)
 @pytest.mark.parametrize("dims", [(2, 2, 1, 2, 1)], ids=str)
-def test_the_gradient_is_the_same_on_a_mesh(name, dims, tmp_path):
-    folder = write_model(tmp_path, CASES[name])
+def test_the_gradient_is_the_same_on_a_mesh(mixer, dims, tmp_path):
+    folder = write_model(tmp_path, source_of(mixer))
     segment = np.repeat([1, 2, 0], [12, 7, 5])
     branch = np.repeat([0, 1, 2, 0, 1, 2, 0], [4, 3, 5, 3, 2, 2, 5])
     position = np.r_[0:4, 4:7, 4:9, 0:3, 3:5, 3:5, [0] * 5]
@@ -96,4 +106,4 @@ def test_the_gradient_is_the_same_on_a_mesh(name, dims, tmp_path):
         return jax.jit(jax.value_and_grad(total), compiler_options=COMPILER_OPTIONS)(model.params)
 
     one, many = results(load(folder)), results(load(folder, sharding_axis_dims=dims))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3), one, many)
+    jax.tree.map(assert_close, one, many)

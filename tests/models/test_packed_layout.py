@@ -8,11 +8,12 @@ from easydel.sharding import make_mesh
 from oracles.tiny import ONE_DEVICE
 
 
-def test_a_layout_links_as_many_tokens_as_the_longest_convolution_reads():
+def test_a_layout_links_as_many_tokens_as_the_longest_convolution_reads_and_chunks_all_of_them():
     segment = jnp.asarray([[1, 1, 1, 1, 0]])
     branch = jnp.asarray([[0, 1, 2, 2, 0]])
     layout = packed_layout(segment, branch, taps=3, mesh=make_mesh(ONE_DEVICE), with_state=False)
     assert layout.linked.before.shape == (2, 1, 5)
+    assert layout.chunks.visible[0, 0, :5, 0].tolist() == [True, True, True, True, False]
     # The first token of the rejected completion, at place 2, follows the prompt, at place 0.
     assert layout.linked.before[0, 0].tolist()[:4] == [0, 0, 0, 2]
     assert layout.linked.has_before[:, 0].tolist() == [

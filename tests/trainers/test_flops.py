@@ -32,8 +32,9 @@ def test_a_step_is_six_flop_per_matrix_weight_and_token_and_two_more_for_the_ref
     assert step_flops(CONFIG, batch, with_reference=True) == pytest.approx(expected * 8 / 6)
 
 
-def test_matrices_that_some_layers_alone_have_are_counted_in_those():
-    config = ModelConfig.from_hf(CASES["lfm2"])
+@pytest.mark.parametrize("name", ["lfm2", "qwen3-5"])
+def test_matrices_that_some_layers_alone_have_are_counted_in_those(name):
+    config = ModelConfig.from_hf(CASES[name])
     model = CausalLM.from_config(config, mesh=make_mesh((1, 1, 1, 1, 1)))
     blocks = sum(leaf.size for path, leaf in jax.tree.leaves_with_path(model.params) if "kernel" in str(path))
     assert matmul_flops(config, 1.0, 0.0, with_reference=False) == 6 * blocks

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from easydel.models.kinds import Experts
+from easydel.models.kinds import DeltaNet, Experts
 from easydel.weights.safetensors import Stored
 
 _TEXT_OF = {"gemma3": ("gemma3_text", "Gemma3ForCausalLM")}
@@ -77,6 +77,28 @@ def unstacked(stored: Mapping[str, Stored], experts: Experts) -> dict[str, Store
             names = (down,) if match["part"] == "experts.down_proj" else (gate, up)
             at = f"{match['layer']}.{experts.module}.experts"
             found |= {f"{at}.{number}.{each}.weight": part for number, each, part in _parts(tensor, names)}
+    return found
+
+
+def cut_where_they_end(stored: Mapping[str, Stored], delta: DeltaNet) -> dict[str, Stored]:
+    """Returns the tensors with the convolutions of query, key and value of each layer cut where these end.
+
+    `transformers` 5 keeps the three in one tensor, and cuts it in thirds when it saves, whatever their sizes are; it
+    reads them by joining them.
+    """
+    widths = [delta.key_heads * delta.key_dim] * 2 + [delta.value_heads * delta.value_dim]
+    found = dict(stored)
+    for name in [name for name in stored if name.endswith(".q_conv1d.weight")]:
+        names = [name.replace(".q_conv1d.", f".{part}_conv1d.") for part in "qkv"]
+        parts = [stored[each] for each in names if each in stored]
+        if len(parts) < len(names) or len({(part.dtype, *part.shape[1:]) for part in parts}) > 1:
+            continue
+        if sum(part.shape[0] for part in parts) != sum(widths):
+            continue  # which a check of shapes will say
+        row = parts[0].data.size // max(parts[0].shape[0], 1)
+        whole = np.concatenate([part.data for part in parts])
+        for each, width, data in zip(names, widths, np.split(whole, np.cumsum(widths)[:-1] * row), strict=True):
+            found[each] = stored[each]._replace(shape=(width, *stored[each].shape[1:]), data=data)
     return found
 
 

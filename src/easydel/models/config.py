@@ -7,7 +7,7 @@ from typing import Any
 from easydel.errors import ConfigError, unsupported
 from easydel.models.families import FAMILIES
 from easydel.models.hf_config import check_types
-from easydel.models.kinds import Experts, Layer, Rope, ShortConv
+from easydel.models.kinds import DeltaNet, Experts, Layer, Rope, ShortConv
 
 _WITH_IMAGES = ("gemma3", "llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
@@ -27,7 +27,8 @@ class ModelConfig:
         attention_scale: of query key^T.
         logits_scaling: what logits are divided by.
         score_cap, logit_cap: c of c * tanh(x / c) for attention scores and for logits; None: no cap.
-        conv: of the layers whose mixer is a convolution.
+        gated_attention: `q_proj` holds, behind each head's query, a gate of what the head reads: a sigmoid.
+        conv, delta: of the layers whose mixer is a convolution, or the gated delta rule.
         names: what the files call parts of a layer, by what Llama's call them: ends of names of modules.
         source: the `config.json` that this was read from.
 
@@ -58,7 +59,9 @@ class ModelConfig:
     mlp_bias: bool = False
     fused_projections: bool = False
     experts: Experts | None = None
+    gated_attention: bool = False
     conv: ShortConv | None = None
+    delta: DeltaNet | None = None
     names: tuple[tuple[str, str], ...] = ()
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
@@ -137,7 +140,7 @@ class ModelConfig:
     @property
     def taps(self) -> int:
         """How many tokens, itself among them, a token reads in the longest convolution of the layers; 1 without any."""
-        return max((part.taps for part in (self.conv,) if part is not None), default=1)
+        return max((part.taps for part in (self.conv, self.delta) if part is not None), default=1)
 
     @property
     def mixers(self) -> tuple[str, ...]:

@@ -63,20 +63,32 @@ class DecoderLayer:
         else:
             before = {name: layer[name] for name in layer if name in _BEFORE_ATTENTION}
             after = {name: layer[name] for name in layer if name not in before}
-            mixed, kept = mix(*per_token(self._before, before, turned, x), dropout)
+            query, key, value, gate = per_token(self._before, before, turned, x)
+            mixed, kept = mix(query, key, value, dropout)
+            mixed = (mixed, gate)
         x, used = per_token(self._after, after, None, (x, mixed))
         routed = None if used is None or counts is None else routing_sums(used, counts)
         return split_tokens(x, self.mesh), (kept, routed)
 
-    def _before(self, layer: Params, turned: Angles | None, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _before(
+        self, layer: Params, turned: Angles | None, x: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+        """Returns query, key and value, and the gate of what is read where there is one."""
         layer = with_shared(layer)
         with in_precision(self.precision):
             normed = self._normed(x, layer, "attention_norm")
-            query = self._normed(linear("...e,ehd->...hd", normed, layer["query"]), layer, "query_norm")
+            query, gate = self._query(normed, layer)
+            query = self._normed(query, layer, "query_norm")
             key = self._normed(linear("...e,ehd->...hd", normed, layer["key"]), layer, "key_norm")
             if turned is not None:
                 query, key = rotate(query, *turned), rotate(key, *turned)
-            return query, key, linear("...e,ehd->...hd", normed, layer["value"])
+            return query, key, linear("...e,ehd->...hd", normed, layer["value"]), gate
+
+    def _query(self, normed: jax.Array, layer: Params) -> tuple[jax.Array, jax.Array | None]:
+        if not self.config.gated_attention:
+            return linear("...e,ehd->...hd", normed, layer["query"]), None
+        both = linear("...e,ehgd->...hgd", normed, layer["query"])
+        return both[..., 0, :], both[..., 1, :]
 
     def _before_mixer(self, layer: Params, _: None, x: jax.Array) -> Any:
         [(name, weights)] = ((name, layer[name]) for name in MIXERS if name in layer)
@@ -98,7 +110,10 @@ class DecoderLayer:
         for name in MIXERS:
             if name in layer:
                 return MIXERS[name].behind(self.config, with_shared(layer[name]), mixed)
-        return linear("...hd,hde->...e", mixed, layer["output"])
+        read, gate = mixed
+        if gate is not None:
+            read = read * jax.nn.sigmoid(gate)
+        return linear("...hd,hde->...e", read, layer["output"])
 
     def _mlp(self, x: jax.Array, layer: Params) -> tuple[jax.Array, jax.Array | None]:
         """Returns (what the MLP makes of `x`, `experts.usage`: 0 in a dense layer, None in a model without experts)."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from easydel.models.family_fields import Fields, by_type, common, every, indices, with_experts, with_types, with_window
 from easydel.models.hf_config import Source, cap, number, only, per_layer, positive
-from easydel.models.hybrid_families import lfm2
+from easydel.models.hybrid_families import lfm2, olmo_hybrid, qwen3_5
 from easydel.models.kinds import Experts
 
 # What the classes of several families take for keys that are absent.
@@ -227,4 +227,13 @@ FAMILIES: dict[str, Family] = {
             **{"tie_word_embeddings": True},
         },
     ),
+    "qwen3_5_text": Family(
+        "Qwen3_5ForCausalLM",
+        qwen3_5,
+        {
+            **{"num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 256},
+            **{"max_position_embeddings": 32_768},
+        },
+    ),
+    "olmo_hybrid": Family("OlmoHybridForCausalLM", olmo_hybrid, {"max_position_embeddings": 65_536}),
 }

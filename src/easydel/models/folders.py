@@ -7,7 +7,14 @@ from typing import Any
 
 from easydel.errors import ConfigError, WeightsError, warn
 from easydel.json_objects import read_object
-from easydel.models.checkpoint_forms import has_images, text_config, text_tensors, unstacked, with_embedding
+from easydel.models.checkpoint_forms import (
+    cut_where_they_end,
+    has_images,
+    text_config,
+    text_tensors,
+    unstacked,
+    with_embedding,
+)
 from easydel.models.config import ModelConfig
 from easydel.models.hf_config import check_types
 from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
@@ -137,6 +144,8 @@ class ModelFolder:
             stored = text_tensors(stored)
         if self.config.tie_word_embeddings:
             stored = with_embedding(stored)
+        if self.config.delta is not None and self.config.delta.form == "apart":
+            stored = cut_where_they_end(stored, self.config.delta)
         return stored if self.config.experts is None else unstacked(stored, self.config.experts)
 
     @property

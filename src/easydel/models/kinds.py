@@ -12,7 +12,12 @@ ROPE_TYPES = {
     "longrope": ("short_factor", "long_factor"),
 }
 # What lets the tokens of a layer know of each other.
-MIXER_NAMES = ("attention", "conv")
+MIXER_NAMES = ("attention", "conv", "delta")
+# The norms on the residual stream, and on which side of mixer and MLP they stand.
+NORMS = {
+    **{"attention_norm": "before", "mlp_norm": "before"},
+    **{"attention_post_norm": "behind", "mlp_post_norm": "behind"},
+}
 
 
 class Rope(NamedTuple):
@@ -45,13 +50,15 @@ class Layer(NamedTuple):
     """One layer: `rope` None turns nothing, `window` None sees all, and `sparse` has experts for an MLP.
 
     A token sees a key of its sequence when `query position - key position < window`. `mixer` says what lets tokens know
-    of each other: attention, or one of `easydel.models.mixers.MIXERS`.
+    of each other: attention, or one of `easydel.models.mixers.MIXERS`. `norms` says which of the norms of the model on
+    the residual stream a layer has: 'all', those 'before' mixer and MLP, or those 'behind'.
     """
 
     rope: Rope | None
     window: int | None = None
     sparse: bool = False
     mixer: str = "attention"
+    norms: str = "all"
 
 
 class ShortConv(NamedTuple):
@@ -59,6 +66,29 @@ class ShortConv(NamedTuple):
 
     taps: int
     bias: bool
+
+
+class DeltaNet(NamedTuple):
+    """The layers whose mixer is the gated delta rule.
+
+    Attributes:
+        key_heads, value_heads: heads of values share heads of keys in groups.
+        key_dim, value_dim: the channels of a head.
+        taps: of the convolutions of query, key and value.
+        form: which of their matrices lie in one tensor: 'apart' none, 'fused' query, key and value, 'by_head' all that
+            goes with a head of keys.
+        rate_scale: factor of the rate, a sigmoid.
+        norm_eps: of the norm behind.
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    taps: int
+    form: str
+    rate_scale: float
+    norm_eps: float
 
 
 class Experts(NamedTuple):

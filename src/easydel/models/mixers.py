@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from easydel.models import short_conv
+from easydel.models import delta_net, short_conv
 from easydel.models.config import ModelConfig
 from easydel.models.packed_layout import PackedLayout
 
@@ -43,5 +43,13 @@ MIXERS: Mapping[str, Mixer] = {
         short_conv.behind,
         short_conv.BEFORE,
         short_conv.MIXING,
+    ),
+    "delta": Mixer(
+        delta_net.before,
+        delta_net.mix,
+        delta_net.step,
+        delta_net.behind,
+        delta_net.BEFORE,
+        delta_net.MIXING,
     ),
 }

@@ -8,6 +8,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int
 
 from easydel.ops.causal_conv import Links, links
+from easydel.ops.recurrence import Chunks, chunks_of
 from easydel.sharding import RULES
 
 
@@ -16,11 +17,13 @@ class PackedLayout(NamedTuple):
 
     Attributes:
         linked: see `easydel.ops.causal_conv.links`.
+        chunks: see `easydel.ops.recurrence.chunks_of`.
         with_state: whether they return what is left behind the last token of each row, which then ends in one.
     """
 
     segment: Int[Array, "rows length"]
     linked: Links
+    chunks: Chunks
     mesh: Mesh
     with_state: bool
 
@@ -34,7 +37,7 @@ def packed_layout(
     with_state: bool,
 ) -> PackedLayout:
     """Returns the layout of rows whose segments lie as [prompt chosen rejected], for convolutions of `taps` taps."""
-    return PackedLayout(segment, links(segment, branch, taps - 1), mesh, with_state)
+    return PackedLayout(segment, links(segment, branch, taps - 1), chunks_of(segment, branch), mesh, with_state)
 
 
 def on_each_device(function: Callable[..., Any], mesh: Mesh, axes: tuple[Any, ...], out: Any) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from easydel.models.config import ModelConfig
+from easydel.models.kinds import NORMS
 from easydel.models.mixer_rows import mixer_rows, mixer_sizes
 from easydel.models.row_forms import LAYER, fused, linear, matrix
 from easydel.weights.table import Row, nest
@@ -25,6 +26,7 @@ def axis_sizes(config: ModelConfig) -> dict[str, int]:
         "heads": config.num_attention_heads,
         "kv_heads": config.num_key_value_heads,
         "head_dim": config.head_dim,
+        "halves": 2,  # a query, and its gate
         "mlp": config.intermediate_size,
         **of_experts,
         **mixer_sizes(config),
@@ -64,10 +66,12 @@ def _norms(config: ModelConfig, part: str, before: str, behind: str) -> list[Row
     """Returns the rows of the norms on the residual stream: before a part of the layer, and behind it."""
     names = {f"{part}_norm": before} if config.pre_norm else {}
     names |= {f"{part}_post_norm": behind} if config.post_norm else {}
-    start = _norm_start(config)
-    return [
-        Row(f"{LAYER}.{name}.weight", ("layers", path), "residual -> residual", start) for path, name in names.items()
-    ]
+    rows = []
+    for path, name in names.items():
+        having = tuple(at for at, layer in enumerate(config.layers) if layer.norms in ("all", NORMS[path]))
+        pattern = "residual -> residual"
+        rows.append(Row(f"{LAYER}.{name}.weight", ("layers", path), pattern, _norm_start(config), having))
+    return [row for row in rows if row.layers]
 
 
 def _head_norms(config: ModelConfig) -> list[Row]:
@@ -94,7 +98,7 @@ def _attention(config: ModelConfig) -> list[Row]:
     else:
         project = partial(linear, into="embed", bias=config.qkv_bias)
         inputs = [
-            *project("self_attn.q_proj", "query", heads),
+            *project("self_attn.q_proj", "query", "(heads halves head_dim)" if config.gated_attention else heads),
             *project("self_attn.k_proj", "key", kv_heads),
             *project("self_attn.v_proj", "value", kv_heads),
         ]

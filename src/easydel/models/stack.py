@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from easydel.models.kinds import MIXER_NAMES, Layer
+from easydel.models.kinds import MIXER_NAMES, NORMS, Layer
 
 ByName = Mapping[str, Any]
 # (kind, x, the layer's weights, its slices of the inputs) -> (x, what it keeps, by name)
@@ -111,6 +111,8 @@ def _has(kind: Layer, name: str) -> bool:
     """Returns whether a layer has the weight, or what is kept, of that name."""
     if name in _ATTENTION:
         return kind.mixer == "attention"
+    if name in NORMS:
+        return kind.norms in ("all", NORMS[name])
     return name == kind.mixer if name in MIXER_NAMES else name not in (_DENSE if kind.sparse else _SPARSE)
 
 

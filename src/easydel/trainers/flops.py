@@ -9,9 +9,7 @@ import numpy as np
 
 from easydel.data.pack import Batch
 from easydel.models.config import ModelConfig
-from easydel.models.kinds import Layer
-from easydel.models.mixer_rows import mixer_rows
-from easydel.models.rows import axis_sizes
+from easydel.models.rows import axis_sizes, weight_rows
 from easydel.processes import local
 
 # Dense bfloat16 peaks in FLOP/s by how the name begins that jax gives a device. The first that fits counts: v5p is also
@@ -52,21 +50,15 @@ def matmul_flops(
     config: ModelConfig, block_tokens: float, head_tokens: float, *, with_reference: bool, trained_share: float = 1.0
 ) -> float:
     """Returns the FLOP of one update in which `block_tokens` pass the blocks and `head_tokens` meet the head."""
-    attention = config.hidden_size * config.head_dim * (2 * config.num_attention_heads + 2 * config.num_key_value_heads)
-    blocks = sum(config.hidden_size * _mlp_width(config, layer) for layer in config.layers)
-    blocks += sum(attention for layer in config.layers if layer.mixer == "attention")
     sizes = axis_sizes(config)
-    blocks += sum(math.prod(row.shape(sizes)) for row in mixer_rows(config) if row.path[-1] == "kernel")
+    kernels = [row for row in weight_rows(config) if row.stacked and row.path[-1] == "kernel"]
+    blocks = sum(math.prod(row.shape(sizes)) for row in kernels if "{expert}" not in row.name)
+    if config.experts is not None:
+        sparse = sum(layer.sparse for layer in config.layers)
+        blocks += sparse * 3 * config.experts.per_token * config.experts.size * config.hidden_size
     head = config.hidden_size * config.vocab_size
     per_weight = 4 + 2 * trained_share + (2 if with_reference else 0)
     return per_weight * (blocks * block_tokens + head * head_tokens)
-
-
-def _mlp_width(config: ModelConfig, layer: Layer) -> int:
-    """Returns the weights of the MLP that a token meets, per channel; with experts, those it goes to and the router."""
-    if not layer.sparse or config.experts is None:
-        return 3 * config.intermediate_size
-    return 3 * config.experts.per_token * config.experts.size + config.experts.number
 
 
 def peak_flops(devices: Sequence[Any]) -> float | None:

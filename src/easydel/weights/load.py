@@ -132,8 +132,8 @@ def export_tensors(
     Raises:
         OutOfRange: float16 cannot hold the weights.
     """
-    for name in dict.fromkeys(row.name for row in rows):
-        sharing = [row for row in rows if row.name == name]
+    for shared in dict.fromkeys((row.name, row.layers) for row in rows):
+        sharing = [row for row in rows if (row.name, row.layers) == shared]
         arrays = [on_host(value(params, row)) for row in sharing]
         for place, tensor_name in zip(np.ndindex(sharing[0].stack(sizes)), sharing[0].names(sizes), strict=True):
             parts = [row.to_file(array[place], sizes) for row, array in zip(sharing, arrays, strict=True)]
