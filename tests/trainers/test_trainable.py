@@ -1,6 +1,7 @@
 """Frozen weights: taken out and put back bit for bit, without moments, and the same after training as before."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import easydel as ed
 from easydel.errors import ConfigError
 from easydel.models.causal_lm import CausalLM
 from easydel.trainers.config import DPOConfig
+from easydel.trainers.objective import make_objective
 from easydel.trainers.optimizer import optimizer_of
 from easydel.trainers.record.checkpoint import Checkpointer
+from easydel.trainers.step_functions import Forward, loss_and_gradient
 from easydel.trainers.trainable import ALL_TRAINED, make_partition, trained_share
 from easydel.weights.table import unnest
+from oracles.products import sizes
 from oracles.runs import id_rows, same_bits
-from oracles.tiny import tiny_config, tiny_model
+from oracles.tiny import micro_batches, tiny_config, tiny_model, tiny_pairs
 
 MODEL = tiny_model(config=tiny_config(vocab_size=64, num_hidden_layers=3))
 # A whole array, all layers of a stack by our name, and two layers of the others by theirs.
@@ -129,3 +133,72 @@ def test_a_run_with_frozen_weights_continues_bit_for_bit_and_only_with_the_same_
     shifted = dataclasses.replace(MODEL, params=MODEL.params | {"embedding": MODEL.params["embedding"] + 1})
     with pytest.raises(ConfigError, match="frozen weights were"):
         trainer(tmp_path, "cut", shifted, **options).train()
+
+
+OBJECTIVE = make_objective(DPOConfig())
+EIGHT = tiny_model(config=tiny_config(num_hidden_layers=8), gradient_checkpointing="nothing_saveable")
+FROZEN_LAYERS = {
+    "the first": r"^model\.layers\.[0-3]\.",
+    "the last": r"^model\.layers\.[4-7]\.",
+    "every other": r"^model\.layers\.[0246]\.",
+    "of one matrix": r"^model\.layers\.[1235]\.mlp\.up_proj",
+    "of the inside": r"^model\.layers\.[3-5]\.|norm",
+}
+
+
+def gradient_by(pattern: str | None, model: CausalLM = EIGHT) -> tuple[Any, Any, Any]:
+    """The gradient, and that as a function of what is trained, with this."""
+    partition = make_partition(DPOConfig(frozen_parameters=pattern), model)
+    frozen, batch = partition.frozen_part(model.params), micro_batches(tiny_pairs(4), 1)
+    forward = Forward(model.decoder, chunk=8)
+
+    def gradient(trained):
+        whole, reference = partial(partition.beside, frozen=frozen), np.zeros(batch.lengths.shape, np.float32)
+        return loss_and_gradient(forward, OBJECTIVE, trained, batch, reference, whole=whole)
+
+    trained = partition.trained_part(model.params)
+    return partition, gradient, trained
+
+
+@pytest.fixture(scope="module")
+def of_all() -> Any:
+    _, gradient, trained = gradient_by(None)
+    return jax.jit(gradient)(trained)
+
+
+@pytest.mark.parametrize("which", FROZEN_LAYERS)
+def test_the_gradient_of_what_is_trained_is_that_of_a_run_where_all_is(of_all, which):
+    partition, gradient, trained = gradient_by(FROZEN_LAYERS[which])
+    found, out, losses = jax.jit(gradient)(trained)
+    expected, out_of_all, losses_of_all = of_all
+    for one, other in (
+        (found, partition.trained_part(expected)),
+        (out.logps, out_of_all.logps),
+        (losses, losses_of_all),
+    ):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6), one, other)
+
+
+def test_no_gradient_of_a_frozen_layer_is_computed_and_no_two_stacks_are_joined():
+    """Products that give something as large as a matrix are gradients: forward there are none."""
+
+    def matrices_of_mlps(pattern: str | None) -> int:
+        return sum(size == (16, 24) for size in sizes(*gradient_by(pattern)[1:]))
+
+    assert matrices_of_mlps(None) == 3  # gate, up and down of the layer in the loop
+    assert matrices_of_mlps(FROZEN_LAYERS["every other"]) == 3  # of one of the two in it
+    _, gradient, trained = gradient_by(FROZEN_LAYERS["the first"])
+    text = str(jax.make_jaxpr(gradient)(trained))
+    stacks = {f"[{layers},16,24]" for layers in range(5, 9)}
+    assert not any(stack in text for stack in stacks)
+    assert "[4,16,24]" in text
+
+
+@pytest.mark.parametrize(
+    ("which", "dtype", "precompute"), [("every other", "bfloat16", False), ("of the inside", "float32", True)]
+)
+def test_policy_and_reference_agree_at_the_first_step_though_layers_are_frozen(tmp_path, which, dtype, precompute):
+    model = tiny_model(config=tiny_config(vocab_size=64, num_hidden_layers=8), dtype=dtype)
+    options = {"frozen_parameters": FROZEN_LAYERS[which], "max_training_steps": 1}
+    run = trainer(tmp_path, "run", model, **options, precompute_ref_log_probs=precompute)
+    assert run.train().metrics["loss"] == pytest.approx(np.log(2), abs=1e-6)

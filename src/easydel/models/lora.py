@@ -94,7 +94,7 @@ def with_dropout(params: Mapping[str, Any], rate: float, key: Key[Array, ""]) ->
     whole = unnest(params)
     places = [path[:-1] for path in whole if path[-1] == "lora_a"]
     for at, place_key in zip(places, jax.random.split(key, len(places)), strict=True):
-        layers = whole[*at, "lora_a"].shape[0]
+        layers = len(whole[*at, "lora_a"])
         whole[*at, "lora_key"] = jax.random.split(place_key, layers)
         whole[*at, "lora_kept"] = jnp.full(layers, 1 - rate, jnp.float32)
     return nest(whole)

@@ -127,7 +127,7 @@ class Reference:
 
     def move_to(self, moving: PyTree) -> None:
         """Puts other weights in the place of `moving`."""
-        self.params = self._partition.combine(moving, self._partition.frozen_part(self.params))
+        self.params = self._partition.beside(moving, self._partition.frozen_part(self.params))
 
 
 def make_reference(
@@ -137,6 +137,7 @@ def make_reference(
     *,
     chunk: int,
     partition: Partition = ALL_TRAINED,
+    frozen: PyTree | None = None,
     display: Display = SILENT,
 ) -> Reference:
     """Returns the reference that the settings describe.
@@ -144,6 +145,7 @@ def make_reference(
     Args:
         model: the initial policy.
         partition: which of its weights are trained.
+        frozen: the others, to be shared with the policy; None takes them from the model.
         reference_model: what it is compared with; None takes the policy itself.
         chunk: as the policy's, see `logprobs.completion_logprobs`.
         display: shows how far precomputing is.
@@ -154,10 +156,11 @@ def make_reference(
     if not config.needs_reference:
         return Reference(None, None, chunk=chunk)
     # What the policy is trained from. Adapters that add nothing cost nothing either, unless they will be moved.
-    start = partition.combine(
-        cast(partition.trained_part(model.params), config.param_dtype), partition.frozen_part(model.params)
-    )
-    if model.lora is not None and not config.sync_ref_model and adds_nothing(start):
+    trained = cast(partition.trained_part(model.params), config.param_dtype)
+    others: Any = partition.frozen_part(model.params) if frozen is None else frozen
+    # A cache serves runs that train other layers too: its weights are those of the model, whatever is frozen.
+    start = (partition.combine if config.precompute_ref_log_probs else partition.beside)(trained, others)
+    if model.lora is not None and not config.sync_ref_model and adds_nothing(partition.combine(trained, others)):
         start = without_adapters(start)
     source, params = model, start
     if reference_model is not None:

@@ -77,7 +77,8 @@ class RunPlan:
     def evaluate(self, state: TrainState) -> dict[str, float]:
         """Returns the metrics of a training state on every eval set, by their names in `metrics.jsonl`."""
         shift = state.rewards.mean if self.config.bco_running_mean else 0.0
-        return self.evaluator.metrics(self.eval_sets, self.combine(state.params), shift)
+        params = self.partition.beside(state.params, self.frozen)
+        return self.evaluator.metrics(self.eval_sets, params, shift)
 
 
 def plan_run(
@@ -144,7 +145,9 @@ def plan_run(
         routing=objective.balance is not None,
         longest=head.longest,
     )
-    reference = make_reference(config, model, reference_model, chunk=head.chunk, partition=partition, display=display)
+    reference = make_reference(
+        config, model, reference_model, chunk=head.chunk, partition=partition, frozen=frozen, display=display
+    )
     return RunPlan(
         config=config,
         model=model,

@@ -109,7 +109,7 @@ def make_train_step(
     ) -> tuple[TrainState, Sums]:
         keys = _dropout_keys(state, micro=batch.tokens.shape[0]) if dropout else None
         shift = state.rewards.mean if objective.running_shift else 0.0
-        whole = partial(partition.combine, frozen=frozen or {})
+        whole = partial(partition.beside, frozen=frozen or {})
         gradient, out, losses = loss_and_gradient(
             forward, objective, state.params, batch, reference, shift, keys, whole=whole
         )

@@ -13,6 +13,7 @@ from easydel.models.causal_lm import CausalLM
 from easydel.models.lora import TRAINED
 from easydel.models.quantize import quantization_of
 from easydel.models.rows import weight_rows
+from easydel.models.stack import SideBySide
 from easydel.trainers.config import DPOConfig
 from easydel.weights.table import get, nest, unnest
 
@@ -35,14 +36,14 @@ class Partition(NamedTuple):
         for path, array in unnest(params).items():
             layers = self.frozen.get(path, ())
             if layers is not None:
-                trained[path] = array[np.asarray(_others(layers, len(array)))] if layers else array
+                trained[path] = _halves(array, layers)[1] if layers else array
         return nest(trained)
 
     def frozen_part(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the frozen weights: whole arrays are those of `params` themselves, not copies."""
         arrays = unnest(params)
         return nest(
-            {path: arrays[path] if at is None else arrays[path][np.asarray(at)] for path, at in self.frozen.items()}
+            {path: arrays[path] if at is None else _halves(arrays[path], at)[0] for path, at in self.frozen.items()}
         )
 
     def trained_entries(self, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,10 +52,15 @@ class Partition(NamedTuple):
 
     def combine(self, trained: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
         """Returns all weights, from those that `trained_part` and `frozen_part` gave."""
+        beside = unnest(self.beside(trained, frozen))
+        return nest({path: _restacked(x) if isinstance(x, SideBySide) else x for path, x in beside.items()})
+
+    def beside(self, trained: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the same for a decoder to compute with: nothing is copied, as `SideBySide` holds both parts."""
         whole = unnest(trained) | unnest(frozen)
         for path, layers in self.frozen.items():
             if layers is not None:
-                whole[path] = _restacked(layers, get(frozen, path), get(trained, path))
+                whole[path] = SideBySide(get(frozen, path), get(trained, path), layers)
         return nest(whole)
 
 
@@ -65,10 +71,17 @@ def _others(layers: Layers, count: int) -> list[int]:
     return [layer for layer in range(count) if layer not in layers]
 
 
-def _restacked(layers: Layers, frozen: Any, trained: Any) -> Any:
-    """Returns a stack of layers from those that are frozen, at `layers`, and those that are trained."""
-    order = [*layers, *_others(layers, len(frozen) + len(trained))]
-    return jnp.concatenate([frozen, trained])[np.argsort(order)]
+def _halves(stack: Any, layers: Layers) -> tuple[Any, Any]:
+    """Returns of a stack of layers those that are frozen and those that are trained."""
+    if isinstance(stack, SideBySide):
+        return stack.frozen, stack.others
+    return stack[np.asarray(layers)], stack[np.asarray(_others(layers, len(stack)))]
+
+
+def _restacked(parts: SideBySide) -> Any:
+    """Returns the stack of all layers, in order."""
+    order = [*parts.layers, *_others(parts.layers, len(parts))]
+    return jnp.concatenate([parts.frozen, parts.others])[np.argsort(order)]
 
 
 def make_policy(config: DPOConfig, model: CausalLM) -> CausalLM:
