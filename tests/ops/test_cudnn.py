@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 
 from easydel.data.pack import pack, pad
 from easydel.data.pair import Pair
@@ -113,3 +114,25 @@ def test_what_a_kernel_leaves_in_slots_without_a_token_reaches_nobody():
     slots = jnp.where(taken, 1.0, jnp.nan)[:, None]
     assert np.isfinite(cudnn._repacked(slots, unpacked)).all()
     assert np.isfinite(cudnn._unpacked_backward(unpacked, slots)[0]).all()
+
+
+@pytest.mark.parametrize(("gradient_checkpointing", "passes"), [("nothing_saveable", 2), ("", 1)])
+def test_attention_is_computed_again_only_where_the_layer_around_it_is(monkeypatch, gradient_checkpointing, passes):
+    """Traced as for a GPU with cuDNN, which is not here: counts the calls of it."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(fused_attention_stablehlo, "check_compute_capability", lambda capability: True)
+    batch = pack(PAIRS)
+    segment, branch, _ = layout_of(batch)
+    query, key, value, pull = (jnp.asarray(x, jnp.bfloat16) for x in inputs(batch.segment))
+    room = buckets(*batch.segment.shape, batch.lengths.size)
+    options = {"scale": 0.3, "window": None, "implementation": "cudnn"}
+
+    def layer(*qkv):
+        return unpacked_attention(*qkv, unpack(segment, branch, room), room, **options)
+
+    if gradient_checkpointing:
+        layer = jax.checkpoint(layer, policy=getattr(jax.checkpoint_policies, gradient_checkpointing))
+    gradient = jax.grad(lambda *qkv: jnp.sum(layer(*qkv) * pull), argnums=(0, 1, 2))
+    text = str(jax.make_jaxpr(gradient)(query, key, value))
+    assert text.count("dot_product_attention_fwd_wrapper[") == passes * len(room)
+    assert text.count("dot_product_attention_bwd_wrapper[") == len(room)

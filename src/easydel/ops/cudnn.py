@@ -7,7 +7,7 @@ has more than 2 (k - 1).
 """
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -111,8 +111,8 @@ def unpacked_attention(
 ) -> Float[Array, "rows length heads head_dim"]:
     """Returns softmax(scale * query key^T) value over the keys each query sees, 0 at padding.
 
-    A query sees keys of its sequence less than `window` before it. The backward pass begins with query, key and value:
-    their copies are made again.
+    A query sees keys of its sequence less than `window` before it. The backward pass begins with query, key and value,
+    and with what cuDNN said of them: their copies are made again, attention is not.
     """
 
     def mixed(*packed: jax.Array) -> jax.Array:
@@ -134,7 +134,16 @@ def unpacked_attention(
             slot, rank = slot + count * length, rank + count
         return _repacked(jnp.concatenate(outs), sequences).reshape(packed[0].shape)
 
-    return jax.checkpoint(mixed)(query, key, value)
+    return jax.checkpoint(mixed, policy=_is_of_kernel)(query, key, value)
+
+
+def _is_of_kernel(primitive: Any, *_: Any, **__: Any) -> bool:
+    """Returns whether a primitive is cuDNN's attention: both results, the values and what was divided by, are kept.
+
+    A name can be given to the values alone, from which no gradient follows. Were they computed again, a layer that is
+    itself computed again for its gradient would do so twice.
+    """
+    return primitive.name.startswith("dot_product_attention_fwd")
 
 
 # Both are written with their gradients, so that each way is a read: the gradient of a read would be a sum into places.
