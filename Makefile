@@ -11,7 +11,7 @@ SPREAD = --numprocesses auto --maxprocesses 4 --dist worksteal
 # The test files with such a mark: to import all others takes longer than some of these tests.
 marked = $$(grep -rlE '$(1)' tests --include='test_*.py')
 
-.PHONY: demo lint types quick quick-tests test docs survive oracle templates trackers extras bench format lock clean
+.PHONY: demo lint types quick quick-tests test docs survive oracle templates trackers extras accelerators bench format lock clean
 
 # Trains the model that comes with the package.
 demo: $(VENV)/.ready
@@ -58,6 +58,10 @@ trackers: $(VENV)/.trackers
 # Inspects pairs with the packages of the extra.
 extras: $(VENV)/.extras
 	$(QUICK) $(BIN)/pytest -m extras $(call marked,mark\.extras)
+
+# Compiles for GPUs and TPUs that are not here, and reads the programs; the compilers are fetched the first time (2 GB).
+accelerators: $(VENV)/.ready
+	$(BIN)/pytest -m accelerators $(call marked,mark\.accelerators)
 
 # Trains the same pairs with TRL and EasyDeL beside us. DATA names other pairs, BENCH holds options: see benchmarks/.
 bench: $(VENV)/.ready

@@ -1,5 +1,6 @@
 """One virtual environment for each program that we are compared with, made when it is first needed."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -41,6 +42,29 @@ def interpreter(system: str) -> Path:
         subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS[system]], check=True)
         ready.write_text(wanted, encoding="utf-8")
     return python
+
+
+def compilers() -> Path:
+    """Returns a folder of packages that make our jax compile for GPUs and TPUs that are not here; made if need be.
+
+    It holds the compilers alone and nothing that they would need to run, so that it goes beside an environment that has
+    jax: on `PYTHONPATH`.
+    """
+    folder, wanted = ENVIRONMENTS / "compilers", _compiler_packages()
+    ready = folder / "requirements.json"
+    if not ready.is_file() or ready.read_text(encoding="utf-8") != json.dumps(wanted):
+        print(f"fetching compilers: {', '.join(wanted)}", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", folder]
+        subprocess.run([*command, *wanted], check=True)
+        ready.write_text(json.dumps(wanted), encoding="utf-8")
+    return folder
+
+
+def _compiler_packages() -> list[str]:
+    """Returns what our jax says that it needs to compile; of NVIDIA's libraries cuDNN, whose version is asked for."""
+    release = importlib.metadata.version("jax")
+    needed = [name.split(";")[0] for name in importlib.metadata.requires("jax") or [] if name.startswith("libtpu")]
+    return [f"jax-cuda13-plugin=={release}", f"jax-cuda13-pjrt=={release}", "nvidia-cudnn-cu13>=9.12,<10", *needed]
 
 
 def versions(system: str) -> dict[str, str]:

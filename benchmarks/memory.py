@@ -13,7 +13,7 @@ import argparse
 import datetime
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,8 @@ from easydel.trainers.objective import make_objective
 from easydel.trainers.optimizer import optimizer_of, schedule_of
 from easydel.trainers.step_functions import Forward, make_train_step
 from easydel.trainers.train_state import abstract_state
-from easydel.weights.table import nest
+from easydel.trainers.trainable import make_partition
+from easydel.weights.table import nest, unnest
 
 CHOICES: dict[str, dict[str, Any]] = {
     "float32": {},
@@ -80,13 +81,31 @@ def batch_form(shape: Shape, pairs: int, mesh: Mesh) -> Batch:
 
 def step_memory(model: CausalLM, batch: Batch, settings: DPOConfig) -> Taken:
     """Returns what one update with these settings takes on each device, its reference known beforehand."""
-    mesh = model.decoder.mesh
-    optimizer = optimizer_of(settings, schedule_of(settings, resolve_intervals(settings, 1, None)), model)
-    state = abstract_state(model.params, optimizer, mesh)
+    return taken(compiled_step(model, batch, settings))
+
+
+def compiled_step(model: CausalLM, batch: Batch, settings: DPOConfig) -> jax.stages.Compiled:
+    """Returns the program of one update with these settings, its reference known beforehand."""
+    mesh, partition = model.decoder.mesh, make_partition(settings, model)
+    optimizer = optimizer_of(settings, schedule_of(settings, resolve_intervals(settings, 1, None)), model, partition)
+    trained, frozen = (_placed(part, model) for part in (partition.trained_part, partition.frozen_part))
+    state = abstract_state(trained, optimizer, mesh)
     forward = Forward(model.decoder, chunk=plan_head(mesh).chunk, logit_metrics=settings.log_logit_metrics)
-    step = make_train_step(forward, make_objective(settings), optimizer, state, dropout=False)
+    step = make_train_step(forward, make_objective(settings), optimizer, state, dropout=False, partition=partition)
     reference = jax.ShapeDtypeStruct(batch.lengths.shape, np.float32, sharding=replicated(mesh))
-    said = step.lower(state, batch, reference, {}).compile().memory_analysis()
+    return step.lower(state, batch, reference, frozen).compile()
+
+
+def _placed(part: Callable[[Any], Any], model: CausalLM) -> Any:
+    """Returns the forms of a part of the weights: some layers of a stack lie as all of them do."""
+    places = {path: x.sharding for path, x in unnest(model.params).items()}
+    forms = unnest(jax.eval_shape(part, model.params))
+    return nest({path: form.update(sharding=places[path]) for path, form in forms.items()})
+
+
+def taken(program: jax.stages.Compiled) -> Taken:
+    """Returns what XLA says that a program takes on each device."""
+    said = program.memory_analysis()
     assert said is not None, "XLA on this platform does not say what a program takes"
     arguments, outputs = said.argument_size_in_bytes, said.output_size_in_bytes
     temporary = said.temp_size_in_bytes

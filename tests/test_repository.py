@@ -76,6 +76,8 @@ def imported(folder: str) -> set[str]:
     """Returns the distributions that the Python files below a folder import, those of Python and ours left out."""
     found = set()
     for path in (ROOT / folder).rglob("*.py"):
+        if any(part.startswith(".") for part in path.relative_to(ROOT).parts):  # environments of the benchmarks
+            continue
         near = {other.stem for root in (path.parent, ROOT / "tests", ROOT / "scripts") for other in root.iterdir()}
         ours = set() if folder == "src" else near
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
