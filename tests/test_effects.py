@@ -124,6 +124,7 @@ ELSEWHERE = {
     "save_total_limit": "trainers/record/test_checkpoint.py: a run that nothing interrupts saves at its end alone",
     "save_interval_minutes": "trainers/test_loop.py: these runs take seconds",
     "progress_bar_type": "display/: what the terminal shows",
+    "check_memory": "trainers/test_memory_estimate.py: there is enough here",
     "gradient_accumulation_steps": "test_invariance.py: the same result in less memory",
     "precompute_ref_log_probs": "trainers/test_reference_precompute.py: the same numbers",
     "on_bad_row": "data/test_bad_rows.py: all rows can be read here",

@@ -19,7 +19,7 @@ import pytest
 import easydel
 from easydel.errors import ConfigError
 from easydel.launch import local
-from easydel.processes import _given, _lengths, in_cluster
+from easydel.processes import _given, _lengths, in_cluster, start
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.record.files import read_json, read_metrics, read_samples
 from easydel.weights.model_files import read_folder
@@ -406,3 +406,9 @@ def test_sums_are_made_in_the_order_that_the_docs_say(tmp_path):
     one, two, three, four = several["parts"]
     np.testing.assert_array_equal(several["psum_scatter"], (one + two) + (three + four))
     np.testing.assert_allclose(several["psum"], alone[4]["psum"], atol=1e-6)
+
+
+def test_a_limit_of_the_silence_of_others_is_warned_of_where_there_are_none():
+    with pytest.warns(UserWarning, match="peer_timeout = 7 has no effect on a run of one process, which has no peers"):
+        start(peer_timeout=7)
+    start()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from easydel.errors import ConfigError
+from easydel.errors import ConfigError, warn
 from easydel.peer_watch import PeerWatch
 
 if TYPE_CHECKING:  # the command line must answer --help without it
@@ -41,7 +41,7 @@ def start(
     """Joins the other processes of a run; before anything asks jax for a device. Alone, or joined, it does nothing.
 
     Where no argument is given, the variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID count, and
-    without these what SLURM, Open MPI or a TPU pod tells its processes.
+    without these what SLURM, Open MPI or a TPU pod tells its processes. A `peer_timeout` without peers is warned of.
 
     Args:
         coordinator_address: host and port of the first process.
@@ -71,6 +71,7 @@ def start(
     elif in_cluster(os.environ):
         join()
     else:
+        _warn_alone(peer_timeout)
         return
     from jax._src import distributed
 
@@ -80,6 +81,13 @@ def start(
             PeerWatch(joined.client, number=joined.process_id, count=joined.num_processes, timeout=peer_timeout)
         ]
         atexit.register(_at_exit)
+    else:
+        _warn_alone(peer_timeout)
+
+
+def _warn_alone(peer_timeout: int) -> None:
+    if peer_timeout != PEER_TIMEOUT:
+        warn(f"peer_timeout = {peer_timeout} has no effect on a run of one process, which has no peers: leave it out.")
 
 
 def _at_exit() -> None:

@@ -13,6 +13,7 @@ from easydel.trainers.checks import (
     check_models,
     check_tokenizer,
     warn_of_learning_rate,
+    warn_of_no_dropout,
     warn_of_no_eval_rows,
     warn_of_sync,
 )
@@ -153,3 +154,12 @@ def test_a_limit_of_evaluations_that_there_are_none_of_is_warned_of(name):
     with pytest.warns(UserWarning, match=f"{name} = 2 has no effect on training, which has no eval rows"):
         warn_of_no_eval_rows(DPOConfig(**{name: 2}))
     warn_of_no_eval_rows(DPOConfig())
+
+
+def test_dropout_that_the_model_has_not_is_warned_of():
+    plain = tiny_model()
+    with pytest.warns(UserWarning, match="disable_dropout = False has no effect: the model has no dropout of its own"):
+        warn_of_no_dropout(DPOConfig(disable_dropout=False), plain)
+    warn_of_no_dropout(DPOConfig(), plain)
+    dropping = tiny_model(config=tiny_config(attention_dropout=0.1))
+    warn_of_no_dropout(DPOConfig(disable_dropout=False), dropping)

@@ -82,3 +82,10 @@ def test_too_little_memory_is_an_error_with_both_numbers_and_ways_out(monkeypatc
         check_memory(DPOConfig(), model, long, head=HeadPlan(1024))
     assert "(weights 0.0, optimizer 0.0, gradients 0.0, activations 8.0, logits 0.0)" in str(error.value)
     assert "gradient_accumulation_steps" in str(error.value)
+
+
+def test_a_run_goes_on_with_too_little_memory_where_it_is_asked_to(monkeypatch):
+    monkeypatch.setattr(memory_estimate, "available_bytes", lambda devices: 1024)
+    with pytest.warns(UserWarning, match=r"may not fit: it needs at least .* and goes on as check_memory = False"):
+        found = check_memory(DPOConfig(check_memory=False), tiny_model(), SHAPES, head=HeadPlan(10))
+    assert sum(found.values()) > 1024

@@ -73,6 +73,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "chat_template_date": ({}, "2026-11-28"),
     "total_batch_size": ({}, 8),
     "gradient_accumulation_steps": ({}, 2),
+    "check_memory": ({}, False),
     "eval_batch_size": ({}, 1),
     "num_train_epochs": ({}, 2),
     "max_training_steps": ({}, 5),

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from easydel.data.pack import Shape
-from easydel.memory import available_bytes, require
+from easydel.errors import warn
+from easydel.memory import available_bytes, in_one_line, require
 from easydel.models.causal_lm import CausalLM
 from easydel.ops.dense import COPIES, room_on, step_of
 from easydel.sharding import length_shards, parts_of, row_shards
@@ -37,6 +38,8 @@ def check_memory(
         reference: the model given as one; None takes the policy.
         partition: which of its weights are trained.
 
+    With `check_memory = False` it warns instead.
+
     Raises:
         ConfigError: it is more than there is.
     """
@@ -65,11 +68,18 @@ def check_memory(
     held = config.needs_reference and not config.precompute_ref_log_probs
     if config.sync_ref_model or (rounded and held):
         needs["reference"] = copies * weights * width
+    available = available_bytes(list(model.decoder.mesh.devices.flat))
+    if not config.check_memory:
+        if available is not None and sum(needs.values()) > available:
+            said = in_one_line(needs, available)
+            warn(f"training may not fit: it needs {said}, and goes on as check_memory = False.")
+        return needs
     require(
         needs,
-        available_bytes(list(model.decoder.mesh.devices.flat)),
+        available,
         hint="Raise gradient_accumulation_steps, lower max_length or total_batch_size, take mu_dtype and nu_dtype "
-        "'bfloat16' or optimizer 'adafactor' or 'lion', or spread the model over more devices (sharding_axis_dims).",
+        "'bfloat16' or optimizer 'adafactor' or 'lion', or spread the model over more devices (sharding_axis_dims). "
+        "check_memory = False goes on all the same: what a program takes is known for certain once it is compiled.",
     )
     return needs
 

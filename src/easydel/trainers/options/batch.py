@@ -14,6 +14,9 @@ class BatchOptions:
     gradient_accumulation_steps: int = option(
         1, "micro-batches of an update: less memory, the same result", common=True, at_least=1
     )
+    check_memory: bool = free_option(
+        True, "refuse to train where there is less memory than estimated; false warns and goes on"
+    )
     eval_batch_size: int | None = free_option(
         None, "pairs per eval batch (default: total_batch_size / gradient_accumulation_steps)", at_least=1
     )
