@@ -6,15 +6,17 @@ from typing import Any, NamedTuple
 from easydel.data.format import NO_COLUMNS
 from easydel.data.python_rows import Row
 from easydel.errors import DataError
+from easydel.inspect.advice import Advice, advice_of
 from easydel.inspect.checks import CHECKS, findings_of
 from easydel.inspect.extras import has_extra, missing_extras
 from easydel.inspect.facts import Collector, Facts
-from easydel.inspect.findings import LEVELS, Finding, is_at_least
+from easydel.inspect.findings import LEVELS, Finding, Level, is_at_least
 from easydel.inspect.leakage import EvalPrompts
 from easydel.inspect.near_duplicates import Signatures
 from easydel.inspect.pairs import eval_prompts_of
 from easydel.inspect.shortcuts import Shortcut, shortcuts_of
 from easydel.inspect.texts import text_of_row
+from easydel.inspect.tokens import Tokens
 
 VERSION = 1
 """Of `inspect.json`."""
@@ -27,6 +29,20 @@ class Inspection(NamedTuple):
     facts: Facts
     findings: Sequence[Finding]
     shortcuts: Sequence[Shortcut]
+    tokens: Tokens | None = None
+
+    def with_tokens(self, tokens: Tokens) -> "Inspection":
+        """Returns this with what was found of the tokens."""
+        return self.with_findings(tokens.findings)._replace(tokens=tokens)
+
+    def with_findings(self, more: Sequence[Finding]) -> "Inspection":
+        """Returns this with more findings, the gravest first."""
+        return self._replace(findings=_by_level([*self.findings, *more]))
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """How many findings there are of each level."""
+        return {level: sum(each.level == level for each in self.findings) for level in LEVELS}
 
     def fails(self, limit: str) -> bool:
         """Returns whether a finding reaches a level."""
@@ -41,6 +57,11 @@ class Inspection(NamedTuple):
                     found.setdefault(row, []).append(f"{finding.check}: {why}")
         return found
 
+    @property
+    def advice(self) -> list[Advice]:
+        """What follows for a run."""
+        return advice_of(self.findings, len(self.facts.numbers))
+
     def values(self) -> dict[str, Any]:
         """Returns what `inspect.json` holds."""
         facts = self.facts
@@ -52,8 +73,10 @@ class Inspection(NamedTuple):
             "kinds": dict(facts.kinds),
             "columns": facts.columns.found()._asdict(),
             "eval_prompts": {each.name: each.count for each in facts.eval_prompts},
-            "levels": {level: sum(each.level == level for each in self.findings) for level in LEVELS},
+            "levels": self.levels,
             "findings": [finding.values() for finding in self.findings],
+            "advice": [each._asdict() for each in self.advice],
+            "tokens": None if self.tokens is None else self.tokens.summary.values(),
             "shortcuts": [each.values() for each in self.shortcuts],
             "words": {source: each._asdict() for source, each in facts.words.items()},
         }
@@ -90,11 +113,14 @@ def inspect_pairs(
             collector.add(pair)
             advance(1)
     except DataError as error:
-        unread.append(_not_inspected("the rows behind what could be read", str(error), "error"))
+        unread.append(not_inspected("the rows behind what could be read", str(error), "error"))
     facts = collector.facts()
     found = findings_of(facts, {"similarity": similarity, "most": most})
-    together = sorted([*found, *unread], key=lambda finding: -LEVELS.index(finding.level))
-    return Inspection(names, facts, together, shortcuts_of(facts))
+    return Inspection(names, facts, _by_level([*found, *unread]), shortcuts_of(facts))
+
+
+def _by_level(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: -LEVELS.index(finding.level))
 
 
 def _held(name: str, rows: Iterable[Row], columns: Mapping[str, Any], unread: list[Finding]) -> EvalPrompts:
@@ -103,13 +129,14 @@ def _held(name: str, rows: Iterable[Row], columns: Mapping[str, Any], unread: li
         for number, prompt in eval_prompts_of(rows, columns):
             held.hold(number, prompt)
     except DataError as error:
-        unread.append(_not_inspected(name, str(error), "warning"))
+        unread.append(not_inspected(name, str(error), "warning"))
         return held
     if not held.count:
         words = "no row of it has a prompt or a question, by any name that is read (prompt, question, instruction, ...)"
-        unread.append(_not_inspected(name, words, "warning"))
+        unread.append(not_inspected(name, words, "warning"))
     return held
 
 
-def _not_inspected(what: str, why: str, level: Any) -> Finding:
+def not_inspected(what: str, why: str, level: Level) -> Finding:
+    """Returns the finding that something could not be read, and why."""
     return Finding("not_inspected", level, f"{what}: {why}", {"what": what})

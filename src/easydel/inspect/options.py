@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from easydel.data.column_names import read_columns
+from easydel.data.pair import Limits
 from easydel.errors import ConfigError
 from easydel.trainers.options.fields import option
 from easydel.trainers.options.values import check_fields
@@ -34,6 +35,22 @@ class InspectConfig:
         None, "column that says where a row comes from, by which shortcuts are counted (default: source, dataset, ...)"
     )
 
+    repo_id: str = option(
+        "", "model whose tokenizer shows the pairs as tokens: a folder or a hub name (default: none)", group="tokens"
+    )
+    revision: str | None = option(None, "branch, tag or commit of repo_id on the hub (default: main)")
+    processor_repo_id: str | None = option(None, "tokenizer: a folder or a hub name (default: repo_id)")
+    max_length: int | None = option(
+        1024, "max tokens of prompt and completion together, as in training; none: no limit", at_least=2
+    )
+    max_prompt_length: int | None = option(None, "max tokens of a prompt (default: no limit)", at_least=1)
+    max_completion_length: int | None = option(None, "max tokens of a completion (default: no limit)", at_least=1)
+    truncation_mode: Literal["keep_start", "keep_end"] = option(
+        "keep_start", "which end of prompt and completion together max_length keeps", needs={"max_length": 1024}
+    )
+    dataset_num_proc: int | None = option(None, "processes that tokenize (default: this one)", at_least=1)
+    cache_directory: str | None = option("auto", "folder that keeps token ids, also for training; none: no cache")
+
     eval_dataset_name: str | list[str] | None = option(
         None, "eval pairs whose prompts must not be trained on, several as name=dataset", group="eval prompts"
     )
@@ -51,7 +68,7 @@ class InspectConfig:
         "warning", "findings of this level, or a graver one, make the exit status 1, and their rows are left out"
     )
 
-    output: str = option(".", "folder for inspect.json", group="output")
+    output: str = option(".", "folder for inspect.json and inspect.html", group="output")
     write: str | None = option(
         None, "JSON lines file for the rows that are not at fault; the others go beside it (default: not written)"
     )
@@ -65,5 +82,8 @@ class InspectConfig:
                 "pairs.jsonl`."
             )
         read_columns(self.columns)
+        if self.revision is not None and not self.repo_id:
+            raise ConfigError(f"revision = {self.revision!r} needs repo_id: set it, or leave revision out.")
+        Limits(self.max_length, self.max_prompt_length, self.max_completion_length, self.truncation_mode)
         if self.write is not None and not self.write.endswith(".jsonl"):
             raise ConfigError(f"write = {self.write!r} must end in .jsonl, as JSON lines are written.")

@@ -20,6 +20,8 @@ def summary(inspection: Inspection) -> str:
     parts = [labeled(_inspected(inspection)), "\n".join(_findings(inspection.findings))]
     if len(inspection.facts.numbers):
         parts.append("\n".join(_table(inspection)))
+    if advice := inspection.advice:
+        parts.append(labeled({each.option: visible(f"{each.words}: {each.figure}") for each in advice}))
     return "\n\n".join(part for part in parts if part)
 
 

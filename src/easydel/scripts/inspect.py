@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ def inspect(config: InspectConfig, display: Display) -> int:
     """
     from easydel.inspect.cleaned import check_new, write_cleaned  # numpy takes longer than all of `--help`
     from easydel.inspect.inspection import inspect_pairs
+    from easydel.inspect.page import write_inspect_page
     from easydel.inspect.pairs import open_pairs
     from easydel.inspect.summary import summary
 
@@ -82,13 +83,47 @@ def inspect(config: InspectConfig, display: Display) -> int:
             most=config.max_pairs_per_prompt,
             advance=work.advance,
         )
+    if config.repo_id or config.processor_repo_id:
+        inspection = _with_tokens(config, inspection, (row for row, _ in pairs), display)
     display.event("inspection", inspection.values(), summary(inspection))
     _write(folder / "inspect.json", inspection)
-    display.event("written", {"file": str(folder / "inspect.json")}, f"\nwritten     {folder / 'inspect.json'}")
+    page = write_inspect_page(folder / "inspect.html", inspection, pairs, columns)
+    files = [str(folder / "inspect.json"), str(page)]
+    display.event("written", {"files": files}, f"\nwritten     {', '.join(files)}")
     if config.write is not None:
         written = write_cleaned(Path(config.write), pairs, inspection.left_out(config.fail_on))
         display.event("cleaned", {name: str(value) for name, value in written._asdict().items()}, written.text)
     return int(inspection.fails(config.fail_on))
+
+
+def _with_tokens(
+    config: InspectConfig, inspection: "Inspection", rows: Iterable[Any], display: Display
+) -> "Inspection":
+    """Returns the inspection with what the tokens of the pairs say, or with why no tokenizer can say it."""
+    from easydel.data.pair import Limits
+    from easydel.data.prepare import TokenizeConfig
+    from easydel.inspect.inspection import not_inspected
+    from easydel.inspect.tokens import inspect_tokens
+    from easydel.scripts.loading import find_model, load_tokenizer
+
+    name, revision = config.processor_repo_id or config.repo_id, config.revision
+    try:
+        tokenizer: Any = load_tokenizer(find_model(name) if not config.processor_repo_id else name, revision)
+        limits = Limits(
+            config.max_length, config.max_prompt_length, config.max_completion_length, config.truncation_mode
+        )
+        tokenizing = TokenizeConfig(
+            tokenizer,
+            limits,
+            cache_directory=config.cache_directory,
+            dataset_num_proc=config.dataset_num_proc,
+            columns=read_columns(config.columns),
+            on_bad_row="skip",
+        )
+        with display.work("tokenize", unit="rows") as work:
+            return inspection.with_tokens(inspect_tokens(rows, tokenizing, inspection.facts.kinds, work.advance))
+    except (ConfigError, DataError, WeightsError, OSError) as error:
+        return inspection.with_findings([not_inspected(f"the tokens of {name}", with_notes(error), "error")])
 
 
 def _flagged(words: Sequence[str]) -> Iterator[str]:

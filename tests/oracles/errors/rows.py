@@ -318,6 +318,7 @@ CASES: Cases = {
     "Pairs to inspect": [
         lambda place: InspectConfig(),
         lambda place: InspectConfig(dataset_name="a.jsonl", write="good.csv"),
+        lambda place: InspectConfig(dataset_name="a.jsonl", revision="main"),
         lambda place: inspect(InspectConfig(dataset_name="a.jsonl", output=str(place.folder / "nope")), SILENT),
         lambda place: check_new(place.file("a.jsonl", "{}")),
         lambda place: check_new(place.folder / "nope" / "good.jsonl"),

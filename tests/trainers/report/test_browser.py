@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from easydel.data.pair import Limits
+from easydel.data.prepare import TokenizeConfig
+from easydel.inspect.inspection import inspect_pairs
+from easydel.inspect.page import write_inspect_page
+from easydel.inspect.tokens import inspect_tokens
 from easydel.trainers.report.page import write_comparison, write_report
 from oracles.pages import COUNTS, EVIL, LENGTHS, write_answers, write_run
+from oracles.planted import Words
+from oracles.tokenizers import tiny_tokenizer
 
 PHONE, DESKTOP = (390, 844), (1280, 900)
 ANOTHER_SIZE = pytest.mark.parametrize(("width", "height"), [PHONE, DESKTOP], ids=["phone", "desktop"])
@@ -42,7 +49,24 @@ def pages(tmp_path_factory):
         folder = write_run(root / name[:20], name, data={"train": whole, "eval": whole}, learning_rate=1e-4)
         write_answers(folder, f"{LONG} {EVIL}", (0, EVIL), (20, LONG), (30, "Yes.\nNo."))
         folders.append(folder)
-    return {"report": write_report(folders[1]), "comparison": write_comparison(folders, root / "both.html")}
+    return {
+        "report": write_report(folders[1]),
+        "comparison": write_comparison(folders, root / "both.html"),
+        "inspection": write_inspection(root / "inspect.html"),
+    }
+
+
+def write_inspection(file: Path) -> Path:
+    """Writes the page about pairs with long and hostile texts, of sources with long names, and their tokens."""
+    words = Words(0)
+    rows = [words.row(prompt=f"{LONG} {at} {EVIL}", chosen=f"{EVIL} {'long ' * 30}{at}") for at in range(60)]
+    rows += [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows[:3]]
+    found = inspect_pairs([(row, f"{LONG}{at % 2}{EVIL}") for at, row in enumerate(rows)], names=[f"{LONG}.jsonl"])
+    config = TokenizeConfig(
+        tiny_tokenizer(chat_template="{{ messages }}"), Limits(max_length=300, truncation_mode="keep_end")
+    )
+    found = found.with_tokens(inspect_tokens(rows, config, found.facts.kinds))
+    return write_inspect_page(file, found, [(row, "") for row in rows], {})
 
 
 @pytest.fixture
@@ -68,7 +92,7 @@ def opened(browser, pages):
     assert {url for url in asked if not url.startswith("data:")} <= {path.as_uri() for path in pages.values()}
 
 
-@pytest.mark.parametrize("name", ["report", "comparison"])
+@pytest.mark.parametrize("name", ["report", "comparison", "inspection"])
 @ANOTHER_SIZE
 def test_a_page_is_as_wide_as_the_screen_and_nothing_sticks_out(opened, name, width, height):
     page = opened(name, width, height)

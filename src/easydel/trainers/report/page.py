@@ -24,7 +24,7 @@ def write_report(folder: Path) -> Path:
     """
     run = read_run(folder)
     changed, rest = tables.settings_of(run)
-    return _write(
+    return write_page(
         folder / "report.html",
         "report.html",
         title=run.name,
@@ -52,7 +52,7 @@ def write_comparison(folders: Sequence[Path], file: Path) -> Path:
     """
     runs = [read_run(folder) for folder in folders]
     names = labels(runs, folders)
-    return _write(
+    return write_page(
         file,
         "comparison.html",
         title=" · ".join(names) if len(names) < 4 else f"{len(names)} runs",
@@ -77,7 +77,8 @@ def _last_answers(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, 
     return [(prompt, [(name, of[prompt]) for name, of in zip(names, last, strict=True)]) for prompt in common]
 
 
-def _write(file: Path, template: str, **values: Any) -> Path:
+def write_page(file: Path, template: str, **values: Any) -> Path:
+    """Writes a page, of a template with values, which appears whole, and returns its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}.part")
     text = environment().get_template(template).render(values)
