@@ -1,10 +1,12 @@
 """`DPOTrainer`: checks and prepares a run, trains, and says what came of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import optax
 
 from easydel.data.counts import Counts
 from easydel.display.display import make_display
@@ -18,6 +20,7 @@ from easydel.trainers.config import DPOConfig
 from easydel.trainers.dataset_summary import write_data
 from easydel.trainers.datasets import Rows, make_eval_sets
 from easydel.trainers.end_summary import closing_values, facts_of, summary, write_run_report
+from easydel.trainers.extensions import Extensions, Metrics, PairValues
 from easydel.trainers.hub import open_repository, requested_repository, upload
 from easydel.trainers.loop_context import LoopResult
 from easydel.trainers.model_export import export_model
@@ -59,6 +62,14 @@ class DPOTrainer:
         eval_dataset: eval rows of the same form, or a dict of several such sets by name, whose metrics are then
             named `eval_<name>_*`.
         dataset_names: of the training data on the hub, for the model card.
+        on_log, on_evaluate: called as `f(step, metrics)` with what was just logged, by its names in `metrics.jsonl`.
+        on_save: called as `f(step, folder)` with a checkpoint that is complete, which the run waits for.
+        on_end: called with the `TrainResult`, after everything is written.
+        compute_metrics: called with the `extensions.PairValues` of each eval set; returns further metrics by name.
+        optimizer: an optax transformation in place of the optimizer by name, with a learning rate of its own.
+        schedule: the learning rate by updates done, in place of that by settings; beside `optimizer` what is logged.
+
+    Every process of a run calls these functions. An error in one ends the run, after what was trained is saved.
 
     Raises:
         ConfigError: settings that cannot work with this model.
@@ -76,12 +87,22 @@ class DPOTrainer:
         eval_dataset: Rows | Mapping[str, Rows] | None = None,
         *,
         dataset_names: Sequence[str] = (),
+        on_log: Callable[[int, Metrics], Any] | None = None,
+        on_evaluate: Callable[[int, Metrics], Any] | None = None,
+        on_save: Callable[[int, Path], Any] | None = None,
+        on_end: Callable[[TrainResult], Any] | None = None,
+        compute_metrics: Callable[[PairValues], Metrics] | None = None,
+        optimizer: optax.GradientTransformation | None = None,
+        schedule: optax.Schedule | None = None,
     ) -> None:
         if train_dataset is None and eval_dataset is None:
             raise ConfigError("there is nothing to train on: give train_dataset=, rows with prompt, chosen, rejected.")
         check_loaded(model, reference_model)
         display = make_display(arguments.progress_bar_type if is_first() else "none")
-        self._plan = plan_run(arguments, model, reference_model, processing_class, train_dataset, eval_dataset, display)
+        own = Extensions(on_log, on_evaluate, on_save, on_end, optimizer, schedule, compute_metrics)
+        self._plan = plan_run(
+            arguments, model, reference_model, processing_class, train_dataset, eval_dataset, display, own
+        )
         self.arguments, self.model, self.processing_class = self._plan.config, self._plan.model, processing_class
         self.reference = self._plan.reference
         self._dataset_names = dataset_names
@@ -130,7 +151,10 @@ class DPOTrainer:
                 path = None if newest is None else folder.checkpoints / str(newest)  # as the user wrote it
             self.model = replace(self.model, params=plan.combine(result.state.params))
             self._reward_shift = result.state.rewards.mean if config.bco_running_mean else 0.0
-            return self._finish(result, folder, path, start, repository)
+            finished = self._finish(result, folder, path, start, repository)
+        if plan.extensions.on_end is not None:
+            plan.extensions.on_end(finished)
+        return finished
 
     def evaluate(self, dataset: Rows | Mapping[str, Rows] | None = None) -> dict[str, float]:
         """Returns the `eval_*` metrics of the current model, each a mean over all pairs (or tokens), not over batches.

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from easydel.data.pack import Batch
 from easydel.data.prefetch import prefetch
 from easydel.display.display import SILENT, Display
 from easydel.losses import Scalar
+from easydel.processes import on_host
 from easydel.trainers.batch_placement import PER_PAIR, on_mesh
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.datasets import EvalSet
+from easydel.trainers.extensions import NOTHING, Extensions, PairValues, computed_metrics
 from easydel.trainers.metrics import AUXILIARY, add, means
 from easydel.trainers.objective import Objective, mean_chosen_length, pair_facts
 from easydel.trainers.reference import Reference
@@ -32,6 +36,7 @@ class Evaluator:
         step: the compiled evaluation step, of the same `beta` as `objective`.
         mesh: where batches are put.
         display: shows how far it is.
+        extensions: what the user measures besides.
     """
 
     step: EvaluationStep
@@ -40,6 +45,7 @@ class Evaluator:
     config: DPOConfig
     mesh: Mesh
     display: Display = SILENT
+    extensions: Extensions = NOTHING
 
     def prepare(self, sets: Mapping[str, EvalSet]) -> None:
         """Computes what must be known of the sets before they are evaluated on, see `Reference.prepare`.
@@ -87,4 +93,14 @@ class Evaluator:
         total["loss"] = float(jnp.sum(jnp.where(pairs.lengths[:, 0] > 0, losses, 0.0)))
         if self.objective.balance is not None:
             total[AUXILIARY] = total["pairs"] * float(self.objective.auxiliary(out))
-        return means(total, logit_metrics=self.config.log_logit_metrics)
+        found = means(total, logit_metrics=self.config.log_logit_metrics)
+        compute = self.extensions.compute_metrics
+        if compute is None:
+            return found
+        return found | computed_metrics(compute, self._pair_values(out.logps, reference_logps, losses, pairs), found)
+
+    def _pair_values(self, policy: Array, reference: Array, losses: Array, pairs: Batch) -> PairValues:
+        of_pairs: tuple[Any, ...] = (pairs.index, pairs.lengths, policy, reference, losses)
+        index, lengths, own, other, loss = map(on_host, of_pairs)
+        values = PairValues(index, lengths, own, other, self.objective.beta * (own - other), loss)
+        return PairValues(*(each[lengths[:, 0] > 0] for each in values))

@@ -43,7 +43,7 @@ class Loop:
         entries = so_far(read_metrics, context.folder, self._step)
         # What was done last at which step: the files tell what a run that is continued has left to do at its first.
         here = {name for entry in entries if entry["step"] == self._step for name in entry}
-        self._logged = self._step if "learning_rate" in here else None
+        self._logged = self._step if "grad_norm" in here else None
         self._evaluated = self._step if any(name.startswith("eval_") for name in here) else None
         self._answers = so_far(read_samples, context.folder, self._step)
         self._answered = self._step if any(answer["step"] == self._step for answer in self._answers) else None
@@ -168,14 +168,17 @@ class Loop:
             return
         context, devices = self._context, list(self._context.plan.model.decoder.mesh.devices.flat)
         per_epoch = context.data.loader.steps_per_epoch
-        rate = float(jnp.asarray(context.schedule(max(updates_done(self._state.opt_state) - 1, 0))))
+        done = max(updates_done(self._state.opt_state) - 1, 0)
+        rate = {} if context.schedule is None else {"learning_rate": float(jnp.asarray(context.schedule(done)))}
         metrics = self._window.metrics(logit_metrics=self._config.log_logit_metrics, peak_flops=peak_flops(devices)) | {
             "memory": peak_memory(devices),
-            "learning_rate": rate,
+            **rate,
             "epoch": self._progress.epoch if per_epoch is None else self._step / per_epoch,
             "num_tokens": self._progress.num_tokens,
         }
         context.log.write(self._step, metrics)
+        if context.plan.extensions.on_log is not None:
+            context.plan.extensions.on_log(self._step, dict(metrics))
         if metrics["skipped_steps"] and not self._metrics.get("skipped_steps"):
             warn(
                 f"{metrics['skipped_steps']:.0f} of the steps up to {self._step} were skipped, as their loss or "
@@ -197,6 +200,8 @@ class Loop:
         self._metrics |= metrics
         self._watch.log(self._step, metrics, self._state.params)
         self._best.add(self._step, metrics, self._save)
+        if context.plan.extensions.on_evaluate is not None:
+            context.plan.extensions.on_evaluate(self._step, dict(metrics))
         self._window.resume()
 
     def _answer(self, *, of: int | None = None) -> None:
@@ -229,6 +234,9 @@ class Loop:
         progress = self._progress._replace(skipped_in_a_row=self._skipped.in_a_row(), window=self._window.plain())
         with context.checkpointer.spared(self._step) if self._model_follows() else nullcontext():
             context.checkpointer.save(Checkpoint(self._state, progress, self._moving()))
+            if context.plan.extensions.on_save is not None:
+                context.checkpointer.wait()
+                context.plan.extensions.on_save(self._step, context.checkpointer.path(self._step))
 
     def _model_follows(self) -> bool:
         """Whether the last step is done, and a model will be written of it, be there a checkpoint or not."""

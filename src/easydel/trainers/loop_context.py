@@ -25,7 +25,7 @@ class LoopContext:
     data: TrainSet
     train_step: TrainStep
     compiling: CompileAhead
-    schedule: optax.Schedule
+    schedule: optax.Schedule | None  # None where an optimizer of the user's has its own
     folder: Path  # the run folder
     checkpointer: Checkpointer
     log: MetricsLog

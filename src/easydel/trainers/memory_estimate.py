@@ -26,6 +26,7 @@ def check_memory(
     head: HeadPlan,
     reference: CausalLM | None = None,
     partition: Partition = ALL_TRAINED,
+    own: optax.GradientTransformation | None = None,
 ) -> dict[str, int]:
     """Returns the bytes that training needs by purpose, at its largest compiled shape.
 
@@ -37,6 +38,7 @@ def check_memory(
     Args:
         reference: the model given as one; None takes the policy.
         partition: which of its weights are trained.
+        own: an optimizer of the user's.
 
     With `check_memory = False` it warns instead.
 
@@ -47,7 +49,7 @@ def check_memory(
     leaves = jax.tree.leaves(trained)
     weights, given = sum(x.size for x in leaves), leaves[0].dtype
     moments = jax.eval_shape(
-        optimizer_of(config, optax.constant_schedule(config.learning_rate), model, partition).init, trained
+        optimizer_of(config, optax.constant_schedule(config.learning_rate), model, partition, own).init, trained
     )
     width = jnp.finfo(config.param_dtype or given).bits // 8
     computed = jnp.finfo(model.decoder.dtype).bits // 8

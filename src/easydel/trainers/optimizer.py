@@ -1,7 +1,7 @@
 """Optimizers by name, composed from optax."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,9 +46,15 @@ def schedule_of(config: DPOConfig, intervals: Intervals) -> optax.Schedule:
 
 
 def optimizer_of(
-    config: DPOConfig, schedule: optax.Schedule, model: CausalLM, partition: Partition = ALL_TRAINED
+    config: DPOConfig,
+    schedule: optax.Schedule,
+    model: CausalLM,
+    partition: Partition = ALL_TRAINED,
+    own: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformation:
-    """Returns the optimizer that the settings describe, for the trained weights of one model."""
+    """Returns the user's `own` optimizer, or that which the settings describe, for the trained weights of a model."""
+    if own is not None:
+        return counted(own)
     return make_optimizer(
         config.optimizer,
         schedule,
@@ -116,8 +122,28 @@ def _clip(largest: float) -> optax.GradientTransformation:
     return optax.stateless(clip)
 
 
+class Counted(NamedTuple):
+    """The state of an optimizer of the user's, and how many updates it has made."""
+
+    updates: Int[Array, ""]
+    inner: optax.OptState
+
+
+def counted(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns an optimizer of the user's with float32 weights and gradients to see, whose updates are counted."""
+
+    def init(params: PyTree) -> Counted:
+        return Counted(jnp.zeros((), jnp.int32), optimizer.init(_widened(params)))
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Counted]:
+        updates, inner = optimizer.update(_widened(updates), state.inner, _widened(params))
+        return updates, Counted(state.updates + 1, inner)
+
+    return optax.GradientTransformation(init, update)
+
+
 def updates_done(opt_state: optax.OptState) -> int:
-    """Returns the updates an optimizer of `make_optimizer` has applied: where its schedule stands.
+    """Returns the updates an optimizer of `optimizer_of` has applied: where its schedule stands.
 
     A step that was skipped because its gradient was not finite is none of them.
     """
@@ -126,6 +152,9 @@ def updates_done(opt_state: optax.OptState) -> int:
 
 
 def _updates(opt_state: optax.OptState) -> Int[Array, ""]:
+    if isinstance(opt_state, Counted):
+        return opt_state.updates
+
     def of_schedule(path: tuple, value: Any) -> bool:
         return any(getattr(key, "tuple_name", "") == "ScaleByScheduleState" for key in path)
 
@@ -142,6 +171,10 @@ def is_decayed(params: PyTree) -> PyTree[bool]:
     return jax.tree_util.tree_map_with_path(decayed, params)
 
 
+def _widened(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
 def _in_float32(
     inner: optax.GradientTransformation, kept: Mapping[str, jnp.dtype[Any]]
 ) -> optax.GradientTransformation:
@@ -150,14 +183,11 @@ def _in_float32(
     optax would keep second moments in the weights' dtype.
     """
 
-    def widened(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
-
     def init(params: PyTree) -> optax.OptState:
-        return cast_moments(inner.init(widened(params)), kept, None)
+        return cast_moments(inner.init(_widened(params)), kept, None)
 
     def update(updates: PyTree, state: optax.OptState, params: PyTree | None = None) -> tuple[PyTree, optax.OptState]:
-        updates, state = inner.update(widened(updates), widened(state), widened(params))
+        updates, state = inner.update(_widened(updates), _widened(state), _widened(params))
         return updates, cast_moments(state, kept, jax.random.fold_in(jax.random.key(0), _updates(state)))
 
     return optax.GradientTransformation(init, update)

@@ -20,6 +20,13 @@ from easydel.trainers.dataset_summary import DatasetSummary
 from easydel.trainers.datasets import EvalSet, Rows, TrainSet, limits_of, make_eval_sets, make_train_set, named_sets
 from easydel.trainers.early_stopping import BestMetric, check_best_metric, make_best_metric
 from easydel.trainers.evaluation import Evaluator
+from easydel.trainers.extensions import (
+    NOTHING,
+    Extensions,
+    check_extensions,
+    facts_of_metrics,
+    facts_of_updates,
+)
 from easydel.trainers.fingerprints import pairs_fingerprint
 from easydel.trainers.head_plan import plan_head, plan_trained_head
 from easydel.trainers.memory_estimate import check_memory
@@ -50,6 +57,7 @@ class RunPlan:
     forward: Forward
     reference: Reference
     evaluator: Evaluator
+    extensions: Extensions
     same_run: SameRun | None  # what decides the numbers of training; None for evaluation alone
     needed_memory: Mapping[str, int]  # bytes of training by purpose
     available_memory: int | None  # bytes; None where it is not known
@@ -78,7 +86,9 @@ class RunPlan:
         """Returns the metrics of a training state on every eval set, by their names in `metrics.jsonl`."""
         shift = state.rewards.mean if self.config.bco_running_mean else 0.0
         params = self.partition.beside(state.params, self.frozen)
-        return self.evaluator.metrics(self.eval_sets, params, shift)
+        found = self.evaluator.metrics(self.eval_sets, params, shift)
+        check_best_metric(self.best_metric, list(found))
+        return found
 
 
 def plan_run(
@@ -89,6 +99,7 @@ def plan_run(
     train_dataset: Rows | None,
     eval_dataset: Rows | Mapping[str, Rows] | None,
     display: Display,
+    extensions: Extensions = NOTHING,
 ) -> RunPlan:
     """Returns the plan of a run; see `DPOTrainer`.
 
@@ -96,9 +107,12 @@ def plan_run(
         ConfigError: settings that cannot work with this model.
         DataError: rows that cannot be trained on, with the number of the row and the field.
     """
+    check_extensions(config, extensions)
     same_run = None
     if train_dataset is not None:
         same_run = SameRun(config)
+        same_run.add(facts_of_updates(extensions))
+        same_run.add(facts_of_metrics(extensions), decides=config.best_metric is not None)
         same_run.add(program_facts(config, model, reference_model), can_be=partial(can_have, model.decoder))
     check_evaluation(config, has_rows=eval_dataset is not None, has_tokenizer=tokenizer is not None)
     config = with_chat_template_date(config, tokenizer)
@@ -116,7 +130,8 @@ def plan_run(
     if has_rows:
         kinds = metric_names(logit_metrics=config.log_logit_metrics, auxiliary=objective.balance is not None)
         sets = named_sets(() if eval_dataset is None else eval_dataset, "eval_dataset", config.columns)
-        check_best_metric(best_metric, [f"{name}_{kind}" for name in sets for kind in kinds])
+        if extensions.compute_metrics is None:  # else it is known after the first evaluation
+            check_best_metric(best_metric, [f"{name}_{kind}" for name in sets for kind in kinds])
     eval_sets: Mapping[str, EvalSet] = {}
     if eval_dataset is not None:
         eval_sets = make_eval_sets(config, eval_dataset, "eval_dataset", tokenizer, model, display)
@@ -134,7 +149,13 @@ def plan_run(
         head = plan_trained_head(objective, model.decoder, train_set.loader)
         available = available_bytes(list(model.decoder.mesh.devices.flat))
         needed = check_memory(
-            config, model, train_set.loader.layout.plan, head=head, reference=reference_model, partition=partition
+            config,
+            model,
+            train_set.loader.layout.plan,
+            head=head,
+            reference=reference_model,
+            partition=partition,
+            own=extensions.optimizer,
         )
     forward = Forward(
         without_own_dropout(model.decoder) if config.disable_dropout else model.decoder,
@@ -168,7 +189,9 @@ def plan_run(
             config=config,
             mesh=model.decoder.mesh,
             display=display,
+            extensions=extensions,
         ),
+        extensions=extensions,
         same_run=same_run,
         needed_memory=needed,
         available_memory=available,

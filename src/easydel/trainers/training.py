@@ -39,8 +39,9 @@ def run_training(
         Exception: any other, see `Loop.run`.
     """
     config = plan.config
-    schedule = schedule_of(config, data.intervals)
-    optimizer = optimizer_of(config, schedule, plan.model, plan.partition)
+    own = plan.extensions
+    schedule = own.schedule or schedule_of(config, data.intervals)
+    optimizer = optimizer_of(config, schedule, plan.model, plan.partition, own.optimizer)
     initial = starting_point(plan, optimizer, folder, checkpointer)
     step = make_train_step(
         plan.forward,
@@ -66,7 +67,7 @@ def run_training(
             data=data,
             train_step=step,
             compiling=ahead,
-            schedule=schedule,
+            schedule=schedule if own.optimizer is None else own.schedule,
             folder=folder.path,
             checkpointer=checkpointer,
             log=log,

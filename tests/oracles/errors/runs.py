@@ -11,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from easydel import processes
 from easydel.data.eval_split import eval_rows
 from easydel.models.causal_lm import CausalLM
@@ -20,6 +22,7 @@ from easydel.trainers import hub, memory_estimate
 from easydel.trainers.checkpoint_model import checkpoint_model
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dpo import DPOTrainer
+from easydel.trainers.extensions import PairValues, computed_metrics
 from easydel.trainers.hub import open_repository, upload
 from easydel.trainers.record import lock
 from easydel.trainers.record.files import read_metrics
@@ -32,7 +35,7 @@ from oracles.tokenizers import tiny_tokenizer
 
 
 def trainer(place: Place, model: CausalLM | None = None, **settings: Any) -> DPOTrainer:
-    given = {"reference_model", "train_dataset", "eval_dataset", "processing_class"} & settings.keys()
+    given = {"reference_model", "train_dataset", "eval_dataset", "processing_class", *OWN} & settings.keys()
     named = {"train_dataset": id_rows(4), **{name: settings.pop(name) for name in given}}
     config = DPOConfig(
         **{
@@ -47,6 +50,10 @@ def trainer(place: Place, model: CausalLM | None = None, **settings: Any) -> DPO
         }
     )
     return DPOTrainer(config, model or tiny_model(), **named)
+
+
+NO_PAIRS = PairValues(*[np.zeros(0)] * 6)
+OWN = ("on_log", "optimizer", "schedule", "compute_metrics")
 
 
 def made(**settings: Any) -> Case:
@@ -205,6 +212,13 @@ def logged_out(place: Place) -> object:
 CASES: Cases = {
     "What a trainer is given": [
         made(train_dataset=None),
+        made(on_log="print"),
+        made(optimizer="lion"),
+        made(schedule=lambda done: [1e-6, 1e-7]),
+        made(schedule=lambda done: 1e-6, scheduler="linear"),
+        lambda place: computed_metrics(lambda values: 0.5, NO_PAIRS, {}),
+        lambda place: computed_metrics(lambda values: {"loss": 0.5}, NO_PAIRS, {"loss": 0.7}),
+        lambda place: computed_metrics(lambda values: {"wins": "all"}, NO_PAIRS, {}),
         made(evaluation_steps=5),
         made(stop_on=["overfitting"]),
         made(stop_on=["answers_repeat"]),

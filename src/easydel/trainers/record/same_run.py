@@ -31,8 +31,10 @@ _LOAD = "Load the model as the run did (from_pretrained, or flags of these names
 _MODEL = "Give it the model (and reference_model, if there was one) it started with, not the one it trained"
 _DATA = "Give it the same data and tokenizer"
 _LOSS = "Give it the loss function it started with"
+_OWN = "Give the trainer the function it started with"
 _JAX = "Set it in jax.config, or by the variable of that name, as it was"
 
+_CODE = re.compile(r" code( of |$)")
 _PLURAL = re.compile(r"(adapters|weights|pairs|arguments|values)( of |$)")
 
 
@@ -59,6 +61,13 @@ FACTS: Mapping[str, Fact] = {
     "loss code": Fact("the code of a loss function of your own, and of what it calls; under one Python version", _LOSS),
     "loss arguments": Fact("arguments bound to it by `functools.partial`, and its defaults", _LOSS),
     "loss values": Fact("what it closes over, the globals it names, the state of its object", _LOSS),
+    "own optimizer": Fact(
+        "the optimizer that is given in Python: whether there is one; its code, arguments and values as of a loss", _OWN
+    ),
+    "own schedule": Fact("the learning rate that is given in Python: the same", _OWN),
+    "compute_metrics": Fact(
+        "the metrics that are computed by a function of yours: the same; with `best_metric` only", _OWN
+    ),
     "jax_enable_x64": Fact("setting of jax", _JAX),
     "jax_default_prng_impl": Fact("setting of jax", _JAX),
     "jax_threefry_partitionable": Fact("setting of jax", _JAX),
@@ -155,7 +164,7 @@ class SameRun:
         differing = {
             name: (self._then[name], now)
             for name, now in facts.items()
-            if self._then.get(name, now) != now and (same_python or not name.startswith("loss code"))
+            if self._then.get(name, now) != now and (same_python or not _CODE.search(name))
         }
         # The reference is the policy's own beginning where none is given: it differs with it.
         told = {name: pair for name, pair in differing.items() if differing.get(_of_policy(name)) != pair}
