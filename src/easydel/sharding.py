@@ -29,6 +29,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "value_heads": ("tp",),
     "experts": ("ep",),
     "expert_mlp": ("tp",),
+    "shared": ("tp",),
 }
 
 

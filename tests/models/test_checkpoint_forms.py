@@ -1,42 +1,15 @@
-"""Checkpoints in other forms: the text of Gemma 3 with images, and experts that a file keeps in one tensor."""
-
-import json
-import warnings
+"""Checkpoints in other forms: experts that a file keeps in one tensor, and a head that stands for the embedding."""
 
 import numpy as np
 import pytest
 
 from easydel.errors import WeightsError
-from easydel.models.checkpoint_forms import text_config
 from easydel.weights.model_files import read_folder
 from oracles.cases import CASES, TOKENS
-from oracles.folders import expected, tensors_of, write_model, write_tensors
+from oracles.folders import tensors_of, write_model, write_tensors
 from oracles.loaded import load
 
 ONE = (1, 1, 1, 1, 1)
-
-WITH_IMAGES = {"model_type": "gemma3", "text_config": CASES["gemma3"], "vision_config": {}, "eos_token_id": [7, 8]}
-# Where versions 4 and 5 of transformers keep the text and the images.
-PREFIXES = {"4": ("language_model.model.", "vision_tower."), "5": ("model.language_model.", "model.vision_tower.")}
-
-
-@pytest.mark.parametrize("version", PREFIXES)
-def test_the_text_of_a_model_with_images_is_a_model_of_its_own(version, tmp_path):
-    text, images = PREFIXES[version]
-    tensors = {name.replace("model.", text, 1): array for name, array in tensors_of(CASES["gemma3"]).items()}
-    tensors[f"{images}encoder.layers.0.mlp.fc1.weight"] = np.zeros((2, 2), np.float32)
-    (tmp_path / "config.json").write_text(json.dumps(WITH_IMAGES), encoding="utf-8")
-    write_tensors(tmp_path, tensors)
-    with pytest.warns(UserWarning, match="text and images: its text is loaded, and saving writes .* 'gemma3_text'"):
-        model = load(tmp_path)
-    np.testing.assert_allclose(model(TOKENS).logits[0], expected("gemma3").logits, atol=1e-4)
-    assert model.config.eos_token_id == (7, 8)
-    model.save_pretrained(tmp_path / "out")
-    assert set(read_folder(tmp_path / "out")) == set(tensors_of(CASES["gemma3"]))
-    assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == ["Gemma3ForCausalLM"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(load(tmp_path / "out")(TOKENS).logits, model(TOKENS).logits)
 
 
 def stacked(name):
@@ -77,15 +50,6 @@ def test_experts_in_one_tensor_of_another_shape_are_refused(tmp_path):
     write_tensors(folder, tensors | {at: tensors[at][:3]})
     with pytest.raises(WeightsError, match=r"4 missing \(model\.layers\.1\.block_sparse_moe\.experts\.3\.w1"):
         load(folder)
-
-
-def test_what_the_whole_says_of_ties_and_special_tokens_wins_over_its_text():
-    inner = CASES["gemma3"] | {"tie_word_embeddings": True, "pad_token_id": 3, "bos_token_id": 5}
-    whole = WITH_IMAGES | {"text_config": inner, "tie_word_embeddings": False, "pad_token_id": 9}
-    read = text_config(whole)
-    assert (read["tie_word_embeddings"], read["pad_token_id"], read["bos_token_id"]) == (False, 9, 5)
-    untied = WITH_IMAGES | {"text_config": CASES["gemma3"] | {"tie_word_embeddings": False}}
-    assert text_config(untied)["tie_word_embeddings"] is True  # the class reads its own, true if absent
 
 
 def test_the_head_alone_is_the_embedding_of_a_model_that_ties_them(tmp_path):

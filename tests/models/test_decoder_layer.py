@@ -25,7 +25,7 @@ def layer_of(**changes):
     layer = DecoderLayer(dataclasses.replace(config, **changes), make_mesh(ONE_DEVICE), None)
     weights = jax.tree.map(lambda leaf: leaf[0], params["layers"])
     position = jnp.arange(5)[None]
-    angles = rotary(config.ropes[0], position, jnp.ones_like(position))
+    angles = (*rotary(config.ropes[0], position, jnp.ones_like(position)), None)
 
     def run(x, attention):
         found, (kept, _) = layer(x, weights, turned=angles, mix=attention, per_token=at_once, counts=None, dropout=None)

@@ -1,5 +1,7 @@
 """The families against transformers in training, and how their configurations are read."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,6 @@ import pytest
 import easydel as ed
 from easydel.data.pack import Shape, pack, stack
 from easydel.data.pair import Pair
-from easydel.errors import ConfigError
 from easydel.models import families
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.config import ModelConfig
@@ -15,6 +16,8 @@ from easydel.trainers.objective import make_objective
 from easydel.trainers.step_functions import Forward, loss_and_gradient
 from oracles.cases import BETA, CASES, FAMILIES, PAIRS, REFERENCE
 from oracles.folders import expected, write_model
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", FAMILIES.values())
@@ -35,6 +38,11 @@ def test_a_step_of_dpo_is_that_of_torch(name, tmp_path):
     np.testing.assert_allclose([losses.mean(), norm], expected(name).step, rtol=1e-4)
 
 
+def test_the_readme_counts_what_is_compared():
+    counts = f"{len(CASES)} small models of {len(FAMILIES)} families"
+    assert counts in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", families.FAMILIES)
 @pytest.mark.filterwarnings("ignore")  # of transformers, about itself
@@ -48,28 +56,3 @@ def test_absent_keys_mean_what_they_mean_to_transformers(name):
     names = ("num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "hidden_act", "layers")
     for field in (*names, "tie_word_embeddings", "attention_scale", "score_cap", "logit_cap", "experts"):
         assert getattr(ours, field) == getattr(written, field), field
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "message"),
-    [
-        ("qwen2", {"layer_types": ["sliding_attention"] * 2}, "sliding_window, or use_sliding_window, is off"),
-        ("qwen2", {"layer_types": ["full_attention"]}, "layer_types has 1 entries; num_hidden_layers is 2"),
-        ("qwen2", {"layer_types": ["full_atention"] * 2}, "Did you mean 'full_attention'"),
-        ("mistral", {"sliding_window": 0}, r"sliding_window \(0\) must be at least 1"),
-        ("smollm3", {"no_rope_layers": [1]}, "no_rope_layers has 1 entries"),
-        ("gemma2", {"attn_logit_softcapping": -1.0}, r"attn_logit_softcapping \(-1.0\) must be above 0"),
-        ("gemma3", {"use_bidirectional_attention": True}, "attention to later tokens is not supported"),
-        ("phi3", {"resid_pdrop": 0.1}, "resid_pdrop is 0.1: dropout of the residual stream"),
-        ("phi3-long", {"partial_rotary_factor": 0.9}, "is 7 channels; rotary angles turn pairs"),
-        ("phi3-long", {"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}, "lacks long_factor"),
-        (
-            "phi3-long",
-            {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0] * 3}},
-            "short_factor has 1 numbers; 6 rotated channels need 3",
-        ),
-    ],
-)
-def test_settings_of_a_family_that_cannot_be_are_refused(name, changes, message):
-    with pytest.raises(ConfigError, match=message):
-        ModelConfig.from_hf(CASES[name] | changes)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from oracles.families import FAMILY_CASES
+from oracles.newer_families import NEWER_CASES
 
 SMALL: dict[str, Any] = {
     "vocab_size": 48,
@@ -90,7 +91,7 @@ CASES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "rope_theta": 1000.0,
     },
-    **{name: _without_absent({**SMALL, **case}) for name, case in FAMILY_CASES.items()},
+    **{name: _without_absent({**SMALL, **case}) for name, case in (FAMILY_CASES | NEWER_CASES).items()},
 }
 # One case of each family, for what is too slow to be done with all.
 FAMILIES = {case["model_type"]: name for name, case in reversed(CASES.items())}

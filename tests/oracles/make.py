@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from oracles.cases import BETA, CASES, NEW_TOKENS, PAIRS, PROMPT_LENGTH, REFERENCE, TOKENS, weight
+from oracles.newer_families import NEWER_CASES
 
 EXPECTED = Path(__file__).parent / "expected.npz"
+NEWER = EXPECTED.with_name("expected_newer.npz")
 
 
 def make_folder(folder: Path, source: dict[str, Any]) -> None:
@@ -79,16 +81,24 @@ def dpo_step(model: Any) -> np.ndarray:
 
 
 def main() -> None:
-    """Writes `expected.npz` beside this file."""
-    arrays, chosen = {}, sys.argv[1:]
-    if chosen:
-        with np.load(EXPECTED) as old:
-            arrays = dict(old)
-    for name in chosen or CASES:
+    """Writes `expected.npz` and `expected_newer.npz` beside this file."""
+    chosen = sys.argv[1:] or list(CASES)
+    for file, cases in ((NEWER, NEWER_CASES), (EXPECTED, CASES.keys() - NEWER_CASES)):
+        write(file, [name for name in chosen if name in cases])
+
+
+def write(file: Path, names: list[str]) -> None:
+    """Writes what is known about these cases into a file, beside what it holds of others."""
+    arrays = {}
+    if file.exists():
+        with np.load(file) as old:
+            arrays = {name: array for name, array in old.items() if name.partition("/")[0] in CASES}
+    for name in names:
         logits, greedy, step = answers(CASES[name])
         arrays |= {f"{name}/logits": logits, f"{name}/greedy": greedy.astype(np.int16), f"{name}/step": step}
-    np.savez_compressed(EXPECTED, **arrays)
-    print(f"{EXPECTED.name}: {len(CASES)} cases, {EXPECTED.stat().st_size} bytes")
+    if names:
+        np.savez_compressed(file, **arrays)
+        print(f"{file.name}: {len(names)} cases anew, {file.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from easydel.data.bad_rows import CAUSE, OnBadRow, reason_of
@@ -32,6 +33,7 @@ class TokenizeConfig(NamedTuple):
     tokenizer: Tokenizer | None = None  # not needed for rows of token ids
     limits: Limits = Limits()
     vocab_size: int | None = None  # how many token ids the model knows; a row with others is an error
+    placeholders: Mapping[int, str] = MappingProxyType({})  # of images and sounds, in no row; {id: its key}
     cache_directory: str | None = None  # where token ids are kept, see `easydel.data.cache.open_cache`; None: nowhere
     dataset_num_proc: int | None = None  # processes that tokenize; None or 1 is this one
     columns: Mapping[str, Any] = NO_COLUMNS  # see `easydel.data.column_names.read_columns`
@@ -89,7 +91,7 @@ class TokenizeConfig(NamedTuple):
             columns=self.columns,
             share=share,
             see=see,
-            check=partial(_check_ids, self.vocab_size),
+            check=partial(_check_ids, self.vocab_size, self.placeholders),
             on_bad_row=self.on_bad_row,
             wanted=wanted,
             scored=self.scored,
@@ -151,7 +153,17 @@ def prepare(
     """
     limits = Limits(max_length, max_prompt_length, max_completion_length, truncation_mode)
     names = read_columns(columns)
-    return prepare_with(TokenizeConfig(tokenizer, limits, vocab_size, cache_directory, dataset_num_proc, names), rows)
+    return prepare_with(
+        TokenizeConfig(
+            tokenizer,
+            limits,
+            vocab_size,
+            cache_directory=cache_directory,
+            dataset_num_proc=dataset_num_proc,
+            columns=names,
+        ),
+        rows,
+    )
 
 
 def prepare_with(
@@ -193,7 +205,7 @@ def _cut(row: Read, limits: Limits) -> Cut:
     return truncate(pair, limits)
 
 
-def _check_ids(vocab_size: int | None, number: int, joined: Joined) -> None:
+def _check_ids(vocab_size: int | None, placeholders: Mapping[int, str], number: int, joined: Joined) -> None:
     for name, ids in zip(("prompt", "chosen", "rejected"), joined[:3], strict=True):
         if ids and min(ids) < 0:
             raise DataError(f"row {number}: {name} holds the token id {min(ids)}; ids start at 0.")
@@ -201,4 +213,11 @@ def _check_ids(vocab_size: int | None, number: int, joined: Joined) -> None:
             raise DataError(
                 f"row {number}: {name} holds the token id {max(ids)}, but the model knows {vocab_size} tokens, "
                 f"0 to {vocab_size - 1}. Use the tokenizer that belongs to the model."
+            )
+        place = next((place for place, token in enumerate(ids) if token in placeholders), None)
+        if place is not None:
+            raise DataError(
+                f"row {number}: {name} holds the token id {ids[place]} at place {place}, which stands for an image, a "
+                f"video or a sound ({placeholders[ids[place]]} in config.json): only text is trained. Take such rows "
+                "out, or drop them with on_bad_row = 'skip'."
             )

@@ -22,7 +22,7 @@ from easydel.models.export import Origin
 from easydel.models.folders import ModelFolder, find_model
 from easydel.models.quantize import check_quantization, is_quantizable
 from easydel.models.quantized_params import load_quantized_row, quantized_bytes
-from easydel.models.rows import TIED_HEAD, axis_sizes, weight_rows
+from easydel.models.rows import axis_sizes, tied_head, weight_rows
 from easydel.processes import is_first
 from easydel.sharding import make_mesh, sharding_for
 from easydel.weights.load import array_bytes, check_tensors, load_params, load_row
@@ -143,10 +143,11 @@ def _load(folder: ModelFolder, options: _Options, display: Display) -> CausalLM:
     )
     load = load_row if kind is None else partial(load_quantized_row, kind=kind)
     rows, sizes = weight_rows(config), axis_sizes(config)
-    check_tensors(rows, stored, sizes, duplicates=TIED_HEAD if config.tie_word_embeddings else {})
+    check_tensors(rows, stored, sizes, duplicates=tied_head(config))
     with display.work("load", unit="B", total=array_bytes(rows, sizes, param_dtype)) as work:
         params = load_params(rows, stored, sizes, mesh=mesh, dtype=param_dtype, advance=work.advance, load=load)
-    return CausalLM(decoder, params, Origin(folder.name, config.source, generation, _main_dtype(stored), folder.path))
+    origin = Origin(folder.name, config.source, generation, _main_dtype(stored), folder.path, carried=folder.carried)
+    return CausalLM(decoder, params, origin)
 
 
 def _main_dtype(stored: Mapping[str, Stored]) -> str | None:

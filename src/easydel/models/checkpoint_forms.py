@@ -1,61 +1,35 @@
 """Checkpoints that say the same as the weight table in other forms: what is read is turned into its names.
 
-Gemma 3 from 4B up is there with images only: its text is a model of its own. `transformers` 5 keeps the experts of a
-layer in one tensor, and writes them so when it is told to (`save_original_format=False`).
+`transformers` 5 keeps the experts of a layer in one tensor, and writes them so when it is told to
+(`save_original_format=False`).
 """
 
 import re
 from collections.abc import Mapping
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from easydel.models.kinds import DeltaNet, Experts
 from easydel.weights.safetensors import Stored
 
-_TEXT_OF = {"gemma3": ("gemma3_text", "Gemma3ForCausalLM")}
-# What the whole model says wins over what its text says.
-_OF_THE_WHOLE = ("dtype", "torch_dtype", "quantization_config", "bos_token_id", "eos_token_id", "pad_token_id")
-_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-# Of the versions 4 and 5 of `transformers`.
-_NOT_TEXT = re.compile(r"(model\.)?(vision_tower|multi_modal_projector)\.")
-_TEXT_PREFIX = "language_model."
+_HEAD = "lm_head.weight"
 _SPARSE = re.compile(
-    r"(?P<layer>model\.layers\.\d+)\.mlp\.(?P<part>gate\.weight|experts\.gate_up_proj|experts\.down_proj)"
+    r"(?P<layer>model\.(?:language_model\.)?layers\.\d+)\.mlp\.(?P<part>gate\.weight|experts\.gate_up_proj|experts\.down_proj)"
 )
 
 
-def has_images(source: Mapping[str, Any]) -> bool:
-    """Returns whether a `config.json` is that of a model of text and images whose text we read."""
-    model_type = source.get("model_type")  # anything that JSON can say
-    return isinstance(model_type, str) and model_type in _TEXT_OF and isinstance(source.get("text_config"), Mapping)
-
-
-def text_config(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the `config.json` of the text of a model of text and images; any other as it is."""
-    if not has_images(source):
-        return dict(source)
-    model_type, architecture = _TEXT_OF[source["model_type"]]
-    outer = {name: source[name] for name in _OF_THE_WHOLE if source.get(name) is not None}
-    # Whether they are tied is read of the whole alone, where it is true if absent.
-    outer["tie_word_embeddings"] = source.get("tie_word_embeddings", True)
-    return {**source["text_config"], **outer, "model_type": model_type, "architectures": [architecture]}
-
-
-def text_tensors(stored: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Returns the tensors of the text of a model of text and images, by the names of a model of text alone."""
-    return {name.replace(_TEXT_PREFIX, "", 1): tensor for name, tensor in stored.items() if not _NOT_TEXT.match(name)}
-
-
-def with_embedding(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+def with_embedding(stored: Mapping[str, Stored], embedding: str) -> dict[str, Stored]:
     """Returns the tensors of a model whose head is its embedding, the latter by its name where only the head is there.
 
     Of tensors that share memory `safetensors.torch.save_model` keeps the first by name, which is the head.
+
+    Args:
+        embedding: its name.
     """
-    if _EMBEDDING in stored or _HEAD not in stored:
+    if embedding in stored or _HEAD not in stored:
         return dict(stored)
-    return {_EMBEDDING if name == _HEAD else name: tensor for name, tensor in stored.items()}
+    return {embedding if name == _HEAD else name: tensor for name, tensor in stored.items()}
 
 
 def unstacked(stored: Mapping[str, Stored], experts: Experts) -> dict[str, Stored]:

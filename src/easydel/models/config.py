@@ -8,8 +8,8 @@ from easydel.errors import ConfigError, unsupported
 from easydel.models.families import FAMILIES
 from easydel.models.hf_config import check_types
 from easydel.models.kinds import DeltaNet, Experts, Layer, Rope, ShortConv
+from easydel.models.wrappers import PREFIX, is_wrapper, text_config
 
-_WITH_IMAGES = ("gemma3", "llama4", "mistral3", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ACTIVATIONS = ("silu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
@@ -20,9 +20,13 @@ class ModelConfig:
     Attributes:
         layers: what may differ between layers.
         pre_norm, post_norm: whether the input, and the output, of attention and MLP pass a norm.
+        norm: 'rms', or 'layer' for one that takes the mean off too.
         norm_offset: added to the weights of all norms.
+        norm_names: what files call the norms before and behind attention, before and behind the MLP; () is Llama's way.
+        parallel: attention and MLP read the same norm, and what they make is added at once.
         qk_norm: '' none, 'head' norms each head's query and key, 'all' those of all heads together.
-        fused_projections: the file keeps query, key and value in one tensor, and gate and up.
+        fused_projections, fused_mlp: the file keeps query, key and value in one tensor, and gate and up in another.
+        neighbors: rotary embedding pairs neighboring channels, not the halves of a head.
         embedding_scale, residual_scale: factors of the embeddings, and of what a layer adds to the residual stream.
         attention_scale: of query key^T.
         logits_scaling: what logits are divided by.
@@ -30,7 +34,8 @@ class ModelConfig:
         gated_attention: `q_proj` holds, behind each head's query, a gate of what the head reads: a sigmoid.
         conv, delta: of the layers whose mixer is a convolution, or the gated delta rule.
         names: what the files call parts of a layer, by what Llama's call them: ends of names of modules.
-        source: the `config.json` that this was read from.
+        module_prefix: of the names of its tensors; another in a wrapper, see `easydel.models.wrappers`.
+        source: the `config.json` that this was read from, that of the wrapper where there is one.
 
     Raises:
         ConfigError: sizes that do not fit together, or an activation we do not have.
@@ -52,12 +57,17 @@ class ModelConfig:
     rms_norm_eps: float = 1e-6
     pre_norm: bool = True
     post_norm: bool = False
+    norm: str = "rms"
     norm_offset: float = 0.0
+    norm_names: tuple[str, ...] = ()
+    parallel: bool = False
     qk_norm: str = ""
     qkv_bias: bool = False
     output_bias: bool = False
     mlp_bias: bool = False
     fused_projections: bool = False
+    fused_mlp: bool = False
+    neighbors: bool = False
     experts: Experts | None = None
     gated_attention: bool = False
     conv: ShortConv | None = None
@@ -70,10 +80,12 @@ class ModelConfig:
     logit_cap: float | None = None
     tie_word_embeddings: bool = False
     attention_dropout: float = 0.0
+    residual_dropout: float = 0.0
     initializer_range: float = 0.02
     bos_token_id: int | None = None
     eos_token_id: tuple[int, ...] = ()
     pad_token_id: int | None = None
+    module_prefix: str = "model"
     # Two spellings of one model are equal.
     source: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -99,33 +111,30 @@ class ModelConfig:
 
     @classmethod
     def from_hf(cls, source: Mapping[str, Any]) -> "ModelConfig":
-        """Returns the configuration that a parsed `config.json` describes.
+        """Returns the configuration that a parsed `config.json` describes: of a wrapper, that of its text.
 
         Raises:
             ConfigError: a model type, rotary type or activation we do not support, quantized weights, a missing key,
                 or sizes that do not fit together.
         """
-        check_types(source)
-        model_type = source.get("model_type")
+        text = text_config(source)
+        check_types(text)
+        model_type = text.get("model_type")
         if model_type is None:
             supported = ", ".join(sorted(FAMILIES))
             raise ConfigError(f"there is no model_type, which names the architecture. Supported: {supported}.")
-        if model_type in _WITH_IMAGES:
-            raise ConfigError(
-                f"model_type {model_type!r} is a model of text and images, which is not supported. Take a model of "
-                "text alone, such as one of model_type 'gemma3_text'; of 'gemma3' the text_config is read."
-            )
         if model_type not in FAMILIES:
             raise unsupported("model_type", model_type, sorted(FAMILIES))
-        quantized = source.get("quantization_config")
+        quantized = text.get("quantization_config")
         if quantized:
             raise ConfigError(
                 f"the weights are quantized already (quantization_config: {quantized!r:.80}), in a format that is not "
                 "read. Load the original model; quantization = 'nf4' or 'int8' quantizes it while it is read."
             )
         family = FAMILIES[model_type]
-        fields = family.read({**family.absent, **source})
-        return cls(model_type=model_type, architecture=family.architecture, source=dict(source), **fields)
+        fields = family.read({**family.absent, **text})
+        prefix = {"module_prefix": PREFIX} if is_wrapper(source) else {}
+        return cls(model_type=model_type, architecture=family.architecture, source=dict(source), **{**fields, **prefix})
 
     def to_hf(self) -> dict[str, Any]:
         """Returns the `config.json` that this was read from.
@@ -135,7 +144,7 @@ class ModelConfig:
         """
         if not self.source or ModelConfig.from_hf(self.source) != self:
             raise ConfigError("this configuration was changed after it was read: change config.json, and read that.")
-        return {**self.source, "architectures": [self.architecture]}
+        return dict(self.source) if is_wrapper(self.source) else {**self.source, "architectures": [self.architecture]}
 
     @property
     def taps(self) -> int:

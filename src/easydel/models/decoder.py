@@ -15,12 +15,12 @@ from easydel.errors import ConfigError, unsupported
 from easydel.models.config import ModelConfig
 from easydel.models.decoder_layer import DecoderLayer, Params
 from easydel.models.kinds import Layer, Rope
-from easydel.models.layers import rms_norm
+from easydel.models.layers import NORMS
 from easydel.models.lora import with_dropout
 from easydel.models.mixing import Mixing, row_mixing
 from easydel.models.per_token import PerToken, at_once, end_of_tokens, in_chunks
 from easydel.models.quantize import Quantized, dense, rows_at
-from easydel.models.rope import Angles, rotary
+from easydel.models.rope import Angles, rotary, temperature
 from easydel.models.stack import run_stack
 from easydel.ops.attention import MECHANISMS, resolve_mechanism
 from easydel.ops.mechanism import in_precision, needs_on
@@ -132,6 +132,11 @@ class Decoder:
         `easydel.ops.attention.packed_attention`.
         """
         chunk = self.chunk
+        if dropout_key is not None and self.config.residual_dropout > 0:
+            raise ConfigError(
+                f"residual_dropout is {self.config.residual_dropout}: dropout of the residual stream is not supported. "
+                "Leave disable_dropout on."
+            )
         if dropout_key is not None and self.adapter_dropout > 0:
             chunk = None  # chunks would all drop in the same places
             dropout_key, adapter_key = jax.random.split(dropout_key)
@@ -174,8 +179,8 @@ class Decoder:
         )
 
     def angles(self, position: Int[Array, "rows length"], segment: Int[Array, "rows length"]) -> dict[Rope, Angles]:
-        """Returns cosine and sine of every token for each rotary embedding of the layers, see `rope.rotary`."""
-        return {rope: rotary(rope, position, segment) for rope in self.config.ropes}
+        """Returns `rope.rotary` and `rope.temperature` of every token for each rotary embedding of the layers."""
+        return {rope: (*rotary(rope, position, segment), temperature(rope, position)) for rope in self.config.ropes}
 
     def head(self, params: Params) -> Float[Array, "vocab embed"]:
         """Returns the matrix that gives logits of hidden states, dequantized: the LM head, or the tied embedding."""
@@ -239,9 +244,9 @@ class Decoder:
             given = dict(cache or {}) if keys is None else {**(cache or {}), "dropout": keys}
             x, kept = run_stack(step, x, params["layers"], given, config.layers, unrolled=not self.scan_layers)
         weight = (params["norm"].astype(jnp.float32) + config.norm_offset) / config.logits_scaling
-        return rms_norm(x, weight, config.rms_norm_eps), kept
+        return NORMS[config.norm](x, weight, config.rms_norm_eps), kept
 
 
 def without_own_dropout(decoder: Decoder) -> Decoder:
     """Returns the decoder without the dropout that its configuration asks for; that of adapters stays."""
-    return replace(decoder, config=replace(decoder.config, attention_dropout=0.0))
+    return replace(decoder, config=replace(decoder.config, attention_dropout=0.0, residual_dropout=0.0))

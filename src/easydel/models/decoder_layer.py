@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from easydel.models.config import ModelConfig
-from easydel.models.experts import routes, routing_sums, sparse_mlp, usage
-from easydel.models.layers import gated_mlp, linear, rms_norm
+from easydel.models.experts import routes, routing_sums, shared_expert, sparse_mlp, usage
+from easydel.models.layers import NORMS, gated_mlp, linear
 from easydel.models.lora import with_shared
 from easydel.models.mixers import MIXERS
 from easydel.models.mixing import Mix
@@ -63,6 +64,8 @@ class DecoderLayer:
         else:
             before = {name: layer[name] for name in layer if name in _BEFORE_ATTENTION}
             after = {name: layer[name] for name in layer if name not in before}
+            if self.config.parallel:
+                after["attention_norm"] = layer["attention_norm"]
             query, key, value, gate = per_token(self._before, before, turned, x)
             mixed, kept = mix(query, key, value, dropout)
             mixed = (mixed, gate)
@@ -81,7 +84,11 @@ class DecoderLayer:
             query = self._normed(query, layer, "query_norm")
             key = self._normed(linear("...e,ehd->...hd", normed, layer["key"]), layer, "key_norm")
             if turned is not None:
-                query, key = rotate(query, *turned), rotate(key, *turned)
+                *angles, temperature = turned
+                turn = partial(rotate, neighbors=self.config.neighbors)
+                query, key = turn(query, *angles), turn(key, *angles)
+                if temperature is not None:
+                    query = query * temperature[..., None, None].astype(query.dtype)
             return query, key, linear("...e,ehd->...hd", normed, layer["value"]), gate
 
     def _query(self, normed: jax.Array, layer: Params) -> tuple[jax.Array, jax.Array | None]:
@@ -101,6 +108,9 @@ class DecoderLayer:
         layer, scale = with_shared(layer), self.config.residual_scale
         with in_precision(self.precision):
             out = self._mixed(mixed, layer)
+            if self.config.parallel:
+                made, used = self._mlp(self._normed(x, layer, "attention_norm"), layer)
+                return x + scale * (out + made), used
             x = x + scale * self._normed(out, layer, "attention_post_norm")
             out, used = self._mlp(self._normed(x, layer, "mlp_norm"), layer)
             return x + scale * self._normed(out, layer, "mlp_post_norm"), used
@@ -125,13 +135,16 @@ class DecoderLayer:
             return gated_mlp(x, layer, activation=activation), unused
         chosen = routes(x, layer["router"], experts)
         out = sparse_mlp(x, chosen, layer["experts"], activation=activation, mesh=self.mesh, precision=self.precision)
+        if experts.shared:
+            out = out + shared_expert(x, layer, activation=activation)
         return out, usage(chosen)
 
     def _normed(self, x: jax.Array, layer: Params, name: str) -> jax.Array:
         """Returns `x` after the norm of that name, or as it is where the layer has none."""
         if name not in layer:
             return x
-        return rms_norm(x, layer[name].astype(jnp.float32) + self.config.norm_offset, self.config.rms_norm_eps)
+        norm = NORMS["rms" if name in ("query_norm", "key_norm") else self.config.norm]
+        return norm(x, layer[name].astype(jnp.float32) + self.config.norm_offset, self.config.rms_norm_eps)
 
 
 def _parts(layer: Params, name: str) -> tuple[Params, Params, Params]:

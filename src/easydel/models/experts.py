@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from easydel.models.kinds import Experts
-from easydel.models.layers import activated, linear
+from easydel.models.layers import activated, gated_mlp, linear
 from easydel.models.quantize import dense
 from easydel.ops.grouped import grouped_product, make_groups
 from easydel.sharding import spec_for, token_spec
@@ -29,11 +29,45 @@ class Routes(NamedTuple):
 
 def routes(x: Float[Array, "... embed"], router: Mapping[str, Any], experts: Experts) -> Routes:
     """Returns the most likely experts of every token; softmax and weights are float32."""
+    if experts.sigmoid:
+        return _sigmoid_routes(x, router, experts)
     probability = jax.nn.softmax(linear("...e,ex->...x", x, router).astype(jnp.float32), axis=-1)
     weight, expert = jax.lax.top_k(probability, experts.per_token)
     if experts.normalize:
         weight = weight / jnp.sum(weight, axis=-1, keepdims=True)
-    return Routes(expert, weight, probability)
+    return Routes(expert, weight * experts.scaling, probability)
+
+
+def _sigmoid_routes(x: Float[Array, "... embed"], router: Mapping[str, Any], experts: Experts) -> Routes:
+    """Returns the experts of every token where each has a chance of its own, in float32.
+
+    A correction bias is added for the choice alone, so that no gradient comes to it (DeepSeek-V3, arXiv 2412.19437,
+    eq. 16); of groups of experts those with the highest sum of their best two are looked at.
+    """
+    wide = {name: dense(leaf, jnp.float32) for name, leaf in router.items() if name != "correction"}
+    probability = jax.nn.sigmoid(linear("...e,ex->...x", x.astype(jnp.float32), wide))
+    choice = jax.lax.stop_gradient(probability + router["correction"].astype(jnp.float32))
+    if experts.groups > 1:
+        by_group = choice.reshape(*choice.shape[:-1], experts.groups, -1)
+        best = jnp.sum(jax.lax.top_k(by_group, 2)[0], axis=-1)
+        _, taken = jax.lax.top_k(best, experts.groups_per_token)
+        open_ = jnp.any(jax.nn.one_hot(taken, experts.groups, dtype=bool), axis=-2)
+        choice = jnp.where(open_[..., None], by_group, -jnp.inf).reshape(choice.shape)
+    _, expert = jax.lax.top_k(choice, experts.per_token)
+    weight = jnp.take_along_axis(probability, expert, axis=-1)
+    if experts.normalize:
+        weight = weight / (jnp.sum(weight, axis=-1, keepdims=True) + 1e-20)
+    return Routes(expert, weight * experts.scaling, probability)
+
+
+def shared_expert(
+    x: Float[Array, "... embed"], layer: Mapping[str, Any], *, activation: str
+) -> Float[Array, "... embed"]:
+    """Returns what the expert makes that every token goes to, times its gate where it has one."""
+    out = gated_mlp(x, {name: layer[f"shared_{name}"] for name in ("gate", "up", "down")}, activation=activation)
+    if "shared_router" not in layer:
+        return out
+    return out * jax.nn.sigmoid(linear("...e,eo->...o", x, layer["shared_router"]))
 
 
 def usage(chosen: Routes) -> Float[Array, "... 2 experts"]:

@@ -1,7 +1,9 @@
 """Writes a whole model as a folder that `transformers` loads: adapters added, quantized weights dequantized."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from easydel.display.display import Display
 from easydel.models.decoder import Params
 from easydel.models.lora import merged_kernel, with_shared
 from easydel.models.quantize import dense
+from easydel.models.wrappers import Carried
 from easydel.weights.safetensors import Spec, write_files, write_json
 from easydel.weights.table import Row, get
 
+# What a model of text with images or audio has beside its tokenizer.
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 _NAMES_OF_FILES = ("transformers_weights", "auto_map")
 
 
@@ -27,6 +32,7 @@ class Origin:
             compute in.
         folder: where it was read, None where it was not.
         adapters: where the adapters on it were read, None where they were not.
+        carried: what is written with the model and is not part of it.
     """
 
     name: str
@@ -35,6 +41,7 @@ class Origin:
     dtype: str | None = None
     folder: Path | None = None
     adapters: Path | None = None
+    carried: Carried = field(default_factory=Carried)
 
 
 def write_whole(
@@ -51,8 +58,16 @@ def write_whole(
     write_json(folder / "config.json", _patched(origin.config, dtype))
     if origin.generation is not None:
         write_json(folder / "generation_config.json", origin.generation)
+    names, others = origin.carried
+    specs = {names.get(name, name): spec for name, spec in specs.items()}
+    specs |= {name: Spec(tensor.dtype, tensor.shape) for name, tensor in others.items()}
+    renamed = ((names.get(name, name), tensor) for name, tensor in tensors)
+    every = chain(renamed, ((name, tensor.array()) for name, tensor in others.items()))
     with display.work("save", unit="B", total=sum(spec.nbytes for spec in specs.values())) as work:
-        write_files(folder, specs, _counted(tensors, work.advance), max_shard_size=max_shard_size)
+        write_files(folder, specs, _counted(every, work.advance), max_shard_size=max_shard_size)
+    for file in (origin.folder / name for name in _PROCESSOR_FILES if origin.folder and others):
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
 
 
 def exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
@@ -62,7 +77,7 @@ def exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
         of_projection = with_shared(params["layers"])[row.path[-2]]
         if "lora_a" in of_projection:
             return merged_kernel(of_projection).astype(dtype or weights.dtype)
-    return dense(weights, dtype or weights.dtype)
+    return dense(weights, row.dtype or dtype or weights.dtype)
 
 
 def _counted(

@@ -5,22 +5,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from easydel.errors import ConfigError, WeightsError, warn
+from easydel.errors import ConfigError, WeightsError
 from easydel.json_objects import read_object
-from easydel.models.checkpoint_forms import (
-    cut_where_they_end,
-    has_images,
-    text_config,
-    text_tensors,
-    unstacked,
-    with_embedding,
-)
+from easydel.models.checkpoint_forms import cut_where_they_end, unstacked, with_embedding
 from easydel.models.config import ModelConfig
 from easydel.models.hf_config import check_types
 from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
 from easydel.models.peft import read_adapter_config
+from easydel.models.rows import tied_head
+from easydel.models.wrappers import Carried, carried, is_wrapper, text_names
 from easydel.weights.model_files import has_weights, read_folder
-from easydel.weights.safetensors import Stored
+from easydel.weights.safetensors import Stored, same_bytes
 
 # What a model needs and nothing that could run code.
 _HUB_PATTERNS = (
@@ -56,14 +51,21 @@ class ModelFolder:
 
     @cached_property
     def config(self) -> ModelConfig:
-        """The configuration of the model, or of the text part of a model of text and images.
+        """The configuration of the model, or of the text of a wrapper (`easydel.models.wrappers`).
+
+        Where the class of a wrapper ties embedding and head and its config.json does not say so, they are two if they
+        differ in the file, as in `transformers`.
 
         Raises:
             WeightsError: there is no config.json, or it is not JSON.
             ConfigError: it describes a model that is not supported, or weights quantized in a format not read.
         """
         try:
-            return ModelConfig.from_hf(text_config(self.written))
+            config = ModelConfig.from_hf(self.written)
+            unsaid = is_wrapper(self.written) and self.written.get("tie_word_embeddings") is None
+            if unsaid and self._heads_differ(config):
+                return ModelConfig.from_hf({**self.written, "tie_word_embeddings": False})
+            return config
         except ConfigError as error:
             raise ConfigError(f"{self._config}: {error}") from None
 
@@ -135,18 +137,37 @@ class ModelFolder:
         Raises:
             WeightsError: see `easydel.weights.model_files.read_folder`.
         """
-        stored = read_folder(self.path, self.written.get("transformers_weights"))
-        if has_images(self.written):
-            warn(
-                f"{self.path} holds a model of text and images: its text is loaded, and saving writes a model of text "
-                f"alone, of model_type {self.config.model_type!r}."
-            )
-            stored = text_tensors(stored)
-        if self.config.tie_word_embeddings:
-            stored = with_embedding(stored)
+        stored = self._text
+        for embedding in tied_head(self.config).values():
+            stored = with_embedding(stored, embedding)
         if self.config.delta is not None and self.config.delta.form == "apart":
             stored = cut_where_they_end(stored, self.config.delta)
         return stored if self.config.experts is None else unstacked(stored, self.config.experts)
+
+    @property
+    def carried(self) -> Carried:
+        """What the file of a wrapper holds beside its text; nothing of any other model.
+
+        Raises:
+            WeightsError: see `easydel.weights.model_files.read_folder`.
+        """
+        return carried(self._stored) if is_wrapper(self.written) else Carried()
+
+    @cached_property
+    def _stored(self) -> dict[str, Stored]:
+        return read_folder(self.path, self.written.get("transformers_weights"))
+
+    @property
+    def _text(self) -> dict[str, Stored]:
+        if not is_wrapper(self.written):
+            return self._stored
+        return {name: self._stored[written] for name, written in text_names(self._stored).items()}
+
+    def _heads_differ(self, config: ModelConfig) -> bool:
+        if not self.has_model:
+            return False
+        pairs = [[self._text.get(name) for name in pair] for pair in tied_head(config).items()]
+        return any(head and embedding and not same_bytes(head, embedding) for head, embedding in pairs)
 
     @property
     def _config(self) -> Path:

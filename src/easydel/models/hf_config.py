@@ -8,7 +8,8 @@ from easydel.errors import ConfigError, unsupported
 from easydel.models.kinds import ROPE_TYPES, Rope
 
 Source = Mapping[str, Any]
-_IGNORED = ("finetuned",)  # in the rotary settings of the models that YaRN was published with
+# In the rotary settings: of the models that YaRN was published with, and of those with images, for other than text.
+_IGNORED = ("finetuned", "mrope_section", "mrope_interleaved")
 _N = TypeVar("_N", int, float)
 _V = TypeVar("_V")
 
@@ -176,7 +177,7 @@ def rope(
             f"The rope scaling of config.json has a factor ({given['factor']}) and no rope_type, which says what the "
             f"factor is of. Supported: {', '.join(sorted(ROPE_TYPES))}."
         )
-    kind = kind or "default"
+    kind = "default" if kind in (None, "mrope") else kind
     kind = (aliases or {}).get(kind, kind)
     if kind not in ROPE_TYPES:
         raise unsupported("rope_type", str(kind), sorted(ROPE_TYPES))

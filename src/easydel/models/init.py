@@ -34,7 +34,7 @@ def fresh_arrays(
     def make(row: Row, row_key: Key[Array, ""]) -> jax.Array:
         shape = row.shape(sizes)
         if row.start != "normal":
-            return jnp.full(shape, float(row.start == "ones"), dtype)
+            return jnp.full(shape, float(row.start == "ones"), row.dtype or dtype)
         return draw(row_key, shape).astype(dtype)
 
     def make_all(key: Key[Array, ""]) -> dict[str, Any]:

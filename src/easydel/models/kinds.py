@@ -26,6 +26,7 @@ class Rope(NamedTuple):
     Attributes:
         dim: the channels of a head that are turned, the first ones.
         original_max_position_embeddings: what the scaling starts from; with `dynamic` the longest without scaling.
+        temperature: b of 1 + b log(1 + floor(position / original)), which queries are multiplied by.
         attention_factor: of cosine and sine with `yarn` and `longrope`; None follows from `factor`.
     """
 
@@ -44,6 +45,7 @@ class Rope(NamedTuple):
     truncate: bool = True
     short_factor: tuple[float, ...] = ()
     long_factor: tuple[float, ...] = ()
+    temperature: float = 0.0
 
 
 class Layer(NamedTuple):
@@ -99,14 +101,27 @@ class Experts(NamedTuple):
         per_token: to how many a token goes.
         size: the width of each.
         normalize: whether the weights of a token's experts are made to sum to 1.
-        aux_coefficient: of the loss that keeps them equally used, see `easydel.models.experts.balance`.
+        aux_coefficient: of the loss that keeps them equally used, see `easydel.models.experts.balance`; None has none.
+        sigmoid: each expert has a chance of its own, and a correction bias that counts for the choice alone.
+        groups, groups_per_token: of experts, and how many of these the experts of a token are in.
+        scaling: of what they make.
+        shared: the width of an expert that every token goes to, 0 for none.
+        shared_gate: whether a sigmoid of the token is multiplied with what that one makes.
         module, projections: what the files call the sparse MLP, and gate, up and down of an expert.
+        shared_module: what they call the one that is shared.
     """
 
     number: int
     per_token: int
     size: int
     normalize: bool
-    aux_coefficient: float
+    aux_coefficient: float | None
     module: str = "mlp"
     projections: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
+    sigmoid: bool = False
+    groups: int = 1
+    groups_per_token: int = 1
+    scaling: float = 1.0
+    shared: int = 0
+    shared_gate: bool = False
+    shared_module: str = "shared_expert"

@@ -33,6 +33,18 @@ def rms_norm(x: Float[Array, "... embed"], weight: jax.Array, epsilon: float) ->
     return (normed * weight.astype(jnp.float32)).astype(x.dtype)
 
 
+def layer_norm(x: Float[Array, "... embed"], weight: jax.Array, epsilon: float) -> Float[Array, "... embed"]:
+    """Returns (x - mean) / sqrt(variance + epsilon) * weight in the dtype of `x`, computed in float32.
+
+    Layer normalization, Ba et al. 2016, arXiv 1607.06450, eq. 4, without a bias.
+    """
+    wide = x.astype(jnp.float32)
+    return rms_norm(wide - jnp.mean(wide, axis=-1, keepdims=True), weight, epsilon).astype(x.dtype)
+
+
+NORMS: dict[str, Callable[[jax.Array, jax.Array, float], jax.Array]] = {"rms": rms_norm, "layer": layer_norm}
+
+
 def linear(pattern: str, x: jax.Array, weights: Mapping[str, Any]) -> jax.Array:
     """Returns einsum(pattern, x, kernel), with adapters and a bias where there are some, in the dtype of `x`."""
     out = product(pattern, x, weights["kernel"])

@@ -66,7 +66,13 @@ def chosen_modules(target_modules: str | Sequence[str] | None, rows: Sequence[Ro
 
 
 def short_names(chosen: Modules, rows: Sequence[Row]) -> tuple[str, ...]:
-    """Returns the shortest ends of names that mean the chosen modules and no others, experts among them."""
+    """Returns the shortest ends of names that mean the chosen modules and no others, experts among them.
+
+    In a wrapper it is one regular expression for whole names: towers have modules of the same names.
+    """
+    layers = {row.name.partition("{layer}")[0] for parts in chosen.values() for row in parts}
+    if layers != {"model.layers."}:
+        return (f"{'|'.join(map(re.escape, layers))}\\d+\\.({'|'.join(map(re.escape, chosen))})",)
     every = {row.name.partition("{layer}.")[2].removesuffix(".weight") for row in rows if row.stacked}
 
     def short_name(module: str) -> str:

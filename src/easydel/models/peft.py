@@ -10,6 +10,7 @@ import numpy as np
 from easydel.errors import WeightsError
 from easydel.json_objects import read_object
 from easydel.models.lora import Lora
+from easydel.models.wrappers import PREFIX
 from easydel.weights.load import check_tensors
 from easydel.weights.safetensors import Spec, Stored, read_file, write_file, write_json
 from easydel.weights.table import Row, Sizes
@@ -110,9 +111,18 @@ def read_adapters(folder: Path, rows: Sequence[Row], sizes: Sizes, *, base: str)
             )
         return f"Was it made for another base than {base}?"
 
-    stored = read_file(file)
+    stored = {_spelled(name, rows): tensor for name, tensor in read_file(file).items()}
     check_tensors(rows, stored, sizes, fits=f"this model and {CONFIG_NAME}", hint=hint)
     return stored
+
+
+def _spelled(name: str, rows: Sequence[Row]) -> str:
+    """Returns the name of a tensor; that of a wrapper as modules of `transformers` 5 are called, for that of 4."""
+    if not rows or not rows[0].name.startswith(f"base_model.model.{PREFIX}."):
+        return name
+    return re.sub(
+        r"^base_model\.model\.(language_model\.model|model(?!\.language_model))\.", f"base_model.model.{PREFIX}.", name
+    )
 
 
 def write_adapters(
@@ -132,7 +142,7 @@ def write_adapters(
         "r": lora.rank,
         "lora_alpha": _plain(lora.alpha),
         "lora_dropout": lora.dropout,
-        "target_modules": list(lora.target_modules),
+        "target_modules": _targets(lora.target_modules),
         "bias": "none",
         "use_dora": lora.use_dora,
         "use_rslora": lora.use_rslora,
@@ -141,6 +151,11 @@ def write_adapters(
     }
     write_json(folder / CONFIG_NAME, config)
     write_file(folder / WEIGHTS_NAME, specs, tensors)
+
+
+def _targets(names: tuple[str, ...]) -> list[str] | str:
+    """Returns names as a list, and what is no name, a regular expression, as PEFT tells it: as a string."""
+    return list(names) if re.fullmatch(r"[\w.]*", "".join(names)) else names[0]
 
 
 def _plain(alpha: float) -> int | float:

@@ -1,10 +1,10 @@
 """Rotary position embedding (RoFormer, Su et al. 2021, arXiv 2104.09864, section 3.2.2), with scalings.
 
 Pair i of the `dim` channels that are turned gets the angle `position * theta^(-2 i / dim)` (eq. 15); the two halves of
-a head are paired, as in `transformers`, not neighbors. Scalings of the frequencies, for sequences that are longer than
-those of pretraining: `linear` (position interpolation, Chen et al. 2023, arXiv 2306.15595), `dynamic` (dynamic NTK,
-described in the YaRN paper), `yarn` (Peng et al. 2023, arXiv 2309.00071), `llama3` (that of the Llama 3.1 models),
-`longrope` (Ding et al. 2024, arXiv 2402.13753).
+a head are paired, as in most of `transformers`, and in some families neighbors. Scalings of the frequencies, for
+sequences that are longer than those of pretraining: `linear` (position interpolation, Chen et al. 2023, arXiv
+2306.15595), `dynamic` (dynamic NTK, described in the YaRN paper), `yarn` (Peng et al. 2023, arXiv 2309.00071), `llama3`
+(that of the Llama 3.1 models), `longrope` (Ding et al. 2024, arXiv 2402.13753).
 
 Frequencies follow the order of operations of `transformers.modeling_rope_utils` in float32, because one unit
 in the last place of a frequency is a visible angle at position 100,000.
@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Int
 
 from easydel.models.kinds import Rope
 
-Angles = tuple[jax.Array, jax.Array]  # cosine and sine, each [rows length half]
+# Cosine and sine, each [rows length half], and what queries are multiplied by [rows length], see `temperature`.
+Angles = tuple[jax.Array, jax.Array, jax.Array | None]
 
 
 def rotary(
@@ -43,18 +44,44 @@ def rotary(
     return jnp.cos(angles) * scale, jnp.sin(angles) * scale
 
 
+def temperature(rope: Rope, position: Int[Array, "rows length"]) -> Float[Array, "rows length"] | None:
+    """Returns what the queries of every token are multiplied by, float32; None where that is 1 everywhere.
+
+    It grows with the position, as in Llama 4 (`attn_temperature_tuning`) and Ministral 3.
+    """
+    if rope.temperature == 0:
+        return None
+    turns = jnp.floor(position.astype(jnp.float32) / rope.original_max_position_embeddings)
+    return 1 + rope.temperature * jnp.log(1 + turns)
+
+
 def rotate(
-    x: Float[Array, "... heads head_dim"], cos: Float[Array, "... half"], sin: Float[Array, "... half"]
+    x: Float[Array, "... heads head_dim"],
+    cos: Float[Array, "... half"],
+    sin: Float[Array, "... half"],
+    *,
+    neighbors: bool = False,
 ) -> Float[Array, "... heads head_dim"]:
     """Returns `x` with channel i and channel i + half turned by the i-th angle, computed in float32.
 
     Channels past the first 2 half stay as they are.
+
+    Args:
+        neighbors: turn channels 2 i and 2 i + 1 instead.
     """
     half = cos.shape[-1]
-    first, second, rest = jnp.split(x.astype(jnp.float32), (half, 2 * half), axis=-1)
+    wide = x.astype(jnp.float32)
+    rest = wide[..., 2 * half :]
     cos, sin = cos[..., None, :], sin[..., None, :]
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
-    return turned.astype(x.dtype)
+    if neighbors:
+        pairs = wide[..., : 2 * half].reshape(*x.shape[:-1], half, 2)
+        first, second = pairs[..., 0], pairs[..., 1]
+        both = jnp.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        turned = [both.reshape(*x.shape[:-1], 2 * half)]
+    else:
+        first, second = wide[..., :half], wide[..., half : 2 * half]
+        turned = [first * cos - second * sin, second * cos + first * sin]
+    return jnp.concatenate([*turned, rest], axis=-1).astype(x.dtype)
 
 
 def _exponents(dim: int) -> np.ndarray:

@@ -1,23 +1,30 @@
 """What the parameters of a decoder are: one table to load, export, shard and initialize them by."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from easydel.models.config import ModelConfig
-from easydel.models.kinds import NORMS
+from easydel.models.kinds import NORMS, Experts
 from easydel.models.mixer_rows import mixer_rows, mixer_sizes
 from easydel.models.row_forms import LAYER, fused, linear, matrix
 from easydel.weights.table import Row, nest
 
-# Where there is a norm behind attention too, that one has the name of Llama's norm before the MLP.
-_NORM_BEFORE_MLP = {False: "post_attention_layernorm", True: "pre_feedforward_layernorm"}
-TIED_HEAD = {"lm_head.weight": "model.embed_tokens.weight"}
+# Of the norms before and behind attention, before and behind the MLP. Where there is one behind attention too, that one
+# has the name of Llama's norm before the MLP.
+_NORM_NAMES = {
+    False: ("input_layernorm", "", "post_attention_layernorm", ""),
+    True: (
+        *("input_layernorm", "post_attention_layernorm"),
+        *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+    ),
+}
 
 
 def axis_sizes(config: ModelConfig) -> dict[str, int]:
     """Returns the size of every logical axis; `residual` is `embed` where an array is too small to split."""
-    of_experts = {} if config.experts is None else {"experts": config.experts.number, "expert_mlp": config.experts.size}
+    of_experts = {} if config.experts is None else _of_experts(config.experts)
     return {
         "layers": config.num_hidden_layers,
         "vocab": config.vocab_size,
@@ -33,21 +40,27 @@ def axis_sizes(config: ModelConfig) -> dict[str, int]:
     }
 
 
+def _of_experts(experts: Experts) -> dict[str, int]:
+    shared = {"shared": experts.shared, "one": 1} if experts.shared else {}
+    return {"experts": experts.number, "expert_mlp": experts.size, **shared}
+
+
 def weight_rows(config: ModelConfig) -> list[Row]:
     """Returns the weight table of one configuration."""
+    names = config.norm_names or _NORM_NAMES[config.post_norm]
     rows = [
         Row("model.embed_tokens.weight", ("embedding",), "vocab embed -> vocab embed"),
-        *_norms(config, "attention", "input_layernorm", "post_attention_layernorm"),
+        *_norms(config, "attention", names[0], names[1]),
         *_attention(config),
         *mixer_rows(config),
-        *_norms(config, "mlp", _NORM_BEFORE_MLP[config.post_norm], "post_feedforward_layernorm"),
+        *([] if config.parallel else _norms(config, "mlp", names[2], names[3])),
         *_mlp(config),
         *_experts(config),
         Row("model.norm.weight", ("norm",), "residual -> residual", _norm_start(config)),
     ]
     if not config.tie_word_embeddings:
         rows.append(Row("lm_head.weight", ("head",), "vocab embed -> vocab embed"))
-    return [row._replace(name=_named(row.name, config)) for row in rows]
+    return [row._replace(name=_in_module(config, _named(row.name, config))) for row in rows]
 
 
 def _named(name: str, config: ModelConfig) -> str:
@@ -55,6 +68,15 @@ def _named(name: str, config: ModelConfig) -> str:
     for ours, theirs in config.names:
         name = name.replace(f".{ours}.", f".{theirs}.")
     return name
+
+
+def tied_head(config: ModelConfig) -> dict[str, str]:
+    """Returns {name that a file may hold the embedding by a second time: its own}, where it is the head too."""
+    return {"lm_head.weight": _in_module(config, "model.embed_tokens.weight")} if config.tie_word_embeddings else {}
+
+
+def _in_module(config: ModelConfig, name: str) -> str:
+    return re.sub(r"^model\.", f"{config.module_prefix}.", name)
 
 
 def tensors(rows: Sequence[Row]) -> dict[str, Any]:
@@ -110,7 +132,7 @@ def _mlp(config: ModelConfig) -> list[Row]:
     dense = tuple(at for at, layer in enumerate(config.layers) if not layer.sparse)
     project = partial(linear, bias=config.mlp_bias)
     down = project("mlp.down_proj", "down", "embed", "mlp")
-    if config.fused_projections:
+    if config.fused_mlp:
         rows = [*fused("mlp.gate_up_proj", {"gate": "mlp", "up": "mlp"}, "embed"), *down]
     else:
         rows = [*project("mlp.gate_proj", "gate", "mlp", "embed"), *project("mlp.up_proj", "up", "mlp", "embed"), *down]
@@ -127,4 +149,17 @@ def _experts(config: ModelConfig) -> list[Row]:
     for path, name, (out, into) in zip(("gate", "up", "down"), config.experts.projections, sides, strict=True):
         full_name = f"{LAYER}.{module}.experts.{{expert}}.{name}.weight"
         rows.append(Row(full_name, ("layers", "experts", path, "kernel"), matrix(out, into)))
+    if config.experts.sigmoid:
+        name = f"{LAYER}.{module}.gate.e_score_correction_bias"
+        rows.append(Row(name, ("layers", "router", "correction"), "experts -> experts", "zeros", dtype="float32"))
+    if config.experts.shared:
+        shared = f"{module}.{config.experts.shared_module}"
+        for path, (out, into) in {
+            "gate": ("shared", "embed"),
+            "up": ("shared", "embed"),
+            "down": ("embed", "shared"),
+        }.items():
+            rows += linear(f"{shared}.{path}_proj", f"shared_{path}", out, into, bias=False)
+    if config.experts.shared_gate:
+        rows += linear(f"{module}.{config.experts.shared_module}_gate", "shared_router", "one", "embed", bias=False)
     return [row._replace(layers=sparse) for row in rows]

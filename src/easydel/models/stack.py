@@ -15,7 +15,8 @@ ByName = Mapping[str, Any]
 # (kind, x, the layer's weights, its slices of the inputs) -> (x, what it keeps, by name)
 Step = Callable[[Layer, jax.Array, ByName, ByName], tuple[jax.Array, ByName]]
 # Layers have one of the two; what is of none of these names is of every layer.
-_DENSE, _SPARSE = ("gate_up", "gate", "up", "down"), ("router", "experts")
+_DENSE = ("gate_up", "gate", "up", "down")
+_SPARSE = ("router", "experts", "shared_gate", "shared_up", "shared_down", "shared_router")
 # What layers of one mixer alone have, besides what is named after it: of attention the weights have names of their own.
 _ATTENTION = ("qkv", "query", "key", "value", "output", "query_norm", "key_norm")
 

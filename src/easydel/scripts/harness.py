@@ -53,7 +53,7 @@ class HarnessLM(TemplateLM):
         self.model, self.tokenizer = model, tokenizer
         self._ends = end_token_ids(tokenizer, model)
         self._batch_size = batch_size + -batch_size % row_shards(model.decoder.mesh)
-        self._max_length = max_length or model.origin.config.get("max_position_embeddings") or 2048
+        self._max_length = max_length or model.config.max_position_embeddings
 
     @property
     def eot_token_id(self) -> int:

@@ -18,13 +18,15 @@ from easydel.models.export import Origin
 from easydel.models.folders import find_model
 from easydel.models.lora import Lora
 from easydel.models.quantize import quantization_of
+from easydel.models.rows import weight_rows
+from easydel.models.wrappers import is_wrapper
 from easydel.sharding import make_mesh, sharding_for
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.record.checkpoint_weights import read_weights, stored_weights
 from easydel.trainers.record.files import read_json, write_json
 from easydel.trainers.record.same_settings import FINGERPRINTS, known_settings, steps_in
 from easydel.trainers.run_facts import FROZEN, frozen_fingerprint
-from easydel.trainers.trainable import make_partition, make_policy
+from easydel.trainers.trainable import BUFFERS, make_partition, make_policy
 from easydel.weights.table import nest, unnest
 
 RECORD = "model.json"
@@ -132,9 +134,14 @@ def _loss(name: Any) -> Any:
 def _untrained(config: DPOConfig, record: Mapping[str, Any], base: str | None, dims: Sequence[int]) -> CausalLM:
     """Returns the initial policy; without weights where all of them are trained."""
     lora = record["lora"]
-    if lora is None and config.frozen_parameters is None:
-        decoder = Decoder(ModelConfig.from_hf(record["config"]), make_mesh(dims))
+    read = ModelConfig.from_hf(record["config"])
+    whole = not any(row.path[-1] in BUFFERS for row in weight_rows(read))
+    if lora is None and config.frozen_parameters is None and whole:
+        decoder = Decoder(read, make_mesh(dims))
         origin = Origin(record["model"], record["config"], record["generation"], record["dtype"])
+        if is_wrapper(record["config"]):  # the rest of it is not trained, and not stored
+            folder = find_model(base or _place(record), None, None)
+            return CausalLM(decoder, {}, replace(origin, folder=folder.path, carried=folder.carried))
         place = record["folder"] if base is None else find_model(base, None, None).path  # of its license
         return CausalLM(decoder, {}, replace(origin, folder=place and Path(place)))
     model = AutoEasyDeLModelForCausalLM.from_pretrained(

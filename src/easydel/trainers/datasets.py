@@ -24,6 +24,7 @@ from easydel.data.template_date import on_day, read_day
 from easydel.display.display import SILENT, Display
 from easydel.errors import ConfigError, DataError
 from easydel.models.causal_lm import CausalLM
+from easydel.models.wrappers import placeholders
 from easydel.sharding import length_shards, row_shards
 from easydel.trainers.config import DPOConfig
 from easydel.trainers.dataset_summary import DatasetSummary, summarize_dataset
@@ -223,6 +224,7 @@ def _tokenize_config(config: DPOConfig, tokenizer: Any, model: CausalLM) -> Toke
         tokenizer,
         limits_of(config),
         vocab_size=model.config.vocab_size,
+        placeholders=placeholders(model.config.source),
         cache_directory=config.cache_directory,
         dataset_num_proc=config.dataset_num_proc,
         columns=read_columns(config.columns),

@@ -169,6 +169,13 @@ def _balance(config: DPOConfig, experts: Experts | None) -> Balance | None:
         if given:
             raise ConfigError(f"router_aux_loss_coef = {given} has no effect: the model has no experts. Leave it out.")
         return None
+    if experts.aux_coefficient is None:
+        if given:
+            raise ConfigError(
+                f"router_aux_loss_coef = {given} has no effect: the routers of this model are balanced by correction "
+                "biases, and transformers has no loss for that. Leave it out."
+            )
+        return None
     coefficient = experts.aux_coefficient if given is None else given
     return Balance(coefficient, experts.per_token) if coefficient else None
 

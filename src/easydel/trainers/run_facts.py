@@ -28,7 +28,16 @@ FROZEN = "frozen weights"
 _JAX = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable")
 # What of a configuration says how many tokens there are, how weights begin or lie in files, and not what is computed.
 _NOT_COMPUTED = (
-    *("model_type", "architecture", "layers", "max_position_embeddings", "fused_projections", "initializer_range"),
+    *(
+        "model_type",
+        "architecture",
+        "layers",
+        "max_position_embeddings",
+        "fused_projections",
+        "fused_mlp",
+        "norm_names",
+        "initializer_range",
+    ),
     *("bos_token_id", "eos_token_id", "pad_token_id", "source"),
 )
 

@@ -26,6 +26,7 @@ from easydel.trainers.record.tracker import About
 from easydel.trainers.record.trackers import Trackers
 from easydel.trainers.report.run import title
 from easydel.trainers.run_plan import RunPlan
+from easydel.trainers.trainable import BUFFERS
 from easydel.weights.table import Row
 
 # What trackers get besides the settings.
@@ -107,13 +108,20 @@ class RunHeader:
         computed = jnp.dtype(model.decoder.dtype).name
         count = _size_of(weight_rows(model.config), model)
         words = f"{model.config.model_type}, {count:,} parameters in {kept}"
-        return words + ("" if kept == computed else f", computed in {computed}")
+        words += "" if kept == computed else f", computed in {computed}"
+        others = len(model.origin.carried.tensors)
+        return f"{words}; {others:,} tensors that are not its text stay as they are" if others else words
 
     def _trained_words(self) -> str:
         if (lora := self.plan.model.lora) is not None:
             return f"adapters of rank {lora.rank}, {self._trained:,} parameters"
         share = self._trained / self._parameters
-        return "all parameters" if share == 1 else f"{self._trained:,} parameters, {share:.1%} of them"
+        if share == 1:
+            return "all parameters"
+        frozen = {path[-1] for path in self.plan.partition.frozen}
+        if frozen <= {*BUFFERS}:
+            return "all parameters but the correction biases of routers, to which no gradient comes"
+        return f"{self._trained:,} parameters, {share:.1%} of them"
 
     def _devices(self) -> str:
         mesh = self.plan.model.decoder.mesh

@@ -65,6 +65,8 @@ class Partition(NamedTuple):
 
 
 ALL_TRAINED = Partition({})
+# No gradient comes to these: correction biases of routers, which pretraining moves by a rule of its own.
+BUFFERS = ("correction",)
 
 
 def _others(layers: Layers, count: int) -> list[int]:
@@ -120,7 +122,8 @@ def make_partition(config: DPOConfig, model: CausalLM) -> Partition:
     Raises:
         ConfigError: it finds nothing, or leaves nothing to train.
     """
-    base = {} if model.lora is None else {path: None for path in unnest(model.params) if path[-1] not in TRAINED}
+    buffers = {row.path: None for row in weight_rows(model.config) if row.path[-1] in BUFFERS}
+    base = buffers if model.lora is None else {path: None for path in unnest(model.params) if path[-1] not in TRAINED}
     if config.frozen_parameters is None:
         return Partition(base)
     # The names that each array has in the checkpoint: one for each layer of a stack, or one.

@@ -109,7 +109,7 @@ def export_specs(
 ) -> dict[str, Spec]:
     """Returns the name, dtype and shape of every tensor of the file, in the order of `export_tensors`."""
     return {
-        name: Spec(dtype or np.dtype(get(params, row.path).dtype), row.file_shape(sizes))
+        name: Spec(np.dtype(row.dtype or dtype or get(params, row.path).dtype), row.file_shape(sizes))
         for row in rows
         for name in row.names(sizes)
     }
@@ -138,7 +138,7 @@ def export_tensors(
         for place, tensor_name in zip(np.ndindex(sharing[0].stack(sizes)), sharing[0].names(sizes), strict=True):
             parts = [row.to_file(array[place], sizes) for row, array in zip(sharing, arrays, strict=True)]
             tensor = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            yield tensor_name, tensor if dtype is None else _cast(tensor_name, tensor, dtype)
+            yield tensor_name, tensor if dtype is None or sharing[0].dtype else _cast(tensor_name, tensor, dtype)
 
 
 def _cast(name: str, tensor: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -172,6 +172,7 @@ def load_row(
     Raises:
         ConfigError: an axis that does not divide over the mesh.
     """
+    dtype = dtype if row.dtype is None else np.dtype(row.dtype)
     shape, stack = row.shape(sizes), row.stack(sizes)
     names = np.array(row.names(sizes), object).reshape(stack)
     if layer is not None:

@@ -62,6 +62,8 @@ class Row(NamedTuple):
         start: what a fresh model begins with: 'normal', 'zeros' or 'ones'.
         layers: the layers that have it; None is all.
         part: of the tensor, where it holds several arrays; None is the whole.
+        dtype: it is kept, and written, in this one whatever the others have; None is theirs. No row that shares its
+            tensor has one.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Row(NamedTuple):
     start: str = "normal"
     layers: tuple[int, ...] | None = None
     part: Part | None = None
+    dtype: str | None = None
 
     @property
     def stacked(self) -> bool:

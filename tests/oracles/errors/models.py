@@ -230,7 +230,11 @@ CASES: Cases = {
     "A model that is not supported": [
         config(model_type="gpt_bigcode"),
         config(hidden_act="sine"),
+        lambda place: ModelConfig.from_hf({**MODELS["exaone4"], "sliding_window_pattern": "LLXG"}),
+        lambda place: ModelConfig.from_hf({**MODELS["olmoe"], "clip_qkv": 8.0}),
         config(model_type="llama4"),
+        config(model_type="llama4", text_config={"model_type": "llama4_text"}),
+        config(model_type="mistral3", text_config={"model_type": "deepseek_v3"}),
         lambda place: ModelConfig.from_hf({**MODELS["gemma3"], "use_bidirectional_attention": True}),
         lambda place: resolve_mechanism("sdpa", Needs("gpu", 64, "bfloat16", dropout_rate=0.1)),
         lambda place: resolve_mechanism("sdpa", Needs("gpu", 64, "bfloat16", score_cap=50.0)),

@@ -12,6 +12,7 @@ import fsspec
 
 from easydel.data.cache import open_cache
 from easydel.data.column_names import read_columns
+from easydel.data.counts import Tally
 from easydel.data.loader import START, Position
 from easydel.data.mix import mix
 from easydel.data.pair import Limits
@@ -174,6 +175,9 @@ CASES: Cases = {
         rows([{"chosen_ids": [2, 3], "chosen_labels": [2, 3], "rejected_ids": [4], "rejected_labels": [4]}]),
         rows([{**IDS, "chosen_ids": [-1]}], vocab_size=48),
         rows([{**IDS, "chosen_ids": [48]}], vocab_size=48),
+        lambda place: list(
+            TokenizeConfig(placeholders={10: "image_token_id"}).pairs([{**IDS, "chosen_ids": [3, 10]}], Tally())
+        ),
         rows(["sky"]),
     ],
     "A conversation": [
