@@ -81,7 +81,7 @@ def check_memory(
         available,
         hint="Raise gradient_accumulation_steps, lower max_length or total_batch_size, take mu_dtype and nu_dtype "
         "'bfloat16' or optimizer 'adafactor' or 'lion', or spread the model over more devices (sharding_axis_dims). "
-        "check_memory = False goes on all the same: what a program takes is known for certain once it is compiled.",
+        "check_memory = False goes on all the same.",
     )
     return needs
 
