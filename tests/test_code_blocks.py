@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from easydel.scripts import inspect
 from easydel.scripts.checkpoint import make_parser
 from easydel.scripts.completion import SHELLS
 from easydel.scripts.finetune import dpo
@@ -72,6 +73,8 @@ def test_a_command_is_one_that_there_is(block, monkeypatch):
             assert flags[1] in SHELLS
         elif flags[0] == "checkpoint":
             make_parser().parse_args(flags[1:])
+        elif flags[0] == "inspect":
+            inspect.parse(flags[1:])
         elif flags[0] in ("doctor", "report") or "dpo_runs/dpo/config.yaml" in flags:
             continue  # no flags of a run, or a file that the command before it writes
         else:

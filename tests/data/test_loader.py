@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easydel.data.batch_layout import BatchLayout
+from easydel.data.batch_layout import MAX_SHAPES, BatchLayout
 from easydel.data.loader import START, Position, make_loader
 from easydel.data.pack import Batch
 from easydel.errors import ConfigError, DataError
@@ -102,7 +102,7 @@ def test_accumulation_does_not_change_which_pairs_a_step_sees():
 def test_a_run_uses_few_shapes():
     loader = make_loader(random_pairs(400), BatchLayout(8))
     shapes = {batch.tokens.shape + batch.source.shape for _, batch in loader.batches(epochs=3)}
-    assert len(shapes) <= 6
+    assert len(shapes) <= MAX_SHAPES
 
 
 def test_a_seed_below_0_is_an_error():

@@ -25,9 +25,9 @@ def test_writing_and_reading_again_gives_the_same_configuration(name):
     [
         (
             {"model_type": "lama"},
-            r"model_type 'lama' is not supported. Did you mean 'llama'\? Supported: gemma, gemma2",
+            r"model_type 'lama' is not supported. Did you mean 'llama'\? Supported: cohere2, ernie4_5, exaone4, gemma, gemma2",
         ),
-        ({"model_type": None}, "there is no model_type, .* Supported: gemma, gemma2"),
+        ({"model_type": None}, "there is no model_type, .* Supported: cohere2, ernie4_5, exaone4, gemma, gemma2"),
         ({"model_type": "llama4", "text_config": {}}, "with images or audio that is not supported.* gemma3, mistral3"),
         ({"rope_scaling": {"factor": 2.0}}, r"has a factor \(2.0\) and no rope_type"),
         ({"hidden_act": "sily"}, "Did you mean 'silu'"),

@@ -60,7 +60,7 @@ def test_a_gate_lets_through_as_much_of_what_a_head_reads_as_its_sigmoid():
     weights = jax.tree.map(lambda leaf: leaf[0], params["layers"])
     layer, angles = (
         DecoderLayer(config, make_mesh(ONE_DEVICE), None),
-        rotary(config.ropes[0], *jnp.ones((2, 1, 5), int)),
+        (*rotary(config.ropes[0], *jnp.ones((2, 1, 5), int)), None),
     )
 
     def added(gates):

@@ -3,7 +3,11 @@
 import pytest
 
 from easydel.errors import ConfigError
+from easydel.models.causal_lm import CausalLM
 from easydel.models.config import ModelConfig
+from easydel.sharding import make_mesh
+from easydel.trainers.checks import check_dropout
+from easydel.trainers.config import DPOConfig
 from oracles.cases import CASES
 from oracles.tiny import ONE_DEVICE
 
@@ -33,13 +37,7 @@ def test_queries_grow_where_the_configuration_says_how_fast():
 
 
 def test_dropout_of_the_residual_stream_is_refused_once_it_is_asked_for():
-    import jax
-    import numpy as np
-
-    from easydel.models.causal_lm import CausalLM
-    from easydel.sharding import make_mesh
-
     model = CausalLM.from_config(ModelConfig.from_hf(CASES["seed_oss"]), mesh=make_mesh(ONE_DEVICE))
-    rows = np.ones((1, 4), np.int32)
-    with pytest.raises(ConfigError, match=r"residual_dropout is 0.1: .* Leave disable_dropout on"):
-        model.decoder(model.params, rows, rows, rows, rows, jax.random.key(0))
+    check_dropout(DPOConfig(), model)
+    with pytest.raises(ConfigError, match=r"residual_dropout is 0.1 .* Leave disable_dropout on"):
+        check_dropout(DPOConfig(disable_dropout=False), model)

@@ -1,6 +1,5 @@
 """What is refused or warned of before the first step."""
 
-import dataclasses
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +9,10 @@ import pytest
 import easydel as ed
 from easydel.errors import ConfigError
 from easydel.trainers.checks import (
+    check_dropout,
     check_models,
     check_tokenizer,
     warn_of_learning_rate,
-    warn_of_no_dropout,
     warn_of_no_eval_rows,
     warn_of_sync,
 )
@@ -45,7 +44,7 @@ def test_models_that_fit_each_other_are_accepted(model):
     ],
 )
 def test_models_that_contradict_each_other_are_refused(model, settings, changes, message):
-    reference = tiny_model(config=dataclasses.replace(tiny_config(), **changes))
+    reference = tiny_model(config=tiny_config(**changes))
     with pytest.raises(ConfigError, match=message):
         check_models(DPOConfig(**settings), model, reference)
 
@@ -159,7 +158,7 @@ def test_a_limit_of_evaluations_that_there_are_none_of_is_warned_of(name):
 def test_dropout_that_the_model_has_not_is_warned_of():
     plain = tiny_model()
     with pytest.warns(UserWarning, match="disable_dropout = False has no effect: the model has no dropout of its own"):
-        warn_of_no_dropout(DPOConfig(disable_dropout=False), plain)
-    warn_of_no_dropout(DPOConfig(), plain)
+        check_dropout(DPOConfig(disable_dropout=False), plain)
+    check_dropout(DPOConfig(), plain)
     dropping = tiny_model(config=tiny_config(attention_dropout=0.1))
-    warn_of_no_dropout(DPOConfig(disable_dropout=False), dropping)
+    check_dropout(DPOConfig(disable_dropout=False), dropping)

@@ -132,11 +132,6 @@ class Decoder:
         `easydel.ops.attention.packed_attention`.
         """
         chunk = self.chunk
-        if dropout_key is not None and self.config.residual_dropout > 0:
-            raise ConfigError(
-                f"residual_dropout is {self.config.residual_dropout}: dropout of the residual stream is not supported. "
-                "Leave disable_dropout on."
-            )
         if dropout_key is not None and self.adapter_dropout > 0:
             chunk = None  # chunks would all drop in the same places
             dropout_key, adapter_key = jax.random.split(dropout_key)

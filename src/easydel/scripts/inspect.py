@@ -35,13 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *where: display.warn("warning", str(message))
         try:
-            words = sys.argv[1:] if argv is None else argv
-            config = make(InspectConfig, parse_arguments(list(_flagged(words)), (InspectConfig,), PROGRAM))
+            config = parse(sys.argv[1:] if argv is None else argv)
             display = make_display(config.progress_bar_type)
             return inspect(config, display)
         except (ConfigError, DataError, WeightsError, OSError) as error:
             display.warn("error", with_notes(error))
             return 2
+
+
+def parse(words: Sequence[str]) -> InspectConfig:
+    """Returns what the words of a command line ask for.
+
+    Raises:
+        ConfigError: options that there are not, or that cannot work.
+    """
+    return make(InspectConfig, parse_arguments(list(_flagged(words)), (InspectConfig,), PROGRAM))
 
 
 def inspect(config: InspectConfig, display: Display) -> int:

@@ -132,8 +132,18 @@ def warn_of_sync(config: DPOConfig, total_steps: int) -> None:
         )
 
 
-def warn_of_no_dropout(config: DPOConfig, model: CausalLM) -> None:
-    """Warns where the model's own dropout is asked for and it has none."""
+def check_dropout(config: DPOConfig, model: CausalLM) -> None:
+    """Warns where the model's own dropout is asked for and it has none.
+
+    Raises:
+        ConfigError: it has one that is not built here.
+    """
+    rate = model.config.residual_dropout
+    if not config.disable_dropout and rate:
+        raise ConfigError(
+            f"disable_dropout = False, and residual_dropout is {rate} in the config.json of the model: dropout of the "
+            "residual stream is not supported. Leave disable_dropout on."
+        )
     if not config.disable_dropout and not model.config.attention_dropout:
         warn(
             "disable_dropout = False has no effect: the model has no dropout of its own (attention_dropout is 0 in its "
@@ -144,7 +154,7 @@ def warn_of_no_dropout(config: DPOConfig, model: CausalLM) -> None:
 def check_run(config: DPOConfig, model: CausalLM, data: TrainSet) -> None:
     """Warns of a rate, dropout, a synced reference or margins without effect, and of rows too long for the model."""
     warn_of_learning_rate(config, data.intervals)
-    warn_of_no_dropout(config, model)
+    check_dropout(config, model)
     warn_of_sync(config, data.intervals.total_steps)
     known, pairs = model.config.max_position_embeddings, data.loader.pairs
     longest = max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs)

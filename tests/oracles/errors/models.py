@@ -202,6 +202,7 @@ CASES: Cases = {
         config(head_dim=0),
         config(num_key_value_heads=3),
         config(attention_dropout=1.0),
+        lambda place: ModelConfig.from_hf({**MODELS["qwen3-5"], "linear_num_value_heads": 3}),
         lambda place: ModelConfig.from_hf({**MODELS["gemma2"], "attn_logit_softcapping": -1.0}),
         lambda place: ModelConfig.from_hf({**MODELS["mistral"], "sliding_window": -4}),
         lambda place: ModelConfig.from_hf({**MODELS["gemma2"], "layer_types": ["full_attention"]}),

@@ -16,6 +16,7 @@ import numpy as np
 from easydel import processes
 from easydel.data.eval_split import eval_rows
 from easydel.models.causal_lm import CausalLM
+from easydel.models.config import ModelConfig
 from easydel.scripts.checkpoint import export, newest_or_best
 from easydel.sharding import make_mesh
 from easydel.trainers import hub, memory_estimate
@@ -65,6 +66,13 @@ def other(**changes: Any) -> CausalLM:
     from oracles.tiny import ONE_DEVICE, tiny_config
 
     return CausalLM.from_config(tiny_config(**{**TINY.source, **changes}), mesh=make_mesh(ONE_DEVICE))
+
+
+def of_case(name: str) -> CausalLM:
+    from oracles.cases import CASES
+    from oracles.tiny import ONE_DEVICE
+
+    return CausalLM.from_config(ModelConfig.from_hf(CASES[name]), mesh=make_mesh(ONE_DEVICE))
 
 
 def little_memory(place: Place) -> object:
@@ -226,6 +234,7 @@ CASES: Cases = {
         made(train_dataset=iter(id_rows(4)), test_split_size=2, max_training_steps=3),
         lambda place: eval_rows("abcd", 4, seed=0),
         made(generation_prompts=2),
+        made(disable_dropout=False, model=of_case("seed_oss")),
         made(eval_dataset=id_rows(2), best_metric="eval_los"),
         made(processing_class=tiny_tokenizer(), model=other(vocab_size=24), train_dataset=id_rows(1)),
         lambda place: trainer(place).evaluate(),
