@@ -1,5 +1,8 @@
 """Recurrences over packed rows, in chunks: each sequence as token by token alone, forward and backward."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -119,6 +122,22 @@ def test_the_inverse_is_that_of_numpy():
     lower = np.tril(np.random.default_rng(1).uniform(-1, 1, (3, 16, 16)), -1)
     expected = np.linalg.inv(np.eye(16) + lower)
     np.testing.assert_allclose(unit_lower_inverse(lower.astype(np.float32)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_and_groups_of_heads_compile_as_users_compile_them():
+    """In a process of its own: what is wrong here ends it, and compiling in less time, as tests do, hides that."""
+    code = """
+import jax, jax.numpy as jnp
+from easydel.ops.recurrence import chunks_of, recurrence
+x = jnp.ones((2, 9, 2, 4)), jnp.ones((2, 9, 2, 4)), jnp.ones((2, 9, 4, 3)), -jnp.ones((2, 9, 4)), jnp.ones((2, 9, 4))
+chunks = chunks_of(jnp.ones((2, 9), int), jnp.zeros((2, 9), int))
+for on_cpu in (True, False):
+    jax.jit(jax.value_and_grad(lambda given: recurrence(*given, chunks, on_cpu=on_cpu)[0].sum()))(x)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @settings(deadline=None, max_examples=30)

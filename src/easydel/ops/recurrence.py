@@ -79,7 +79,8 @@ def unit_lower_inverse(lower: Float[Array, "... chunk chunk"]) -> Float[Array, "
     Blocks of four are inverted by their powers, and pairs of blocks joined until one is left: as exact as substitution,
     which the powers of a whole chunk are not.
     """
-    size, lead = lower.shape[-1], lower.shape[:-2]
+    shape, size = lower.shape, lower.shape[-1]
+    lower = lower.reshape(-1, size, size)  # of products with several axes of batches XLA's CPU compiler may crash
     width = min(4, size)
     diagonal = _diagonal(lower, width)
     identity = jnp.eye(width, dtype=lower.dtype)
@@ -87,7 +88,7 @@ def unit_lower_inverse(lower: Float[Array, "... chunk chunk"]) -> Float[Array, "
     while width < size:
         blocks = _diagonal(lower, 2 * width)
         left = blocks[..., width:, :width]
-        pairs = inverse.reshape(*lead, -1, 2, width, width)
+        pairs = inverse.reshape(len(lower), -1, 2, width, width)
         top, bottom = pairs[..., 0, :, :], pairs[..., 1, :, :]
         joined = -bottom @ left @ top
         inverse = jnp.concatenate(
@@ -98,7 +99,7 @@ def unit_lower_inverse(lower: Float[Array, "... chunk chunk"]) -> Float[Array, "
             axis=-2,
         )
         width *= 2
-    return inverse[..., 0, :, :]
+    return inverse.reshape(shape)
 
 
 def _diagonal(matrix: jax.Array, width: int) -> jax.Array:
