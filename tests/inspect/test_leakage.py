@@ -56,3 +56,11 @@ def test_the_first_turn_of_a_conversation_and_every_set_are_looked_at():
     other.hold(7, LONG)
     found = list(leakage(facts_of(f"{LONG}:b>c", eval_prompts=[one, other])))
     assert [each.figures["set"] for each in found] == ["eval", "benchmark"]
+
+
+def test_a_short_prompt_that_shares_nearly_all_does_not_hide_a_long_one():
+    words = LONG.split()
+    short = " ".join([*words[:12], "green"])
+    asked = " ".join([*words[:18], "or", "not", "so"])
+    (found,) = leakage(facts_of(f"{asked}:b>c", eval_prompts=[held(short, LONG)]))
+    assert found.faults == {0: "asks what row 1 of eval asks, by 8-grams"}

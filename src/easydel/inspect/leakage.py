@@ -93,9 +93,9 @@ class EvalPrompts:
         met = np.concatenate([owners[first[at] : last[at]] for at in hit])
         found, times = np.unique(met, return_counts=True)
         shares = times / totals[found]
+        shares = np.where(shares >= np.where(totals[found] >= _SHORT, SHARE, 1.0), shares, 0.0)
         best = int(np.argmax(shares))
-        needed = SHARE if totals[found[best]] >= _SHORT else 1.0
-        return self._owners[found[best]] if shares[best] >= needed else None
+        return self._owners[found[best]] if shares[best] else None
 
 
 def leakage(facts: "Facts") -> Iterator[Finding]:
