@@ -34,6 +34,11 @@ def test_an_answer_on_both_sides_is_a_note():
     assert found.faults == {0: "its chosen completion is rejected in row 1", 1: "its rejected one is chosen in row 0"}
 
 
+def test_a_row_of_two_equal_completions_is_not_counted_among_them():
+    (found,) = both_sides(facts_of("p:a>b", "q:c>a", "r:e>e"))
+    assert found.figures == {"answers": 1, "rows": 2}
+
+
 @given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=14))
 def test_nodes_are_in_one_component_where_each_reaches_the_other(edges):
     graph: dict[int, list[int]] = {}

@@ -64,7 +64,8 @@ def cycles(facts: Facts) -> Iterator[Finding]:
 
 def both_sides(facts: Facts) -> Iterator[Finding]:
     """Yields the rows with an answer that is chosen in one row and rejected in another; rankings have such answers."""
-    both = np.intersect1d(facts.chosen, facts.rejected)
+    differ = facts.chosen != facts.rejected
+    both = np.intersect1d(facts.chosen[differ], facts.rejected[differ])
     if not len(both):
         return
     faults: dict[int, str] = {}
