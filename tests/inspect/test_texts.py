@@ -76,3 +76,13 @@ def test_normalized_texts_differ_where_their_words_or_signs_do():
     assert normalized("ﬁne ①") == normalized("fine 1")
     assert normalized("x + y") != normalized("x - y")
     assert words_of("Don't 3x") == ("don", "t", "3x")
+
+
+@pytest.mark.parametrize("numbers", [{"preference": 1.2}, {"weight": -1}, {"margin": "wide"}])
+def test_a_row_whose_number_stops_training_is_broken(numbers):
+    row = {"prompt": "Is it?", "chosen": "Yes.", "rejected": "No.", **numbers}
+    found = text_of_row(row, 4)
+    assert isinstance(found, Unusable)
+    assert found.is_broken
+    assert next(iter(numbers)) in found.why
+    assert isinstance(text_of_row({**row, **dict.fromkeys(numbers)}, 4), TextPair)

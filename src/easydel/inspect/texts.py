@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from easydel.data.bad_rows import BadRow
 from easydel.data.format import NO_COLUMNS, Dialogue, Dropped, Plain, read_row
 from easydel.data.messages import Message
+from easydel.data.row_weights import numbers_of
 from easydel.data.token_id_rows import read_ids
 from easydel.errors import DataError
 
@@ -61,6 +62,7 @@ def text_of_row(
     try:
         ids = read_ids(row, number, columns)
         read = read_row(row, number, columns) if ids is None else None
+        numbers_of(row, number, columns)
     except DataError as error:
         return Unusable(number, str(error), True)
     if ids is not None:
