@@ -9,6 +9,13 @@ from easydel.errors import ConfigError
 from easydel.trainers.options.fields import option
 from easydel.trainers.options.values import check_fields
 
+_EVAL_SET = {"eval_dataset_name": "eval.jsonl"}
+_OF_TOKENS = (
+    *("max_length", "max_prompt_length", "max_completion_length", "truncation_mode"),
+    *("dataset_num_proc", "cache_directory"),
+)
+"""Options without effect where no tokenizer is given."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InspectConfig:
@@ -54,8 +61,10 @@ class InspectConfig:
     eval_dataset_name: str | list[str] | None = option(
         None, "eval pairs whose prompts must not be trained on, several as name=dataset", group="eval prompts"
     )
-    eval_dataset_config: str | list[str] | None = option(None, "config of each eval dataset (default: the only one)")
-    eval_dataset_split: str | None = option(None, "split of the eval datasets (default: the only one)")
+    eval_dataset_config: str | list[str] | None = option(
+        None, "config of each eval dataset (default: the only one)", needs=_EVAL_SET
+    )
+    eval_dataset_split: str | None = option(None, "split of the eval datasets (default: the only one)", needs=_EVAL_SET)
     benchmarks: str | list[str] | None = option(
         None, "files or hub names with prompts or questions that must not be trained on (default: none)"
     )
@@ -82,8 +91,11 @@ class InspectConfig:
                 "pairs.jsonl`."
             )
         read_columns(self.columns)
-        if self.revision is not None and not self.repo_id:
-            raise ConfigError(f"revision = {self.revision!r} needs repo_id: set it, or leave revision out.")
+        of_a_tokenizer = self.repo_id or self.processor_repo_id
+        for name in ("revision", *(() if of_a_tokenizer else _OF_TOKENS)):
+            value = getattr(self, name)
+            if not self.repo_id and value != getattr(InspectConfig, name):
+                raise ConfigError(f"{name} = {value!r} needs repo_id: set it, or leave {name} out.")
         Limits(self.max_length, self.max_prompt_length, self.max_completion_length, self.truncation_mode)
         if self.write is not None and not self.write.endswith(".jsonl"):
             raise ConfigError(f"write = {self.write!r} must end in .jsonl, as JSON lines are written.")
