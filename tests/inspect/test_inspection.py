@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 
+from easydel.data.bad_rows import BadRow
 from easydel.inspect.extras import has_extra
 from easydel.inspect.findings import is_at_least
 from easydel.inspect.inspection import Inspection, inspect_pairs
@@ -81,6 +82,11 @@ def test_rows_that_are_left_out_have_reasons_that_name_their_check():
     row = min(pairs.faults["contradictions"])
     assert any(reason.startswith("contradictions: row ") for reason in left_out[row])
     assert not inspection.left_out("never")
+
+
+def test_rows_that_cannot_be_read_are_left_out_at_every_level():
+    rows = [{"prompt": "a", "chosen": "b", "rejected": "c"}, BadRow("no JSON"), {"prompt": "d"}]
+    assert inspect_pairs([(row, "") for row in rows]).left_out("never").keys() == {1, 2}
 
 
 def test_pairs_without_a_fault_are_clean():

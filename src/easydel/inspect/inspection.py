@@ -49,10 +49,15 @@ class Inspection(NamedTuple):
         return any(is_at_least(finding.level, limit) for finding in self.findings)
 
     def left_out(self, limit: str) -> dict[int, list[str]]:
-        """Returns the rows at fault in a finding of a level that can be left out, with the reasons."""
+        """Returns the rows at fault in a finding of a level that can be left out, with the reasons.
+
+        Rows that cannot be read are left out at every level: there is nothing to write of some of them.
+        """
         found: dict[int, list[str]] = {}
         for finding in self.findings:
-            if finding.check in CHECKS and CHECKS[finding.check].leaves_out and is_at_least(finding.level, limit):
+            broken = finding.check == "unusable" and finding.level == "error"
+            at_fault = finding.check in CHECKS and CHECKS[finding.check].leaves_out
+            if broken or (at_fault and is_at_least(finding.level, limit)):
                 for row, why in finding.faults.items():
                     found.setdefault(row, []).append(f"{finding.check}: {why}")
         return found
