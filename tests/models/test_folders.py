@@ -5,14 +5,17 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from easydel.errors import ConfigError, WeightsError
 from easydel.models.auto import AutoEasyDeLModelForCausalLM
 from easydel.models.folders import ModelFolder, find_model, local_model
 from easydel.scripts.finetune import dpo
+from easydel.weights.model_files import read_folder
+from easydel.weights.safetensors import same_bytes
 from oracles.cases import CASES
-from oracles.folders import write_model
+from oracles.folders import tensors_of, write_model, write_tensors
 from oracles.folders_of_adapters import write_adapters
 from oracles.loaded import load
 from oracles.tokenizers import tiny_tokenizer
@@ -145,3 +148,22 @@ def test_ends_of_answers_that_are_no_token_ids_are_an_error_that_names_the_file(
             load(folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [-1, 2, 10**6]}))
     assert load(folder).eos_token_ids == (2,)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("glm4_moe", ("model.layers.3.eh_proj.weight", "model.layers.3.mlp.experts.0.up_proj.weight")),
+        ("qwen3-5", ("mtp.fc.weight", "mtp.layers.0.self_attn.q_proj.weight")),
+    ],
+)
+def test_tensors_that_predict_more_tokens_ahead_are_left_and_written_as_they_are(tmp_path, name, more):
+    """The checkpoints of GLM 4.5 and Qwen 3.5 have them; `transformers` leaves them out of the causal model."""
+    source = CASES[name]
+    tensors = tensors_of(source) | {each: np.arange(6, dtype=np.float16).reshape(2, 3) for each in more}
+    (tmp_path / "config.json").write_text(json.dumps(source), encoding="utf-8")
+    write_tensors(tmp_path, tensors)
+    load(tmp_path).save_pretrained(tmp_path / "out")
+    written = read_folder(tmp_path / "out")
+    assert written.keys() == tensors.keys()
+    assert all(same_bytes(written[each], read_folder(tmp_path)[each]) for each in more)

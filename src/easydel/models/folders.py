@@ -13,7 +13,7 @@ from easydel.models.hf_config import check_types
 from easydel.models.peft import CONFIG_NAME as ADAPTER_CONFIG
 from easydel.models.peft import read_adapter_config
 from easydel.models.rows import tied_head
-from easydel.models.wrappers import Carried, carried, is_wrapper, text_names
+from easydel.models.wrappers import Carried, carried, is_wrapper, predictors, text_names
 from easydel.weights.model_files import has_weights, read_folder
 from easydel.weights.safetensors import Stored, same_bytes
 
@@ -146,12 +146,12 @@ class ModelFolder:
 
     @property
     def carried(self) -> Carried:
-        """What the file of a wrapper holds beside its text; nothing of any other model.
+        """What the file of a wrapper holds beside its text; of other models, what predicts more tokens ahead.
 
         Raises:
             WeightsError: see `easydel.weights.model_files.read_folder`.
         """
-        return carried(self._stored) if is_wrapper(self.written) else Carried()
+        return carried(self._stored) if is_wrapper(self.written) else Carried(tensors=self._predictors)
 
     @cached_property
     def _stored(self) -> dict[str, Stored]:
@@ -160,8 +160,13 @@ class ModelFolder:
     @property
     def _text(self) -> dict[str, Stored]:
         if not is_wrapper(self.written):
-            return self._stored
+            predictors = self._predictors
+            return {name: tensor for name, tensor in self._stored.items() if name not in predictors}
         return {name: self._stored[written] for name, written in text_names(self._stored).items()}
+
+    @property
+    def _predictors(self) -> dict[str, Stored]:
+        return predictors(self._stored, self.config.model_type, self.config.num_hidden_layers)
 
     def _heads_differ(self, config: ModelConfig) -> bool:
         if not self.has_model:

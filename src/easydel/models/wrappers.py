@@ -5,6 +5,7 @@ the file that was read to the one that is written, unread. Tensors of the text h
 `transformers` 5 have, which are those of PEFT too; files have them, or those of version 4.
 """
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -117,6 +118,20 @@ def carried(stored: Mapping[str, Stored]) -> Carried:
     text = set(names.values())
     others = {name: tensor for name, tensor in stored.items() if name not in text}
     return Carried({ours: name for ours, name in names.items() if ours != name}, others)
+
+
+def predictors(stored: Mapping[str, Stored], model_type: str, layers: int) -> dict[str, Stored]:
+    """Returns the tensors of a file of text that predict more tokens ahead (MTP), which classes of causal models leave.
+
+    GLM 4.5 keeps them behind the last of its layers, Qwen 3.5 in a module of their own.
+    """
+
+    def predicts(name: str) -> bool:
+        behind = re.match(r"model\.layers\.(\d+)\.", name) if model_type == "glm4_moe" else None
+        own = model_type == "qwen3_5_text" and name.startswith("mtp.")
+        return own or (behind is not None and int(behind[1]) >= layers)
+
+    return {name: tensor for name, tensor in stored.items() if predicts(name)}
 
 
 def text_names(stored: Mapping[str, Stored]) -> dict[str, str]:
