@@ -10,9 +10,10 @@ def test_a_row_again_is_the_later_one():
     assert not list(same_pairs(facts_of("a:b>c", "a:c>b", "b:b>c")))
 
 
-def test_the_same_completions_are_found_but_for_case():
-    (found,) = same_completions(facts_of("a:b>c", "a:Yes.>yes"))
-    assert (found.level, list(found.faults)) == ("error", [1])
+def test_the_same_completions_are_an_error_and_those_that_differ_in_case_a_note():
+    same, alike = same_completions(facts_of("a:b>c", "a:Yes.>yes", "a:Yes.>Yes."))
+    assert (same.level, list(same.faults)) == ("error", [2])
+    assert (alike.level, list(alike.faults)) == ("note", [1])
 
 
 def test_a_completion_that_goes_on_from_the_other_is_found_both_ways():

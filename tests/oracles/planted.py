@@ -85,7 +85,7 @@ BESIDE: Mapping[str, Callable[[Words, Row], list[Row]]] = {
 """Faults that are planted beside a clean row."""
 
 ALONE: Mapping[str, Callable[[Words], Row]] = {
-    "same_completions": lambda words: words.row(chosen="A same answer.", rejected="a  same answer"),
+    "same_completions": lambda words: words.row(chosen="A same answer.", rejected="A same answer."),
     "continued": lambda words: _and_more(words.row()),
     "echoes": lambda words: _again(words.row()),
     "refusals": lambda words: words.row(chosen="I'm sorry, but I can't help with that. " + words.text(5, 9)),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int
 
-from easydel.inspect.facts import Facts
+from easydel.inspect.facts import SAME, Facts
 from easydel.inspect.findings import Finding, Level, in_rows
 
 
@@ -26,17 +26,22 @@ def same_pairs(facts: Facts) -> Iterator[Finding]:
 
 
 def same_completions(facts: Facts) -> Iterator[Finding]:
-    """Yields the rows whose completions are the same, so that nothing can be learned of them."""
-    same = np.flatnonzero(facts.chosen == facts.rejected)
-    if len(same):
-        faults = {int(facts.numbers[at]): "chosen and rejected are the same" for at in same}
-        yield Finding(
-            "same_completions",
-            "error",
-            f"in {in_rows(len(faults))} chosen and rejected are the same, but for case and white space",
-            {"rows": len(faults)},
-            faults,
-        )
+    """Yields the rows whose completions are the same, so that nothing can be learned of them.
+
+    Those that differ in case, white space or the marks at their ends are a note: that may be what the pair is about.
+    """
+    alike, same = facts.chosen == facts.rejected, facts.begins == SAME
+    kinds: dict[Level, str] = {
+        "error": "chosen and rejected are the same",
+        "note": "chosen and rejected are the same, but for case, white space or marks at their ends",
+    }
+    for level, words in kinds.items():
+        rows = same if level == "error" else alike & ~same
+        faults = {int(row): words for row in facts.numbers[rows]}
+        if faults:
+            yield Finding(
+                "same_completions", level, f"in {in_rows(len(faults))} {words}", {"rows": len(faults)}, faults
+            )
 
 
 def continued(facts: Facts) -> Iterator[Finding]:

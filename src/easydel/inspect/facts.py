@@ -22,7 +22,7 @@ from easydel.inspect.texts import TextPair, Unusable, normalized
 SAMPLE, SAMPLE_OF_SOURCE = 3000, 300
 """Pairs whose texts are kept, for what only looks at some: drawn evenly from all rows, by a fixed seed."""
 _SAMPLED_SOURCES = 20
-_ONE_BEGINS, _ONE_BEGINS_OTHERWISE = 1, 2
+_ONE_BEGINS, _ONE_BEGINS_OTHERWISE, SAME = 1, 2, 3
 _MAX_SOURCES = 200
 NONE = "(none)"
 """What rows without a source are called."""
@@ -54,7 +54,8 @@ class Facts:
         prompts, chosen, rejected: 64 bits for each text, normalized.
         lengths: characters of chosen and rejected.
         marks: of chosen and rejected, a bit for each of `easydel.inspect.marks.MARKS`.
-        begins: 1 where the rejected completion is the chosen one and something behind it, 2 the other way round.
+        begins: 1 where the rejected completion is the chosen one and something behind it, 2 the other way round,
+            3 (`SAME`) where they are the same to the character.
         sources: places in `source_names`.
         signatures: see `easydel.inspect.near_duplicates`; None where these are not looked for.
         eval_prompts: the sets that are eval prompts, with the pairs that ask what these ask.
@@ -129,7 +130,7 @@ class Collector:
         self._hashes.extend(hashes)
         self._lengths.extend((len(pair.chosen), len(pair.rejected)))
         self._marks.extend((marks_of(pair.first, pair.chosen), marks_of(pair.first, pair.rejected)))
-        self._begins.append(_beginning(chosen, rejected))
+        self._begins.append(SAME if pair.chosen == pair.rejected else _beginning(chosen, rejected))
         source = self._source(pair.source)
         self._sources.append(source)
         self._kinds[pair.kind] += 1
