@@ -47,7 +47,7 @@ def parse(words: Sequence[str]) -> InspectConfig:
     """Returns what the words of a command line ask for.
 
     Raises:
-        ConfigError: options that there are not, or that cannot work.
+        ConfigError: unknown options, or options that cannot work.
     """
     return make(InspectConfig, parse_arguments(list(_flagged(words)), (InspectConfig,), PROGRAM))
 

@@ -68,11 +68,11 @@ def other(**changes: Any) -> CausalLM:
     return CausalLM.from_config(tiny_config(**{**TINY.source, **changes}), mesh=make_mesh(ONE_DEVICE))
 
 
-def of_case(name: str) -> CausalLM:
+def of_case(name: str, **changes: Any) -> CausalLM:
     from oracles.cases import CASES
     from oracles.tiny import ONE_DEVICE
 
-    return CausalLM.from_config(ModelConfig.from_hf(CASES[name]), mesh=make_mesh(ONE_DEVICE))
+    return CausalLM.from_config(ModelConfig.from_hf(CASES[name] | changes), mesh=make_mesh(ONE_DEVICE))
 
 
 def little_memory(place: Place) -> object:
@@ -234,7 +234,7 @@ CASES: Cases = {
         made(train_dataset=iter(id_rows(4)), test_split_size=2, max_training_steps=3),
         lambda place: eval_rows("abcd", 4, seed=0),
         made(generation_prompts=2),
-        made(disable_dropout=False, model=of_case("seed_oss")),
+        made(disable_dropout=False, model=of_case("seed_oss", vocab_size=64)),
         made(eval_dataset=id_rows(2), best_metric="eval_los"),
         made(processing_class=tiny_tokenizer(), model=other(vocab_size=24), train_dataset=id_rows(1)),
         lambda place: trainer(place).evaluate(),
