@@ -1,7 +1,9 @@
 """Saving: what comes back is bit for bit what was saved, transformers reads it, and a crash harms nothing."""
 
+import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -61,3 +63,14 @@ def test_a_configuration_says_the_dtype_under_each_name_it_has_and_names_no_file
     load(folder).save_pretrained(tmp_path / "out")
     written = json.loads((tmp_path / "out" / "config.json").read_text())
     assert written == CASES["llama-gqa"] | {"dtype": "float32", "torch_dtype": "float32"}
+
+
+@pytest.mark.parametrize("name", ["lfm2", "qwen3-5", "olmo-hybrid"])
+def test_adapters_of_mixers_are_merged_too(name, tmp_path):
+    model = load(write_model(tmp_path / "in", CASES[name])).apply_lora(2)
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + 0.1 if path[-1].key == "lora_b" else leaf, model.params
+    )
+    model = dataclasses.replace(model, params=params)
+    model.save_pretrained(tmp_path / "out", merge=True)
+    np.testing.assert_allclose(load(tmp_path / "out")(TOKENS).logits, model(TOKENS).logits, atol=1e-4)

@@ -73,8 +73,9 @@ def write_whole(
 def exported(params: Params, row: Row, dtype: np.dtype | None) -> jax.Array:
     """Returns an array of a model in `dtype` (None: its own), of its base dequantized and with the adapters added."""
     weights = get(params, row.path)
-    if row.path[-1] == "kernel" and row.path[:-2] == ("layers",):
-        of_projection = with_shared(params["layers"])[row.path[-2]]
+    if row.path[-1] == "kernel" and row.path[0] == "layers":
+        *at, projection, _ = row.path  # in the layer, or in a mixer of it
+        of_projection = with_shared(get(params, tuple(at)))[projection]
         if "lora_a" in of_projection:
             return merged_kernel(of_projection).astype(dtype or weights.dtype)
     return dense(weights, row.dtype or dtype or weights.dtype)
