@@ -234,6 +234,7 @@ CASES: Cases = {
         made(train_dataset=iter(id_rows(4)), test_split_size=2, max_training_steps=3),
         lambda place: eval_rows("abcd", 4, seed=0),
         made(generation_prompts=2),
+        made(router_aux_loss_coef=0.1, model=of_case("glm4_moe", vocab_size=64)),
         made(disable_dropout=False, model=of_case("seed_oss", vocab_size=64)),
         made(eval_dataset=id_rows(2), best_metric="eval_los"),
         made(processing_class=tiny_tokenizer(), model=other(vocab_size=24), train_dataset=id_rows(1)),
