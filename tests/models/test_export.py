@@ -52,9 +52,11 @@ def test_transformers_loads_what_we_save_and_computes_the_same(name, tmp_path):
     model = load(write_model(tmp_path / "in", CASES[name]))
     model.save_pretrained(tmp_path / "out")
     logits = np.asarray(model(TOKENS).logits[0])
+    # A recurrence sums what each layer rounds over all tokens: against float64, float32 is off by 7e-5 there and here.
+    close = 1e-4 if "delta" in model.config.mixers else 1e-5
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     with torch.no_grad():
-        np.testing.assert_allclose(logits, theirs(torch.from_numpy(TOKENS)).logits[0], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(logits, theirs(torch.from_numpy(TOKENS)).logits[0], atol=close, rtol=1e-5)
 
 
 def test_a_configuration_says_the_dtype_under_each_name_it_has_and_names_no_file_that_is_not_there(tmp_path):

@@ -73,16 +73,16 @@ def test_the_likelihood_of_a_continuation_is_that_of_its_tokens_after_the_contex
 
 
 def test_attention_is_told_that_each_row_is_one_sequence(asked, monkeypatch):
-    from easydel.models import decoder
+    from easydel.models import mixing
     from easydel.scripts.harness import HarnessLM
 
-    told, real = [], decoder.packed_attention
+    told, real = [], mixing.packed_attention
 
     def noted(*arguments, sequences, **settings):
         told.append((len(arguments[1]), sequences))
         return real(*arguments, sequences=sequences, **settings)
 
-    monkeypatch.setattr(decoder, "packed_attention", noted)
+    monkeypatch.setattr(mixing, "packed_attention", noted)
     HarnessLM(asked.model, tiny_tokenizer(), batch_size=3).loglikelihood([request("say", " yes")], disable_tqdm=True)
     assert told == [(3, 3)]
 
